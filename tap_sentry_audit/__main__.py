@@ -1,0 +1,45 @@
+"""The command `tap-sentry-audit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+
+from tap_sentry_audit.settings import unusable_variables
+from tap_sentry_audit.tap import TapSentryAudit
+
+
+def main() -> None:
+    """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
+    try:
+        TapSentryAudit.cli()
+    except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
+        for line in _explained(error):
+            TapSentryAudit.logger.error(line)
+        TapSentryAudit.logger.debug("Where it happened:", exc_info=True)
+    sys.exit(1)
+
+
+def _explained(error: Exception) -> list[str]:
+    if isinstance(error, ConfigValidationError):
+        # The SDK says these itself, but not under --test.
+        return list(error.errors)
+    if isinstance(error, SingerSDKError):
+        return [str(error)]
+    if isinstance(error, json.JSONDecodeError):
+        return [f"A file given to the tap is not JSON: {error}"]
+    if isinstance(error, OSError) and error.filename:
+        return [f"The file {error.filename} cannot be read: {error.strerror}"]
+    if isinstance(error, ValueError):
+        # The SDK turns variables into numbers before it lets a tap look at them.
+        problems = unusable_variables(os.environ, TapSentryAudit.config_jsonschema)
+        if problems:
+            return problems
+    return [f"Unexpected {type(error).__name__}: {error} (LOGLEVEL=DEBUG shows where)"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""How far one organization's log has been delivered, and which of its late entries.
+
+Entries can turn up behind others that were already read: Sentry's regions hand them over
+later. So each run reads again a while before the bookmark, and the state remembers the ids
+delivered in that while: late entries are found, and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from tap_sentry_audit.pages import created_text, read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tap_sentry_audit.pages import Entry
+
+VALUE = "replication_key_value"
+LOOKBACK = "lookback"
+
+
+class Bookmark:
+    """What a target has of one organization's log.
+
+    `newest` is the time of the newest entry delivered, never ahead of the server's clock and
+    never moving back: an entry with a wrong date must not hide those that come after it.
+    """
+
+    def __init__(self, lookback: timedelta, since: datetime | None = None) -> None:
+        """Begin with nothing delivered, at `since` or at the start of the log."""
+        self.newest: datetime | None = None
+        self._lookback = lookback
+        self._since = since
+        self._ids: OrderedDict[str, int] = OrderedDict()
+        """Ids delivered from `since` and a lookback on, with their time in whole seconds."""
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
+        """Return the bookmark that a partition's state holds.
+
+        A state without ids works (an older or a hand-made one): then nothing before its time
+        is read again, and what lies at that very time comes again.
+
+        Raises:
+            ValueError: It has no usable time.
+
+        """
+        newest = read_time(str(state[VALUE]))
+        kept = state.get(LOOKBACK)
+        bookmark = cls(lookback, since=newest)
+        if isinstance(kept, dict):
+            since = newest - timedelta(seconds=float(kept["seconds"]))
+            first = kept.get("since")
+            bookmark = cls(lookback, since=max(since, read_time(first)) if first else since)
+            # By time, so that a date in the future does not keep those before it from going.
+            bookmark._ids.update(sorted(kept["ids"].items(), key=itemgetter(1)))
+        bookmark.newest = newest
+        return bookmark
+
+    @property
+    def start(self) -> datetime | None:
+        """From where to read; nothing means from the first entry of all."""
+        if self.newest is None or self._since is None:
+            return self._since
+        return max(self._since, self.newest - self._lookback)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether an entry was delivered before."""
+        return entry.id in self._ids
+
+    def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
+        """Take note that an entry was delivered, when the server's clock showed a time."""
+        reached = min(created, server_time)
+        if self.newest is None or reached > self.newest:
+            self.newest = reached
+        self._ids[entry_id] = math.ceil(created.timestamp())
+        horizon = (self.newest - self._lookback).timestamp()
+        while self._ids and next(iter(self._ids.values())) < horizon:
+            self._ids.popitem(last=False)
+
+    def to_state(self) -> dict[str, object]:
+        """Return what the partition's state keeps. The ids in it go on changing with `add`."""
+        kept: dict[str, object] = {
+            "seconds": self._lookback.total_seconds(),
+            "ids": self._ids,
+        }
+        if self._since:
+            kept["since"] = created_text(self._since)
+        return {LOOKBACK: kept} | ({VALUE: created_text(self.newest)} if self.newest else {})

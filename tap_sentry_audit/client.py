@@ -1,0 +1,222 @@
+"""What every stream of Sentry's API shares: address, token, errors, retries."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import backoff
+import requests
+from requests.adapters import HTTPAdapter
+from singer_sdk import RESTStream
+from singer_sdk.authenticators import BearerTokenAuthenticator
+
+from tap_sentry_audit.errors import (
+    PassingError,
+    SentryError,
+    TooManyRequests,
+    error_of,
+    of_exception,
+)
+from tap_sentry_audit.pacing import LONGEST_WAIT, read_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from backoff.types import Details
+
+    from tap_sentry_audit.pacing import Pacer
+    from tap_sentry_audit.settings import Settings
+    from tap_sentry_audit.tap import TapSentryAudit
+
+Result = TypeVar("Result")
+
+MAX_TRIES = 7
+"""Tries of one request that fails: half a minute in all, the first one repeated at once."""
+
+MAX_SECONDS_OF_429 = 300
+"""How long one request may be turned away by the rate limit; other clients may use it up."""
+
+_ENVIRONMENT_CA_BUNDLE = "SSL_CERT_FILE"
+
+
+class SentryStream(RESTStream[str]):
+    """A stream of Sentry's API.
+
+    A request goes to the configured host only: redirects are not followed, and of a `Link`
+    header only the cursor is used.
+    """
+
+    allow_redirects = False
+
+    permission: str
+    """What the token and its user need, as a sentence for a 403."""
+
+    def __init__(self, tap: TapSentryAudit) -> None:
+        """Make a stream of a tap; no setting is looked at before the stream is read."""
+        super().__init__(tap)
+        self.tap = tap
+
+    @property
+    def settings(self) -> Settings:
+        """The tap's settings, checked."""
+        return self.tap.settings
+
+    @property
+    def pacer(self) -> Pacer:
+        """The one pacer of the whole run."""
+        return self.tap.pacer
+
+    @property
+    def url_base(self) -> str:
+        """The API's address, with its last slash."""
+        return f"{self.settings.base_url}/api/0/"
+
+    @property
+    def host(self) -> str:
+        """The host as a person knows it."""
+        return urlsplit(self.url_base).netloc
+
+    @property
+    def authenticator(self) -> BearerTokenAuthenticator:
+        """The token as a bearer token."""
+        return BearerTokenAuthenticator(token=self.settings.auth_token)
+
+    @cached_property
+    def user_agent(self) -> str:
+        """The tap's name and version, or what the settings say."""
+        return self.settings.user_agent
+
+    @property
+    def timeout(self) -> int:
+        """Seconds to wait for a connection, and for each part of an answer."""
+        return self.settings.request_timeout_seconds
+
+    @cached_property
+    def requests_session(self) -> requests.Session:
+        """A session for several threads, with the environment's proxies and authorities.
+
+        `Session.send` does not look at the environment's authorities by itself, and a
+        `.netrc` must not replace the token: so the environment is read here, once.
+        """
+        session = requests.Session()
+        found = session.merge_environment_settings(self.url_base, {}, None, None, None)
+        session.proxies.update(found["proxies"])
+        session.verify = found["verify"]
+        if session.verify is True:
+            session.verify = os.environ.get(_ENVIRONMENT_CA_BUNDLE) or True
+        session.trust_env = False
+        adapter = HTTPAdapter(pool_maxsize=self.settings.max_concurrent_requests)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+    def get(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        read: Callable[[requests.Response], Result],
+    ) -> Result:
+        """Return what `read` makes of the answer for a path below `/api/0/`.
+
+        Threads may call this at the same time. `read` raises `PassingError` for an answer
+        that is none, and it is asked for again.
+
+        Raises:
+            SentryError: In plain words, when trying again did not help or does not.
+
+        """
+        request = self.build_prepared_request(
+            method="GET",
+            url=f"{self.url_base}{path}",
+            params=dict(parameters),
+            headers=self.http_headers,
+        )
+
+        def ask(request: requests.PreparedRequest) -> Result:
+            return read(self._send(request))
+
+        try:
+            return self._retrying(ask)(request)
+        except TooManyRequests as error:
+            message = f"{error} for {MAX_SECONDS_OF_429} seconds: others use up the token's limit"
+            raise SentryError(message) from error
+        except PassingError as error:
+            message = f"{error}, and so did {MAX_TRIES - 1} more tries"
+            raise SentryError(message) from error
+        except (requests.RequestException, OSError) as error:
+            raise SentryError(of_exception(error, self.host)) from error
+
+    def validate_response(self, response: requests.Response) -> None:
+        """Raise what an answer means, in plain words."""
+        retry_after = read_limits(response.headers).retry_after
+        error = error_of(response, self.permission)
+        if isinstance(error, PassingError) and retry_after is not None:
+            if retry_after > LONGEST_WAIT:
+                message = f"{error} and asks to come back in {retry_after:.0f} seconds"
+                raise SentryError(message)
+            self.pacer.block(retry_after)
+        if error is not None:
+            raise error
+
+    def backoff_wait_generator(self) -> Generator[float, None, None]:
+        """Wait 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds at most between the tries."""
+        return backoff.expo(base=3, factor=0.1)
+
+    def backoff_jitter(self, value: float) -> float:
+        """Wait between half of the time and all of it."""
+        return value / 2 + backoff.full_jitter(value / 2)
+
+    def backoff_handler(self, details: Details) -> None:
+        """Say on one line what failed and what follows."""
+        error = details.get("exception")
+        what = (
+            of_exception(error, self.host)
+            if isinstance(error, requests.RequestException)
+            else str(error)
+        )
+        self.logger.warning("%s; trying again in %.1f s", what, details["wait"])
+
+    def _send(self, request: requests.PreparedRequest) -> requests.Response:
+        with self.pacer.turn():
+            response = self.requests_session.send(
+                request,
+                timeout=self.timeout,
+                allow_redirects=self.allow_redirects,
+            )
+        self.pacer.observe(response.headers, response.status_code)
+        self.validate_response(response)
+        return response
+
+    def _retrying(
+        self,
+        ask: Callable[[requests.PreparedRequest], Result],
+    ) -> Callable[[requests.PreparedRequest], Result]:
+        """Wrap `ask` with retries: by number for failures, by time for the rate limit.
+
+        After a 429 the pacer makes everybody wait, so trying again needs no wait of its own.
+        """
+        failures = backoff.on_exception(
+            self.backoff_wait_generator,
+            (PassingError, requests.RequestException),
+            max_tries=MAX_TRIES,
+            giveup=_is_final,
+            jitter=self.backoff_jitter,
+            on_backoff=self.backoff_handler,
+            logger=None,
+        )
+        too_many = backoff.on_exception(
+            backoff.constant,
+            TooManyRequests,
+            interval=0,
+            max_time=MAX_SECONDS_OF_429,
+            jitter=None,
+            logger=None,
+        )
+        return too_many(failures(ask))
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, TooManyRequests | requests.exceptions.SSLError)

@@ -1,0 +1,186 @@
+"""What went wrong with a request, in plain words.
+
+No message has a body, a header's value or the token in it: audit entries are personal data.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class SentryError(FatalAPIError):
+    """Asking again does not help. The text is for a person."""
+
+
+class PassingError(RetriableAPIError):
+    """Asking again may help: a 5xx, a 200 that is no answer. The text is for a person."""
+
+
+class TooManyRequests(PassingError):  # noqa: N818  (the status's name)
+    """429: the server's limit, not a fault of the request."""
+
+
+class Refused(SentryError):  # noqa: N818  (what the server did)
+    """400: the server does not take the request's parameters (Sentry 23.7.1: a bad cursor)."""
+
+
+_UNAUTHORIZED = {
+    "Invalid token": "Sentry does not know this auth_token: it was mistyped, or revoked",
+    "Token expired": "this auth_token has expired: make a new one",
+    "Authentication credentials were not provided.": (
+        "Sentry saw no token: something between here and Sentry takes the Authorization header away"
+    ),
+}
+
+_REGION_HOSTS = {"us.sentry.io", "de.sentry.io"}
+
+
+def error_of(response: requests.Response, permission: str) -> SentryError | PassingError | None:
+    """Return the error that an answer means, or nothing for a good one.
+
+    `permission` says what the token and its user must be allowed to do.
+    """
+    status = response.status_code
+    if status == HTTPStatus.OK:
+        return None
+    what = f"{_request(response)} answered {status} {_reason(status)}".rstrip()
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return TooManyRequests(what, response)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return PassingError(what, response)
+    if status == HTTPStatus.BAD_REQUEST:
+        return Refused(what)
+    if response.is_redirect:
+        return SentryError(f"{what}: {_redirect(response)}")
+    return SentryError(f"{what}: {_meaning(response, permission)}")
+
+
+def _meaning(response: requests.Response, permission: str) -> str:
+    host = urlsplit(response.url).netloc
+    detail = _detail(response)
+    if detail is None and "html" in response.headers.get("Content-Type", ""):
+        return _html(host)
+    match response.status_code:
+        case HTTPStatus.UNAUTHORIZED:
+            return _UNAUTHORIZED.get(detail or "", "Sentry does not take this auth_token")
+        case HTTPStatus.FORBIDDEN:
+            return permission
+        case HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return "the proxy wants a user name and password: put them into HTTPS_PROXY"
+        case HTTPStatus.NOT_FOUND:
+            return _not_found(response, host)
+        case _:
+            return "Sentry's API gives no such answer: check host"
+
+
+def _redirect(response: requests.Response) -> str:
+    goal = urlsplit(response.headers["Location"])
+    where = f"{goal.scheme}://{goal.netloc}" if goal.hostname else "another path"
+    return (
+        f"it points to {where}. The token goes to the configured host only; if that is your "
+        "Sentry, set host to it"
+    )
+
+
+def _html(host: str) -> str:
+    return (
+        f"with an HTML page, which Sentry's API never sends: {host} is another server, or a proxy "
+        "or login page stands before it. Check host and your proxy settings"
+    )
+
+
+def _not_found(response: requests.Response, host: str) -> str:
+    parts = urlsplit(response.url).path.split("/")
+    if "organizations" not in parts:
+        return f"{host} does not have this"
+    slug = parts[parts.index("organizations") + 1]
+    if host in _REGION_HOSTS:
+        return (
+            f"there is no audit log of an organization {slug!r} on {host}: audit logs live on "
+            "sentry.io, not on a region's host. Set host to sentry.io, or check organization"
+        )
+    return (
+        f"there is no organization {slug!r} on {host}, or the token may not see it: check "
+        "organization (the slug, not the name or number) and host"
+    )
+
+
+def of_exception(error: requests.RequestException | OSError, host: str) -> str:
+    """Return what kept a request from being answered."""
+    causes = list(_causes(error))
+    for kind, words in _FAILURES.items():
+        for cause in causes:
+            if isinstance(cause, kind):
+                return words.format(host=host, name=_name(host), error=_unverified(cause))
+    if not isinstance(error, requests.RequestException):
+        return "The file in REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read"
+    return f"The connection to {host} failed ({type(causes[-1]).__name__})"
+
+
+_FAILURES: dict[type[BaseException], str] = {
+    ssl.SSLCertVerificationError: (
+        "The certificate of {host} cannot be trusted ({error}). For a private authority set "
+        "REQUESTS_CA_BUNDLE to its certificate file"
+    ),
+    ssl.SSLError: "{host} does not speak TLS as expected: check host, its port and https://",
+    requests.exceptions.ProxyError: (
+        "The proxy before {host} cannot be used: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+    ),
+    socket.gaierror: "The name {name} cannot be found: check host and your DNS",
+    ConnectionRefusedError: "{host} refused the connection: check host and port",
+    requests.Timeout: "{host} did not answer in time (request_timeout_seconds)",
+    requests.exceptions.ChunkedEncodingError: "{host} broke off in the middle of its answer",
+}
+
+
+def _unverified(cause: BaseException) -> str:
+    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it was made of; requests and urllib3 put it into `args` too."""
+    pending: list[object] = [error]
+    seen: set[int] = set()
+    while pending:
+        cause = pending.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        pending += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
+        pending += cause.args
+
+
+def _detail(response: requests.Response) -> str | None:
+    """Return the `detail` of Sentry's error bodies."""
+    try:
+        body = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return str(body.get("detail", "")) if isinstance(body, dict) else ""
+
+
+def _request(response: requests.Response) -> str:
+    return f"GET {urlsplit(response.url).path}"
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _name(host: str) -> str:
+    return urlsplit(f"//{host}").hostname or host

@@ -1,0 +1,198 @@
+"""How fast the server lets us ask: its rate-limit headers, 429, requests at once.
+
+Sentry counts per caller in windows of whole seconds, aligned to its clock, and says so in
+`X-Sentry-Rate-Limit-*` on every answer (sentry.io: 40 requests a second, 25 at once). A
+self-hosted server without a limiter sends none of it; then only the settings rule.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+LONGEST_WAIT = 300.0
+"""Seconds that a server may make us wait at one go; beyond, the run ends with an error."""
+
+_MARGIN = 0.985
+"""Part of the limit to use, so that uneven arrival does not put one too many in a window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one answer's headers say. Nothing where a header is missing or no number.
+
+    `reset` is the end of the window in seconds since 1970 by the server's clock, `date` its
+    clock in whole seconds, `retry_after` seconds.
+    """
+
+    limit: int | None
+    remaining: int | None
+    reset: int | None
+    concurrent_limit: int | None
+    concurrent_remaining: int | None
+    retry_after: float | None
+    date: float | None
+
+
+def read_limits(headers: Mapping[str, str]) -> Limits:
+    """Return the limits in an answer's headers."""
+
+    def number(name: str) -> int | None:
+        text = headers.get(f"X-Sentry-Rate-Limit-{name}", "")
+        # ConcurrentRemaining can be the word None (Sentry 23.7.1).
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    date = _epoch(headers.get("Date", ""))
+    return Limits(
+        limit=number("Limit"),
+        remaining=number("Remaining"),
+        reset=number("Reset"),
+        concurrent_limit=number("ConcurrentLimit"),
+        concurrent_remaining=number("ConcurrentRemaining"),
+        retry_after=_retry_after(headers.get("Retry-After", ""), date),
+        date=date,
+    )
+
+
+class Pacer:
+    """Lets requests of any thread start when the server will take them.
+
+    One pacer serves a whole run: limits count per token, whatever is asked.
+    """
+
+    def __init__(self, requests_per_second: float, max_concurrent_requests: int) -> None:
+        """Start with ceilings that the server's headers can only lower."""
+        self.requests = 0
+        self.too_many = 0
+        self._ceiling = requests_per_second
+        self._max_concurrent = max_concurrent_requests
+        self._changed = threading.Condition()
+        self._running = 0
+        self._allowed = max_concurrent_requests
+        self._interval = 1 / requests_per_second
+        self._window = 1.0
+        self._next_start = 0.0
+        self._blocked_until = 0.0
+        self._clock = _ServerClock()
+        self._waits = _exponential()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn to send one request, and hold it until the answer is there."""
+        with self._changed:
+            while self._running >= self._allowed:
+                self._changed.wait()
+            self._running += 1
+        try:
+            self._wait_for_start()
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify()
+
+    def observe(self, headers: Mapping[str, str], status: int) -> None:
+        """Learn from an answer that has just come."""
+        limits = read_limits(headers)
+        with self._changed:
+            self._clock.learn(limits.date)
+            self._slow_to(limits)
+            if limits.concurrent_limit:
+                self._allowed = min(self._max_concurrent, limits.concurrent_limit)
+            if limits.remaining == 0 and limits.reset is not None:
+                self._block(self._clock.until(limits.reset))
+            if status == HTTPStatus.TOO_MANY_REQUESTS:
+                self._turned_away(limits)
+            else:
+                self._waits = _exponential()
+            self._changed.notify_all()
+
+    def block(self, seconds: float) -> None:
+        """Keep everybody from starting a request for so many seconds."""
+        with self._changed:
+            self._block(seconds)
+
+    def _slow_to(self, limits: Limits) -> None:
+        if limits.reset is not None and limits.date is not None:
+            # No header tells a window's length, but none ends later than its length from now.
+            ahead = limits.reset - limits.date
+            self._window = max(self._window, min(ahead, LONGEST_WAIT))
+        if limits.limit:
+            self._interval = max(1 / self._ceiling, self._window / limits.limit / _MARGIN)
+
+    def _turned_away(self, limits: Limits) -> None:
+        self.too_many += 1
+        if limits.remaining and self._allowed > 1:
+            # Not the rate, so it was the number of requests at once.
+            self._allowed -= 1
+        if limits.retry_after is not None:
+            self._block(limits.retry_after)
+        elif limits.remaining != 0 or limits.reset is None:
+            self._block(backoff.random_jitter(next(self._waits)))
+
+    def _block(self, seconds: float) -> None:
+        until = time.monotonic() + min(seconds, LONGEST_WAIT)
+        self._blocked_until = max(self._blocked_until, until)
+
+    def _wait_for_start(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                wait = max(self._next_start, self._blocked_until) - now
+                if wait <= 0:
+                    self.requests += 1
+                    # A late wake-up may be made up for by one interval, but not by a burst.
+                    self._next_start = max(self._next_start + self._interval, now)
+                    return
+            time.sleep(wait)
+
+
+class _ServerClock:
+    """How far the server's clock is ahead of `time.monotonic`, known better with each answer."""
+
+    def __init__(self) -> None:
+        self._least: float | None = None
+
+    def learn(self, date: float | None) -> None:
+        """Take in the `Date` header of an answer that has just come."""
+        if date is not None:
+            least = date - time.monotonic()
+            self._least = least if self._least is None else max(self._least, least)
+
+    def until(self, moment: float) -> float:
+        """Return the seconds until the server's clock surely shows a moment."""
+        if self._least is None:
+            return max(0.0, moment - time.time())
+        return max(0.0, moment - (time.monotonic() + self._least))
+
+
+def _exponential() -> Generator[float, None, None]:
+    waits = backoff.expo(factor=0.5, max_value=60)
+    next(waits)  # the library's generators begin with a value that is not meant
+    return waits
+
+
+def _retry_after(text: str, date: float | None) -> float | None:
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text)
+    moment = _epoch(text)
+    if moment is None:
+        return None
+    return max(0.0, moment - (date if date is not None else time.time()))
+
+
+def _epoch(http_date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,188 @@
+"""The stream `audit_logs`: the reader's entries as Singer records, and the bookmark as state."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from singer_sdk.helpers.conform import TypeConformanceLevel
+
+from tap_sentry_audit import schema
+from tap_sentry_audit.bookmark import VALUE, Bookmark
+from tap_sentry_audit.client import SentryStream
+from tap_sentry_audit.errors import PassingError, SentryError
+from tap_sentry_audit.pages import EPOCH, Query, Unreadable, created_text, path, read_page
+from tap_sentry_audit.reader import read
+from tap_sentry_audit.record import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+    from singer_sdk.helpers.types import Context, Record
+
+    from tap_sentry_audit.pages import Entry, Page
+    from tap_sentry_audit.tap import TapSentryAudit
+
+STATE_SECONDS = 10
+"""A STATE message comes at least so often, while records do."""
+
+
+class AuditLogs(SentryStream):
+    """Who did what, when and from where, in each configured organization."""
+
+    name = "audit_logs"
+    path = path("{organization}")
+    primary_keys = ("id",)
+    replication_key = "dateCreated"
+    schema = schema.AUDIT_LOGS
+    permission = (
+        "the token may not read this organization's audit log. It needs the scope org:write "
+        "(an internal integration: Organization Read & Write), its user the role Owner or "
+        "Manager; on sentry.io the organization needs a Business plan"
+    )
+    is_sorted = True
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
+    STATE_MSG_FREQUENCY = 1000
+
+    def __init__(self, tap: TapSentryAudit) -> None:
+        """Make the stream."""
+        super().__init__(tap)
+        self._unreadable: list[str] = []
+        self._bookmark = Bookmark(timedelta())
+        self._written = (EPOCH, EPOCH)
+
+    @property
+    def partitions(self) -> list[dict[str, str]]:
+        """One partition, and so one bookmark, for each organization."""
+        return [{"organization": slug} for slug in self.settings.organizations]
+
+    def get_replication_key_signpost(self, context: Context | None = None) -> None:
+        """Set no limit to the bookmark here: `Bookmark` holds it to the server's clock."""
+
+    def compare_start_date(self, value: str, start_date_value: str) -> str:
+        """Go on from the bookmark, whatever start_date says: it is for a first run."""
+        del start_date_value
+        return value
+
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        """Yield an organization's new entries, oldest first.
+
+        An organization that cannot be read is reported and the next one is read; in the end
+        the run fails (`log_sync_costs`).
+        """
+        organization = (context or {})["organization"]
+        testing = self.ABORT_AT_RECORD_COUNT == 1
+        try:
+            yield from (self._test(organization) if testing else self._read(organization, context))
+        except SentryError as error:
+            self._unreadable.append(organization)
+            self.logger.error("%s: %s", organization, error)  # noqa: TRY400  (for a person)
+        if testing and organization == self.settings.organizations[-1]:
+            self.log_sync_costs()
+
+    def log_sync_costs(self) -> None:
+        """End the run with an error if an organization could not be read.
+
+        This is the SDK's last call to a stream: all the others have finished, and every
+        STATE message is written.
+        """
+        super().log_sync_costs()
+        if self._unreadable:
+            raise SystemExit(1)
+
+    def _test(self, organization: str) -> Iterator[Record]:
+        """Ask once for each organization. Only the first may yield: the SDK stops at two."""
+        page = self._fetch(organization, Query(cursor=None))
+        self.logger.info("%s: the audit log can be read", organization)
+        if organization == self.settings.organizations[0]:
+            yield from (self._record(organization, entry) for entry in page.entries[:1])
+
+    def _read(self, organization: str, context: Context | None) -> Iterator[Record]:
+        def fetch(query: Query) -> Page:
+            return self._fetch(organization, query)
+
+        state = self.get_context_state(context)
+        bookmark = self._bookmark = self._begin(state, fetch)
+        state_due = time.monotonic() + STATE_SECONDS
+        for stretch in read(fetch, bookmark.start, self.settings.end):
+            if stretch.null_rows:
+                self.logger.warning(
+                    "%s: Sentry could not show %d entries (null rows)",
+                    organization,
+                    stretch.null_rows,
+                )
+            if stretch.unproved:
+                self.logger.error(
+                    "%s: at %s Sentry counts %d entries more than it shows",
+                    organization,
+                    created_text(stretch.entries[0].created),
+                    stretch.unproved,
+                )
+            for entry in stretch.entries:
+                if bookmark.has(entry):
+                    continue
+                if time.monotonic() > state_due:
+                    self.tap.state_writer.write_state(self.tap_state)
+                    state_due = time.monotonic() + STATE_SECONDS
+                self._written = (entry.created, stretch.server_time)
+                yield self._record(organization, entry)
+
+    def _begin(self, state: dict[str, object], fetch: Callable[[Query], Page]) -> Bookmark:
+        """Return the bookmark to go on from: the partition's, the stream's, or a new one."""
+        lookback = self.settings.lookback
+        for earlier in (state, self.stream_state):
+            if earlier.get(VALUE):
+                try:
+                    return Bookmark.from_state(earlier, lookback)
+                except (KeyError, TypeError, ValueError):
+                    message = "the bookmark in the state cannot be read: mend it or leave it out"
+                    raise SentryError(message) from None
+        if self.settings.backfill:
+            return Bookmark(lookback, since=self.settings.start)
+        bookmark = _past(fetch, lookback)
+        state.update(bookmark.to_state(), replication_key=self.replication_key)
+        return bookmark
+
+    def _increment_stream_state(
+        self,
+        latest_record: Record,
+        *,
+        context: Context | None = None,
+    ) -> None:
+        """Note a written record in the state.
+
+        The SDK has no public hook for it. Its own would refuse late entries, which lie before
+        the bookmark, and would let a date in the future become the bookmark.
+        """
+        self._bookmark.add(latest_record["id"], *self._written)
+        self.get_context_state(context).update(
+            self._bookmark.to_state(),
+            replication_key=self.replication_key,
+        )
+
+    def _record(self, organization: str, entry: Entry) -> Record:
+        return record_of(entry, organization, redact_secrets=self.settings.redact_secrets)
+
+    def _fetch(self, organization: str, query: Query) -> Page:
+        def page(response: requests.Response) -> Page:
+            try:
+                return read_page(response.content, response.headers)
+            except Unreadable as error:
+                message = f"{self.host} answered 200, but {error}"
+                raise PassingError(message, response) from None
+
+        return self.get(path(organization), query.parameters(), page)
+
+
+def _past(fetch: Callable[[Query], Page], lookback: timedelta) -> Bookmark:
+    """Return a bookmark behind all that the log holds."""
+    page = fetch(Query(cursor=None))
+    newest = page.entries[-1].created if page.entries else EPOCH
+    bookmark = Bookmark(lookback, since=max(EPOCH, min(newest, page.server_time) - lookback))
+    bookmark.newest = bookmark.start
+    for stretch in read(fetch, bookmark.start, None):
+        for entry in stretch.entries:
+            bookmark.add(entry.id, entry.created, stretch.server_time)
+    return bookmark

@@ -1,0 +1,169 @@
+"""The tap: its settings and its streams."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from singer_sdk import Tap
+from singer_sdk import typing as th
+from singer_sdk.exceptions import ConfigValidationError
+
+from tap_sentry_audit.messages import MessageWriter
+from tap_sentry_audit.pacing import Pacer
+from tap_sentry_audit.settings import (
+    DEFAULT_HOST,
+    NAME,
+    Settings,
+    SettingsError,
+    read_settings,
+    remarks,
+    unusable_variables,
+)
+from tap_sentry_audit.streams.audit_logs import AuditLogs
+
+if TYPE_CHECKING:
+    from tap_sentry_audit.schema import Schema
+
+
+class TapSentryAudit(Tap):
+    """Singer tap for Sentry's organization audit log: every entry, once, in order."""
+
+    name = NAME
+    message_writer_class = MessageWriter
+
+    config_jsonschema: ClassVar[Schema] = th.PropertiesList(
+        th.Property(
+            "auth_token",
+            th.StringType,
+            required=True,
+            secret=True,
+            title="Auth token",
+            description=(
+                "Token of an internal integration with Organization: Read & Write, or a "
+                "personal token (scope org:write) of an Owner or Manager."
+            ),
+        ),
+        th.Property(
+            "organization",
+            th.StringType,
+            title="Organization",
+            description="Slug of the organization. Exactly one of this and organizations.",
+        ),
+        th.Property(
+            "organizations",
+            th.ArrayType(th.StringType),
+            title="Organizations",
+            description="Slugs of several organizations, each with a bookmark of its own.",
+        ),
+        th.Property(
+            "host",
+            th.StringType,
+            default=DEFAULT_HOST,
+            title="Host",
+            description=(
+                "Where Sentry is: a name, a name and port, or a URL with a path prefix. Audit "
+                "logs of sentry.io are there, whatever the organization's region."
+            ),
+        ),
+        th.Property(
+            "start_date",
+            th.StringType,
+            title="Start date",
+            description="Where a first run begins: a date or date-time. Default: all there is.",
+        ),
+        th.Property(
+            "backfill",
+            th.BooleanType,
+            default=True,
+            title="Backfill",
+            description=(
+                "false: a first run reads nothing of the past, records the position, and the "
+                "next run goes on from there."
+            ),
+        ),
+        th.Property(
+            "end_date",
+            th.StringType,
+            title="End date",
+            description="Where to stop, exclusive: for one-off and sharded back-fills.",
+        ),
+        th.Property(
+            "lookback_seconds",
+            th.IntegerType,
+            default=3600,
+            title="Lookback",
+            description="How far before the bookmark each run looks again for late entries.",
+        ),
+        th.Property(
+            "requests_per_second",
+            th.IntegerType,
+            default=40,
+            title="Requests per second",
+            description="Most requests a second; the server's own limit can only lower it.",
+        ),
+        th.Property(
+            "max_concurrent_requests",
+            th.IntegerType,
+            default=12,
+            title="Requests at once",
+            description="Most requests at once; the server's own limit can only lower it.",
+        ),
+        th.Property(
+            "request_timeout_seconds",
+            th.IntegerType,
+            default=60,
+            title="Request timeout",
+            description="Seconds to wait for a connection, and for each part of an answer.",
+        ),
+        th.Property(
+            "user_agent",
+            th.StringType,
+            title="User agent",
+            description="What the tap calls itself. Default: its name and version.",
+        ),
+        th.Property(
+            "redact_secrets",
+            th.BooleanType,
+            default=True,
+            title="Redact secrets",
+            description=(
+                "Mask the API keys that Sentry writes into entries, all but the last four "
+                "characters."
+            ),
+        ),
+    ).to_dict()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, checked."""
+        return read_settings(self.config)
+
+    @cached_property
+    def pacer(self) -> Pacer:
+        """The one pacer of the run: limits count per token, whatever is asked."""
+        return Pacer(self.settings.requests_per_second, self.settings.max_concurrent_requests)
+
+    def discover_streams(self) -> list[AuditLogs]:
+        """Return the streams."""
+        return [AuditLogs(self)]
+
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Check the settings before the SDK does.
+
+        The SDK has no public hook for it, and its own errors echo values, secrets included.
+        """
+        problems = unusable_variables(os.environ, self.config_jsonschema)
+        try:
+            read_settings(self.config)
+        except SettingsError as error:
+            problems += error.problems
+        if problems and raise_errors:
+            message = "the settings cannot be used"
+            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
+        if problems:
+            return problems
+        for remark in remarks(self.config, self.config_jsonschema):
+            self.logger.warning(remark)
+        return super()._validate_config(raise_errors=raise_errors)
