@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -29,10 +28,10 @@ def _explained(error: Exception) -> list[str]:
         return list(error.errors)
     if isinstance(error, SingerSDKError):
         return [str(error)]
-    if isinstance(error, json.JSONDecodeError):
+    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
         return [f"A file given to the tap is not JSON: {error}"]
-    if isinstance(error, OSError) and error.filename:
-        return [f"The file {error.filename} cannot be read: {error.strerror}"]
+    if isinstance(error, FileNotFoundError):
+        return [f"{error} Check what was given as --config"]
     if isinstance(error, ValueError):
         # The SDK turns variables into numbers before it lets a tap look at them.
         problems = unusable_variables(os.environ, TapSentryAudit.config_jsonschema)

@@ -61,27 +61,35 @@ def error_of(response: requests.Response, permission: str) -> SentryError | Pass
         return PassingError(what, response)
     if status == HTTPStatus.BAD_REQUEST:
         return Refused(what)
-    if response.is_redirect:
-        return SentryError(f"{what}: {_redirect(response)}")
-    return SentryError(f"{what}: {_meaning(response, permission)}")
+    return SentryError(f"{what}{_meaning(response, permission)}")
+
+
+def unreadable(response: requests.Response, why: str) -> PassingError:
+    """Return the error of a 200 whose body is not what was asked for."""
+    what = f"{_request(response)} answered 200"
+    if _is_html(response):
+        return PassingError(f"{what} {_html(response)}", response)
+    return PassingError(f"{what}, but {why}", response)
 
 
 def _meaning(response: requests.Response, permission: str) -> str:
-    host = urlsplit(response.url).netloc
     detail = _detail(response)
-    if detail is None and "html" in response.headers.get("Content-Type", ""):
-        return _html(host)
+    if response.is_redirect:
+        return f": {_redirect(response)}"
+    if detail is None and _is_html(response):
+        return f" {_html(response)}"
     match response.status_code:
         case HTTPStatus.UNAUTHORIZED:
-            return _UNAUTHORIZED.get(detail or "", "Sentry does not take this auth_token")
+            words = _UNAUTHORIZED.get(detail or "", "Sentry does not take this auth_token")
         case HTTPStatus.FORBIDDEN:
-            return permission
+            words = permission
         case HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            return "the proxy wants a user name and password: put them into HTTPS_PROXY"
+            words = "the proxy wants a user name and password: put them into HTTPS_PROXY"
         case HTTPStatus.NOT_FOUND:
-            return _not_found(response, host)
+            words = _not_found(response)
         case _:
-            return "Sentry's API gives no such answer: check host"
+            words = "Sentry's API gives no such answer: check host"
+    return f": {words}"
 
 
 def _redirect(response: requests.Response) -> str:
@@ -93,14 +101,20 @@ def _redirect(response: requests.Response) -> str:
     )
 
 
-def _html(host: str) -> str:
+def _is_html(response: requests.Response) -> bool:
+    return "html" in response.headers.get("Content-Type", "")
+
+
+def _html(response: requests.Response) -> str:
+    host = urlsplit(response.url).netloc
     return (
         f"with an HTML page, which Sentry's API never sends: {host} is another server, or a proxy "
         "or login page stands before it. Check host and your proxy settings"
     )
 
 
-def _not_found(response: requests.Response, host: str) -> str:
+def _not_found(response: requests.Response) -> str:
+    host = urlsplit(response.url).netloc
     parts = urlsplit(response.url).path.split("/")
     if "organizations" not in parts:
         return f"{host} does not have this"

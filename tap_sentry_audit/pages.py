@@ -124,7 +124,7 @@ def decode(body: bytes) -> Json:
     """
     try:
         value: Json = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Lone surrogates are JSON to most, but not to msgspec.
         try:
             value = json.loads(body, parse_float=Decimal, parse_constant=str)

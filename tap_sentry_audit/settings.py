@@ -157,7 +157,7 @@ def unusable_variables(environment: Mapping[str, str], schema: Schema) -> list[s
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        message = f"is not a text but a {type(value).__name__}: put it in quotes"
+        message = "is not a text: put it in quotes"
         raise _Problem(message)
     if not value.strip():
         message = "is empty: give it a value or leave it out"

@@ -32,6 +32,7 @@ class Tie:
         self._fetch = fetch
         self._millisecond = millisecond
         self._event_names = first.event_names
+        self._page_size = len(first.entries) + first.null_rows
         self.found: dict[str, Entry] = {}
         self._take(first)
         self.count = len(self.found)
@@ -49,7 +50,7 @@ class Tie:
             if self._is_complete():
                 return
             # Another first offset puts other rows on one page.
-            self._walk(offset=7 * number)
+            self._walk(offset=7 * number % self._page_size)
 
     def _is_complete(self) -> bool:
         return len(self.found) >= self.count

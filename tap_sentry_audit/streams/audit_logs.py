@@ -11,7 +11,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from tap_sentry_audit import schema
 from tap_sentry_audit.bookmark import VALUE, Bookmark
 from tap_sentry_audit.client import SentryStream
-from tap_sentry_audit.errors import PassingError, SentryError
+from tap_sentry_audit.errors import SentryError, unreadable
 from tap_sentry_audit.pages import EPOCH, Query, Unreadable, created_text, path, read_page
 from tap_sentry_audit.reader import read
 from tap_sentry_audit.record import record_of
@@ -170,8 +170,7 @@ class AuditLogs(SentryStream):
             try:
                 return read_page(response.content, response.headers)
             except Unreadable as error:
-                message = f"{self.host} answered 200, but {error}"
-                raise PassingError(message, response) from None
+                raise unreadable(response, str(error)) from None
 
         return self.get(path(organization), query.parameters(), page)
 

@@ -1,0 +1,72 @@
+"""Run the stand-in by itself: python -m tests.fake_sentry --help."""
+
+import argparse
+import json
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import FakeSentry, Log, entries
+
+SHAPES = {"even": entries.even, "bursty": entries.bursty, "ties": entries.ties}
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
+
+
+def main() -> None:
+    asked = _arguments().parse_args()
+    # Before there are threads, so that they all leave these signals to sigwait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    logs = {}
+    for organization in asked.organization or ["acme=1000"]:
+        slug, _, count = organization.partition("=")
+        times = SHAPES[asked.shape](
+            int(count), asked.days, until=datetime.now(UTC), seed=asked.seed
+        )
+        logs[slug] = Log(times, ties=asked.ties, seed=asked.seed)
+    sentry = FakeSentry(
+        logs,
+        port=asked.port,
+        tokens={asked.token: "ok"},
+        latency=asked.latency,
+        rate_limit=asked.rate_limit,
+        concurrent_limit=asked.concurrent_limit,
+        old_body=asked.old_body,
+    )
+    with sentry:
+        if asked.ready_file:
+            # Under its name only when complete, for those who wait for the name.
+            draft = asked.ready_file.with_suffix(".draft")
+            draft.write_text(sentry.url)
+            draft.replace(asked.ready_file)
+        else:
+            _say(sentry.url)
+        signal.sigwait(ENDINGS)
+    _say(json.dumps(sentry.stats()))
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fake_sentry", description=__doc__)
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="default: a free one")
+    add("--organization", metavar="SLUG=COUNT", action="append", help="repeatable")
+    add("--days", type=float, default=30, help="how far back the entries go")
+    add("--shape", choices=SHAPES, default="even", help="of the entries over time")
+    add("--ties", choices=["stable", "shuffled"], default="stable")
+    add("--latency", type=float, default=0, metavar="SECONDS")
+    add("--rate-limit", type=int, metavar="N", help="requests a second")
+    add("--concurrent-limit", type=int, metavar="N", help="requests at once")
+    add("--old-body", action="store_true", help="answer a bare list")
+    add("--seed", type=int, default=0)
+    add("--token", default="token")
+    add("--ready-file", type=Path, metavar="PATH", help="write the URL there")
+    return parser
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

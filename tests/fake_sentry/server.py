@@ -1,0 +1,212 @@
+"""The server: access, limits and faults around the audit-log endpoint."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from email.utils import formatdate
+from threading import Lock, Thread
+from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from . import endpoint
+from .answers import Answer, detail, json_answer
+from .connections import Server
+from .faults import Fault
+from .limits import Limiter, Limits
+from .log import Log
+
+Access = Literal["ok", "expired", "forbidden"]
+
+MICROSECONDS = 1_000_000
+UNAUTHENTICATED = {
+    "none": "Authentication credentials were not provided.",
+    "unknown": "Invalid token",
+    "expired": "Token expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    """Named in lower case."""
+    organization: str | None
+    at: float
+    """Seconds of the monotonic clock."""
+    status: int = 0
+    """Stays 0 while there is no answer, or where a fault gives none."""
+
+
+Faults = Sequence[Fault | None] | Mapping[int, Fault] | Callable[[int, Request], Fault | None]
+"""Faults for the first requests, or by number of request (from 1), or as it says."""
+
+
+@dataclass(eq=False)
+class FakeSentry:
+    """Serve audit logs while the context lasts; settings may change meanwhile."""
+
+    organizations: Mapping[str, Log]
+    _: KW_ONLY
+    tokens: Mapping[str, Access] = field(default_factory=lambda: {"token": "ok"})
+    latency: float = 0
+    rate_limit: int | None = None
+    rate_window: float = 1
+    concurrent_limit: int | None = None
+    old_body: bool = False
+    foreign_cursors: Literal["obey", "refuse", "ignore"] = "obey"
+    """What becomes of a cursor that this server never handed out."""
+    faults: Faults = ()
+    clock: Callable[[], float] = time.time
+    date_header: bool = True
+    access_prefix: str = ""
+    url_prefix: str | None = None
+    """Scheme and host of Link URLs, where they are not the server's own."""
+    port: int = 0
+
+    requests: list[Request] = field(default_factory=list, init=False)
+    max_concurrent: int = field(default=0, init=False)
+    _concurrent: int = field(default=0, init=False)
+    _cursors: set[str] = field(default_factory=set, init=False)
+    _limiter: Limiter = field(default_factory=Limiter, init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
+
+    def __enter__(self) -> Self:
+        self._server = Server(self.port, self.reply, self.control)
+        self.port = self._server.server_address[1]
+        # Closing waits for one turn of this loop: half a second, if not told.
+        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+    @property
+    def host(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return self.host + self.access_prefix
+
+    @property
+    def count_429(self) -> int:
+        return sum(request.status == 429 for request in list(self.requests))
+
+    def stats(self) -> dict[str, Any]:
+        requests = list(self.requests)
+        return {
+            "requests": len(requests),
+            "count_429": self.count_429,
+            "max_concurrent": self.max_concurrent,
+            "status": Counter(str(request.status) for request in requests),
+        }
+
+    def reply(self, target: str, headers: dict[str, str]) -> tuple[Answer | None, Fault | None]:
+        """Record a request, then answer it; a fault goes before the answer."""
+        url = urlsplit(target)
+        query = parse_qsl(url.query, keep_blank_values=True)
+        prefix = re.escape(self.access_prefix)
+        match = re.fullmatch(f"{prefix}/api/0/organizations/([^/]+)/audit-logs/", url.path)
+        slug = match and match[1]
+        request = Request(url.path, dict(query), headers, slug, time.monotonic())
+        with self._lock:
+            self.requests.append(request)
+            number = len(self.requests)
+            self._concurrent += 1
+            self.max_concurrent = max(self.max_concurrent, self._concurrent)
+        answer = None
+        try:
+            fault = self._fault(number, request)
+            if isinstance(fault, Answer):
+                answer = fault
+            elif fault in (None, "truncated"):
+                answer = self._limited(request, query)
+        finally:
+            # Before the answer is out: by then its client may send the next request.
+            with self._lock:
+                self._concurrent -= 1
+                status = answer.status if answer else 0
+                self.requests[number - 1] = replace(request, status=status)
+        if answer and self.date_header:
+            date = {"Date": formatdate(self.clock(), usegmt=True)}
+            answer = replace(answer, headers=answer.headers | date)
+        return answer, fault
+
+    def control(self, command: str, wanted: dict[str, Any]) -> Answer:
+        """Serve demos and benchmarks that run in a process of their own."""
+        match command:
+            case "stats":
+                return json_answer(200, self.stats())
+            case "add" if wanted.get("organization") in self.organizations:
+                now, count = int(self.clock() * MICROSECONDS), wanted["count"]
+                log = self.organizations[wanted["organization"]]
+                return json_answer(200, {"ids": log.add(range(now - count, now))})
+            case "set" if wanted.keys() <= {"rate_limit", "latency", "concurrent_limit"}:
+                for name, value in wanted.items():
+                    setattr(self, name, value)
+                return json_answer(200, wanted)
+        return detail(400, f"Cannot {command} {wanted}")
+
+    def _fault(self, number: int, request: Request) -> Fault | None:
+        if callable(self.faults):
+            return self.faults(number, request)
+        if isinstance(self.faults, Mapping):
+            return self.faults.get(number)
+        return self.faults[number - 1] if number <= len(self.faults) else None
+
+    def _limited(self, request: Request, query: endpoint.Query) -> Answer:
+        limits = Limits(self.rate_limit, self.rate_window, self.concurrent_limit)
+        refusal, headers = self._limiter.enter(limits, self.clock())
+        if refusal:
+            return replace(refusal, headers=refusal.headers | headers)
+        try:
+            time.sleep(self.latency)
+            answer = self._answer(request, query)
+        finally:
+            self._limiter.leave()
+        return replace(answer, headers=answer.headers | headers)
+
+    def _answer(self, request: Request, query: endpoint.Query) -> Answer:
+        found = self._find(request)
+        if isinstance(found, Answer):
+            return found
+        cursor = request.query.get("cursor")
+        if cursor and self.foreign_cursors != "obey" and cursor not in self._cursors:
+            if self.foreign_cursors == "refuse":
+                return detail(400, "Invalid cursor parameter.")
+            query = [pair for pair in query if pair[0] != "cursor"]
+        url = (self.url_prefix or self.host) + request.path
+        answer = endpoint.answer(found, url, query, old_body=self.old_body)
+        if self.foreign_cursors != "obey":
+            link = answer.headers.get("Link", "")
+            self._cursors.update(re.findall('; cursor="([^"]+)"', link))
+        return answer
+
+    def _find(self, request: Request) -> Answer | Log:
+        """Check route and access in the order in which Sentry does."""
+        slug = request.organization
+        if not request.path.endswith("/"):
+            return _no_slash(request.path)
+        if slug is None:
+            return Answer(404, headers={"Content-Type": "text/html; charset=utf-8"})
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        access: str = "none"
+        if scheme.lower() == "bearer":
+            access = self.tokens.get(token, "unknown")
+        if access in UNAUTHENTICATED:
+            header = {"WWW-Authenticate": 'xBasic realm="api"'}
+            return detail(401, UNAUTHENTICATED[access], **header)
+        if slug not in self.organizations:
+            return detail(404, "The requested resource does not exist")
+        if access == "forbidden":
+            return detail(403, "You do not have permission to perform this action.")
+        return self.organizations[slug]
+
+
+def _no_slash(path: str) -> Answer:
+    text = "Route not found, did you forget a trailing slash?"
+    body = f"{text}\n\ntry: {path}/\n{'^':>{len(path) + 6}}\n"
+    return Answer(404, body.encode(), {"Content-Type": "text/plain"})

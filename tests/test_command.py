@@ -1,0 +1,159 @@
+"""The command line, as every Singer user knows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from fake_sentry import FakeSentry, Log, entries
+from tap_process import config, run_tap
+
+
+def test_about_lists_every_setting_and_which_one_is_secret() -> None:
+    about = json.loads(run_tap({}, "--about", "--format=json").stdout)
+
+    properties = about["settings"]["properties"]
+    own = list(properties)[:13]
+    assert own == [
+        "auth_token",
+        "organization",
+        "organizations",
+        "host",
+        "start_date",
+        "backfill",
+        "end_date",
+        "lookback_seconds",
+        "requests_per_second",
+        "max_concurrent_requests",
+        "request_timeout_seconds",
+        "user_agent",
+        "redact_secrets",
+    ]
+    assert [name for name in own if properties[name].get("secret")] == ["auth_token"]
+    assert {name: properties[name]["default"] for name in own if "default" in properties[name]} == {
+        "host": "https://sentry.io",
+        "backfill": True,
+        "lookback_seconds": 3600,
+        "requests_per_second": 40,
+        "max_concurrent_requests": 12,
+        "request_timeout_seconds": 60,
+        "redact_secrets": True,
+    }
+
+
+@pytest.mark.parametrize("option", ["--version", "--help", "--about", "--discover"])
+def test_what_needs_no_settings_asks_for_none(option: str) -> None:
+    run = run_tap({}, option)
+
+    assert run.returncode == 0
+    assert run.stdout
+    assert not run.log("ERROR")
+    assert not run.log("WARNING")
+
+
+def test_the_installed_command_is_there() -> None:
+    command = Path(sys.executable).with_name("tap-sentry-audit")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith(f"tap-sentry-audit v{version('tap-sentry-audit')}, ")
+
+
+def test_settings_come_from_the_environment() -> None:
+    with FakeSentry({"one": Log(entries.even(2)), "two": Log(entries.even(2))}) as sentry:
+        environment = {
+            "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
+            "TAP_SENTRY_AUDIT_ORGANIZATIONS": '["one", "two"]',
+            "TAP_SENTRY_AUDIT_HOST": sentry.url,
+            "TAP_SENTRY_AUDIT_REQUESTS_PER_SECOND": "20",
+            "TAP_SENTRY_AUDIT_REDACT_SECRETS": "false",
+        }
+        run = run_tap({}, "--config=ENV", environment=environment)
+
+    assert run.returncode == 0
+    assert len(run.ids) == 4
+
+
+def test_a_number_that_is_none_in_the_environment_is_named() -> None:
+    environment = {"TAP_SENTRY_AUDIT_LOOKBACK_SECONDS": "an hour"}
+    run = run_tap({}, "--config=ENV", environment=environment)
+
+    assert run.returncode == 1
+    [error] = run.log("ERROR")
+    assert error.startswith(
+        "lookback_seconds (from TAP_SENTRY_AUDIT_LOOKBACK_SECONDS) is 'an hour'"
+    )
+
+
+def test_an_unknown_setting_is_warned_of() -> None:
+    with FakeSentry({"acme": Log()}) as sentry:
+        run = run_tap(config(sentry, start_dat="2026-01-01"))
+
+    assert run.log("WARNING") == [
+        "There is no setting 'start_dat'; it is ignored: did you mean start_date?",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "{", "no json"])
+def test_a_config_file_that_is_no_json_is_told(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    run = run_tap({}, "--config", str(path))
+
+    assert run.returncode == 1
+    [error] = run.log("ERROR")
+    assert error.startswith("A file given to the tap is not JSON: ")
+    assert "Traceback" not in run.stderr
+
+
+def test_a_config_file_that_is_missing_is_told() -> None:
+    run = run_tap({}, "--config", "/nowhere.json")
+
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert "/nowhere.json" in run.log("ERROR")[0]
+
+
+def test_the_user_agent_is_the_taps_name_and_version() -> None:
+    with FakeSentry({"acme": Log()}) as sentry:
+        run_tap(config(sentry))
+        run_tap(config(sentry, user_agent="our-siem/1"))
+
+    assert [request.headers["user-agent"] for request in sentry.requests] == [
+        f"tap-sentry-audit/{version('tap-sentry-audit')}",
+        "our-siem/1",
+    ]
+
+
+def test_a_path_prefix_of_the_host_is_kept() -> None:
+    with FakeSentry({"acme": Log(entries.even(3))}, access_prefix="/tools/sentry") as sentry:
+        run = run_tap(config(sentry, host=f"{sentry.host}/tools/sentry/"))
+
+    assert len(run.ids) == 3
+
+
+def test_a_target_that_went_away_leaves_no_traceback() -> None:
+    with FakeSentry({"acme": Log(entries.even(3000))}) as sentry:
+        shell = f"{sys.executable} -m tap_sentry_audit --config=ENV | head -n 3 > {os.devnull}"
+        environment = {
+            **os.environ,
+            "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
+            "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
+            "TAP_SENTRY_AUDIT_HOST": sentry.url,
+        }
+        done = subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-c", shell],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

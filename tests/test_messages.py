@@ -1,0 +1,180 @@
+"""What comes out on stdout, whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fake_sentry import FakeSentry, Log, entries
+from tap_process import config, run_tap
+from tap_sentry_audit.pages import Entry, read_time
+from tap_sentry_audit.record import record_of
+from tap_sentry_audit.schema import AUDIT_LOGS
+
+SCHEMA = {
+    "type": "SCHEMA",
+    "stream": "audit_logs",
+    "schema": AUDIT_LOGS,
+    "key_properties": ["id"],
+    "bookmark_properties": ["dateCreated"],
+}
+MOMENTS = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000001Z", "2026-01-02T03:04:05.678900Z"]
+
+
+def three_entries() -> Log:
+    """Three entries, put in with the newest first."""
+    return Log(
+        rows=[
+            entries.row(str(number), entries.micros(moment))
+            for number, moment in reversed(list(enumerate(MOMENTS)))
+        ]
+    )
+
+
+def test_a_run_writes_schema_records_oldest_first_and_state() -> None:
+    log = three_entries()
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry))
+
+    expected = [
+        record_of(Entry(read_time(row["dateCreated"]), row["id"], row), "acme", redact_secrets=True)
+        for row in log.rows()
+        if row
+    ]
+    assert run.returncode == 0
+    messages = run.messages
+    for message in messages:
+        message.pop("time_extracted", None)
+    assert messages == [
+        SCHEMA,
+        *({"type": "RECORD", "stream": "audit_logs", "record": record} for record in expected),
+        {
+            "type": "STATE",
+            "value": {
+                "bookmarks": {
+                    "audit_logs": {
+                        "partitions": [
+                            {
+                                "context": {"organization": "acme"},
+                                "replication_key": "dateCreated",
+                                "replication_key_value": "2026-01-02T03:04:05.678900Z",
+                                "lookback": {"seconds": 3600, "ids": {"2": 1767323046}},
+                            }
+                        ]
+                    }
+                }
+            },
+        },
+    ]
+
+
+def test_an_empty_log_gives_a_schema_and_no_bookmark() -> None:
+    with FakeSentry({"acme": Log()}) as sentry:
+        run = run_tap(config(sentry))
+
+    assert run.returncode == 0
+    assert run.messages == [
+        SCHEMA,
+        {
+            "type": "STATE",
+            "value": {
+                "bookmarks": {"audit_logs": {"partitions": [{"context": {"organization": "acme"}}]}}
+            },
+        },
+    ]
+
+
+def test_each_organization_has_its_records_and_its_bookmark() -> None:
+    logs = {slug: Log(entries.even(3, seed=seed)) for seed, slug in enumerate(("one", "two"))}
+    with FakeSentry(logs) as sentry:
+        run = run_tap(config(sentry, organization=None, organizations=["one", "two"]))
+
+    assert [record["organization"] for record in run.records] == ["one"] * 3 + ["two"] * 3
+    assert run.state is not None
+    bookmarks = run.state["bookmarks"]["audit_logs"]["partitions"]
+    assert [(b["context"], b["replication_key_value"]) for b in bookmarks] == [
+        ({"organization": "one"}, run.records[2]["dateCreated"]),
+        ({"organization": "two"}, run.records[5]["dateCreated"]),
+    ]
+
+
+def test_bare_lists_of_old_servers_are_read() -> None:
+    log = Log(entries.even(250))
+    with FakeSentry({"acme": log}, old_body=True) as sentry:
+        run = run_tap(config(sentry))
+
+    assert run.ids == [row["id"] for row in log.rows() if row]
+
+
+def test_null_rows_are_counted_in_a_warning() -> None:
+    log = Log(entries.even(150))
+    for moment in ("2024-12-20T00:00:00Z", "2024-12-21T00:00:00Z"):
+        log.put(None, entries.micros(moment))
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry))
+
+    assert len(run.ids) == 150
+    [warning] = run.log("WARNING")
+    assert warning == "acme: Sentry could not show 2 entries (null rows)"
+
+
+def test_what_utf8_or_other_readers_cannot_take_is_still_a_valid_message() -> None:
+    log = Log()
+    text = (
+        '{"text": "a \\ud800 b", "\\udfff": 1, "huge": 123456789012345678901234567890,'
+        ' "float": 0.1234567890123456789, "exponent": 1e400, "nul": "\\u0000"}'
+    )
+    with FakeSentry({"acme": log}) as sentry:
+        log.put(entries.row("1", 0, data={"there": "HERE"}))
+        given = next(iter(log._given))  # noqa: SLF001  (no JSON encoder writes these on its own)
+        fits, row = log._given[given]  # noqa: SLF001
+        log._given[given] = fits, row.replace('{"there":"HERE"}', text)  # noqa: SLF001
+        run = run_tap(config(sentry))
+
+    assert run.returncode == 0
+    [line] = [line for line in run.stdout.splitlines() if '"RECORD"' in line]
+    assert '"huge":123456789012345678901234567890,"float":0.1234567890123456789' in line
+    assert json.loads(line)["record"]["data"] | {"exponent": 0} == {
+        "text": "a \\ud800 b",
+        "\\udfff": 1,
+        "huge": 123456789012345678901234567890,
+        "float": 0.1234567890123456789,
+        "exponent": 0,
+        "nul": "\0",
+    }
+
+
+def test_the_catalog_is_as_it_was() -> None:
+    run = run_tap({}, "--discover")
+
+    snapshot = Path(__file__).parent / "snapshots" / "audit_logs.json"
+    assert json.loads(run.stdout) == {"streams": [json.loads(snapshot.read_text())]}
+    assert run.returncode == 0
+
+
+def test_deselected_fields_are_neither_in_schema_nor_in_records() -> None:
+    catalog = json.loads(run_tap({}, "--discover").stdout)
+    off = [["properties", "actor", "properties", "email"], ["properties", "ipAddress"]]
+    for metadata in catalog["streams"][0]["metadata"]:
+        if metadata["breadcrumb"] in off:
+            metadata["metadata"]["selected"] = False
+    row = entries.row("1", 0, actor={"id": "7", "email": "a@b.example"}, ipAddress="::1")
+    with FakeSentry({"acme": Log(rows=[row])}) as sentry:
+        run = run_tap(config(sentry), catalog=catalog)
+
+    [schema] = run.of_type("SCHEMA")
+    assert "ipAddress" not in schema["schema"]["properties"]
+    assert "email" not in schema["schema"]["properties"]["actor"]["properties"]
+    [record] = run.records
+    assert "ipAddress" not in record
+    assert record["actor"] == {"id": "7"}
+
+
+def test_stream_maps_mask_personal_data() -> None:
+    maps = {"audit_logs": {"actor": "{'id': record['actor']['id']}", "ipAddress": "__NULL__"}}
+    with FakeSentry({"acme": Log(rows=[entries.row("1", 0, actor={"id": "7"})])}) as sentry:
+        run = run_tap(config(sentry, stream_maps=maps))
+
+    [record] = run.records
+    assert record["actor"] == {"id": "7"}
+    assert "ipAddress" not in record

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import recorded_answers
+from tap_sentry_audit.cursors import Cursor, Link, links
+from tap_sentry_audit.pages import (
+    Query,
+    Unreadable,
+    created_text,
+    decode,
+    milliseconds,
+    path,
+    read_page,
+    read_time,
+)
+
+MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
+
+
+def test_a_cursor_reads_from_its_millisecond_on() -> None:
+    assert str(Cursor.at(1776121200218)) == "1776121200217:0:1"
+
+
+def test_the_first_cursor_of_all_starts_at_the_first_entry() -> None:
+    assert str(Cursor.at(0)) == "0:0:1"
+
+
+def test_a_cursor_towards_older_skips_its_offset() -> None:
+    assert str(Cursor(1776121200218, 9, towards_newer=False)) == "1776121200218:9:0"
+
+
+def test_a_link_header_gives_cursors_and_whether_rows_lie_behind_them() -> None:
+    assert links(recorded_answers.headers("first_page")["Link"]) == {
+        "previous": Link("1795205567095:0:1", has_results=False),
+        "next": Link("1793531088258:9:0", has_results=True),
+    }
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", '<https://sentry.io>; rel="next"'])
+def test_a_link_header_without_cursors_gives_none(header: str) -> None:
+    assert links(header) == {}
+
+
+def test_a_query_names_only_what_it_asks_for() -> None:
+    assert Query(cursor=None).parameters() == {"per_page": "100"}
+    assert Query(Cursor.at(5), "org.edit", 7).parameters() == {
+        "per_page": "100",
+        "cursor": "4:0:1",
+        "event": "org.edit",
+        "actor": "7",
+    }
+
+
+def test_the_path_has_its_last_slash() -> None:
+    assert path("acme") == "organizations/acme/audit-logs/"
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "more"),
+    [
+        ("small_p1", 100, False),
+        ("small_p2", 100, True),
+        ("small_p3", 50, True),
+        ("empty_org", 0, False),
+        ("cursor_zero_prev", 2, True),
+        ("cursor_prev_empty", 0, False),
+    ],
+)
+def test_recorded_pages_are_read_oldest_first(name: str, count: int, *, more: bool) -> None:
+    page = read_page(recorded_answers.body(name), recorded_answers.headers(name))
+
+    assert len(page.entries) == count
+    assert page.more_newer == more
+    assert {"member.invite", "org-auth-token.remove"} < set(page.event_names)
+    created = [entry.created for entry in page.entries]
+    assert created == sorted(created)
+
+
+def test_null_rows_are_counted() -> None:
+    body = b'{"rows": [null, {"id": "1", "dateCreated": "2026-01-01T00:00:00Z"}, null]}'
+    page = read_page(body, {})
+
+    assert (len(page.entries), page.null_rows) == (1, 2)
+
+
+def test_a_bare_list_is_a_page_too() -> None:
+    page = read_page(b'[{"id": 1, "dateCreated": "2026-01-01T00:00:00Z"}]', {})
+
+    assert [entry.id for entry in page.entries] == ["1"]
+    assert not page.more_newer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html></html>",
+        b"5",
+        b'"rows"',
+        b"{}",
+        b'{"rows": {}}',
+        b'{"rows": [5]}',
+        b'{"rows": [{"id": "1"}]}',
+        b'{"rows": [{"dateCreated": "2026-01-01T00:00:00Z"}]}',
+        b'{"rows": [{"id": "1", "dateCreated": "soon"}]}',
+        b'{"rows": [{"id": "1", "dateCreated": null}]}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_page_is_unreadable(body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read_page(body, {})
+
+
+def test_the_servers_clock_is_the_end_of_the_second_that_it_names() -> None:
+    page = read_page(b"[]", {"Date": "Sun, 15 Nov 2026 07:48:34 GMT"})
+
+    assert page.server_time == datetime(2026, 11, 15, 7, 48, 35, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Date": "soon"}])
+def test_without_the_servers_clock_ours_is_taken(headers: dict[str, str]) -> None:
+    age = datetime.now(UTC) - read_page(b"[]", headers).server_time
+
+    assert abs(age) < timedelta(seconds=5)
+
+
+def test_numbers_stay_exact() -> None:
+    assert decode(b"[0.1234567890123456789, 1e400, 123456789012345678901234567890]") == [
+        Decimal("0.1234567890123456789"),
+        Decimal("1E+400"),
+        123456789012345678901234567890,
+    ]
+
+
+@given(MOMENTS)
+def test_the_written_form_of_a_time_reads_back_and_has_one_width(moment: datetime) -> None:
+    text = created_text(moment)
+
+    assert len(text) == 27
+    assert text.endswith("Z")
+    assert read_time(text) == moment
+
+
+@given(MOMENTS, MOMENTS)
+def test_the_written_form_sorts_as_the_times_do(one: datetime, other: datetime) -> None:
+    assert (created_text(one) < created_text(other)) == (one < other)
+
+
+@given(MOMENTS)
+def test_a_millisecond_holds_its_microseconds(moment: datetime) -> None:
+    start = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds(moment))
+
+    assert start <= moment < start + timedelta(milliseconds=1)

@@ -1,0 +1,99 @@
+"""The reader against logs drawn by hypothesis, without a server between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fake_sentry import Log, endpoint
+from tap_sentry_audit import pages
+from tap_sentry_audit.pages import Query, read_page
+from tap_sentry_audit.reader import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MILLISECOND = 1_000
+START = 1_735_689_600_000_000
+
+
+def asking(log: Log, per_page: int = 100) -> Callable[[Query], pages.Page]:
+    """The stand-in's endpoint as the reader's `fetch`."""
+
+    def fetch(query: Query) -> pages.Page:
+        parameters = query.parameters() | {"per_page": str(per_page)}
+        answer = endpoint.answer(log, "http://sentry.invalid/", list(parameters.items()))
+        assert answer.status == 200
+        return read_page(answer.body, answer.headers)
+
+    return fetch
+
+
+def read_ids(log: Log, per_page: int = 100) -> list[str]:
+    stretches = list(read(asking(log, per_page), None, None))
+    assert not any(stretch.unproved for stretch in stretches)
+    return [entry.id for stretch in stretches for entry in stretch.entries]
+
+
+def expected(log: Log) -> list[str]:
+    """Ids by time; tied ones in the reader's order."""
+    rows = [row for row in log.rows() if row]
+    rows.sort(key=lambda row: (pages.read_time(row["dateCreated"]), row["id"]))
+    return [row["id"] for row in rows]
+
+
+def by_links(log: Log, per_page: int) -> list[str]:
+    """What Sentry's own pagination delivers: every page that its `next` links lead to."""
+    found: list[str] = []
+    query = Query(cursor=None)
+    while True:
+        page = asking(log, per_page)(query)
+        found += [entry.id for entry in page.entries]
+        if not page.older or not page.older.has_results:
+            return found
+        query = Query(page.older.cursor)
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200, 1000])
+def test_every_entry_comes_once_and_in_order(count: int) -> None:
+    log = Log(range(START, START + count * 7919, 7919))
+
+    assert read_ids(log) == expected(log)
+
+
+CLUSTERS = st.lists(
+    st.tuples(
+        st.integers(0, 20),  # milliseconds after the one before
+        st.integers(1, 25),  # entries
+        st.integers(1, MILLISECOND),  # microseconds that they lie within
+    ),
+    max_size=6,
+)
+
+
+def log_of(clusters: list[tuple[int, int, int]], seed: int) -> Log:
+    times = []
+    millisecond = START
+    for gap, count, width in clusters:
+        millisecond += gap * MILLISECOND
+        times += [millisecond + (n * 37) % width for n in range(count)]
+    return Log(times, ties="shuffled", seed=seed)
+
+
+@settings(max_examples=100, deadline=None)
+@given(clusters=CLUSTERS, per_page=st.sampled_from([1, 3, 7, 30, 100]), seed=st.integers(0, 9))
+def test_ties_of_any_width_lose_and_repeat_nothing(
+    clusters: list[tuple[int, int, int]], per_page: int, seed: int
+) -> None:
+    log = log_of(clusters, seed)
+
+    assert read_ids(log, per_page) == expected(log)
+
+
+def test_sentrys_own_pagination_loses_tied_entries() -> None:
+    log = log_of([(0, 60, 1), (1, 60, 1), (1, 60, 1)], seed=1)
+
+    assert set(by_links(log, 10)) < set(expected(log))

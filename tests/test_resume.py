@@ -1,0 +1,218 @@
+"""Runs that follow each other, whatever ended the one before."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fake_sentry import FakeSentry, Log, entries, faults
+from tap_process import command, config, run_tap
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86_400_000_000
+NEW_YEAR = entries.micros("2025-01-01T00:00:00Z")
+
+
+def ids(log: Log) -> list[str]:
+    return [row["id"] for row in log.rows() if row]
+
+
+def bookmark(value: str, **more: object) -> dict[str, object]:
+    """A state as a person writes it."""
+    partition = {
+        "context": {"organization": "acme"},
+        "replication_key": "dateCreated",
+        "replication_key_value": value,
+        **more,
+    }
+    return {"bookmarks": {"audit_logs": {"partitions": [partition]}}}
+
+
+def test_the_next_run_sends_what_came_after_and_nothing_else() -> None:
+    log = Log(entries.even(120))
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry))
+        added = log.add([NEW_YEAR + 1, NEW_YEAR + 2])
+        second = run_tap(config(sentry), state=first.state)
+        third = run_tap(config(sentry), state=second.state)
+
+    assert second.ids == added
+    assert third.ids == []
+    assert third.state == second.state
+
+
+def test_a_late_entry_within_the_lookback_is_sent_once() -> None:
+    log = Log(entries.even(120))
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry))
+        newest = entries.micros(first.records[-1]["dateCreated"])
+        late = log.add([newest - 3_599_000_000])
+        second = run_tap(config(sentry), state=first.state)
+        third = run_tap(config(sentry), state=second.state)
+
+    assert second.ids == late
+    assert third.ids == []
+    assert second.state is not None
+    assert first.state is not None
+    assert newest_of(second.state) == newest_of(first.state)
+
+
+def newest_of(state: dict[str, Any]) -> str:
+    [partition] = state["bookmarks"]["audit_logs"]["partitions"]
+    return str(partition["replication_key_value"])
+
+
+def test_a_killed_run_goes_on_after_its_last_state(tmp_path: Path) -> None:
+    log = Log(entries.even(5000))
+    settings = tmp_path / "config.json"
+    seen: list[str] = []
+    state: object = None
+    with FakeSentry({"acme": log}, latency=0.02) as sentry:
+        settings.write_text(json.dumps(config(sentry)))
+        with subprocess.Popen(
+            command("--config", str(settings)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+        ) as tap:
+            assert tap.stdout
+            for line in tap.stdout:
+                message = json.loads(line)
+                if message["type"] == "RECORD":
+                    seen.append(message["record"]["id"])
+                elif message["type"] == "STATE":
+                    state, sent_before = message["value"], len(seen)
+                if len(seen) == 2500:
+                    tap.send_signal(signal.SIGKILL)
+                    break
+        rest = run_tap(config(sentry), state=state)
+
+    assert sent_before == 2000
+    assert seen[:sent_before] + rest.ids == ids(log)
+
+
+def test_a_failed_run_goes_on_after_its_last_state() -> None:
+    log = Log(entries.even(2500))
+    with FakeSentry({"acme": log}) as sentry:
+        sentry.faults = lambda number, _: faults.status(403) if number > 15 else None
+        first = run_tap(config(sentry))
+        sentry.faults = ()
+        second = run_tap(config(sentry), state=first.state)
+
+    assert first.returncode == 1
+    assert 1000 < len(first.ids) < 2500
+    assert first.ids + second.ids == ids(log)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "2024-12-31T12:00:00Z",
+        "2024-12-31T12:00:00.000000Z",
+        "2024-12-31T12:00:00+00:00",
+        "2024-12-31T14:00:00+02:00",
+        "2024-12-31 12:00:00",
+        "2024-12-31T12:00:00",
+    ],
+)
+def test_a_bookmark_of_any_form_is_taken_up_and_nothing_at_it_is_lost(form: str) -> None:
+    noon = NEW_YEAR - DAY // 2
+    log = Log([noon - 1, noon, noon + 1])
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry), state=bookmark(form))
+
+    assert run.ids == ids(log)[1:]
+
+
+def test_a_bookmark_of_the_stream_serves_an_organization_without_its_own() -> None:
+    log = Log([NEW_YEAR - 1, NEW_YEAR + 1])
+    state = {
+        "bookmarks": {
+            "audit_logs": {
+                "replication_key": "dateCreated",
+                "replication_key_value": "2025-01-01T00:00:00Z",
+            }
+        }
+    }
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry), state=state)
+
+    assert run.ids == ids(log)[1:]
+
+
+def test_a_bookmark_that_is_no_time_is_an_error() -> None:
+    with FakeSentry({"acme": Log()}) as sentry:
+        run = run_tap(config(sentry), state=bookmark("yesterday"))
+
+    assert run.returncode == 1
+    assert run.log("ERROR") == [
+        "acme: the bookmark in the state cannot be read: mend it or leave it out",
+    ]
+
+
+def test_a_start_date_newer_than_the_bookmark_hides_nothing() -> None:
+    log = Log(entries.even(300))
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry, end_date="2024-12-20"))
+        second = run_tap(config(sentry, start_date="2024-12-25"), state=first.state)
+
+    assert first.ids + second.ids == ids(log)
+
+
+def test_shards_that_meet_at_a_border_give_every_entry_once() -> None:
+    border = NEW_YEAR - 10 * DAY
+    log = Log([*entries.even(300), border - 1, border, border, border + 1])
+    with FakeSentry({"acme": log}) as sentry:
+        older = run_tap(config(sentry, end_date="2024-12-22"))
+        newer = run_tap(config(sentry, start_date="2024-12-22T00:00:00Z"))
+
+    assert older.ids + newer.ids == ids(log)
+
+
+def test_backfill_false_sends_first_nothing_and_then_what_came_after() -> None:
+    log = Log(entries.even(500))
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry, backfill=False))
+        late = log.add([log_newest(log) - 60_000_000])
+        new = log.add([NEW_YEAR + DAY])
+        second = run_tap(config(sentry, backfill=False), state=first.state)
+
+    assert first.ids == []
+    assert second.ids == late + new
+
+
+def test_backfill_false_on_an_empty_log_misses_nothing_that_comes() -> None:
+    log = Log()
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry, backfill=False))
+        new = log.add([NEW_YEAR])
+        second = run_tap(config(sentry, backfill=False), state=first.state)
+
+    assert second.ids == new
+
+
+def log_newest(log: Log) -> int:
+    return entries.micros([row for row in log.rows() if row][-1]["dateCreated"])
+
+
+def test_an_entry_dated_in_the_future_comes_once_and_hides_none() -> None:
+    log = Log(entries.even(50))
+    clock = NEW_YEAR / 1e6 + 3600
+    with FakeSentry({"acme": log}, clock=lambda: clock) as sentry:
+        future = log.add([NEW_YEAR + 365 * DAY])
+        first = run_tap(config(sentry))
+        new = log.add([NEW_YEAR + 3_500_000_000])
+        second = run_tap(config(sentry), state=first.state)
+        third = run_tap(config(sentry), state=second.state)
+
+    assert first.ids == ids(log)[:50] + future
+    assert second.ids == new
+    assert third.ids == []
+    assert first.state is not None
+    assert newest_of(first.state) == "2025-01-01T01:00:01.000000Z"

@@ -1,0 +1,140 @@
+"""What passes: retried, and nothing lost or doubled by it."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fake_sentry import FakeSentry, Log, entries, faults
+from tap_process import config
+from tap_sentry_audit.reader import read
+from tap_sentry_audit.streams.audit_logs import AuditLogs
+from tap_sentry_audit.tap import TapSentryAudit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tap_sentry_audit.pages import Page, Query
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits that the retries asked for, and did not get."""
+    seen: list[float] = []
+    monkeypatch.setattr("backoff._sync.time", SimpleNamespace(sleep=seen.append))
+    return seen
+
+
+def read_ids(sentry: FakeSentry, **settings: object) -> list[str]:
+    stream = AuditLogs(TapSentryAudit(config=config(sentry, **settings)))
+
+    def fetch(query: Query) -> Page:
+        return stream._fetch("acme", query)  # noqa: SLF001  (the reader's view of the stream)
+
+    return [entry.id for stretch in read(fetch, None, None) for entry in stretch.entries]
+
+
+def expected(log: Log) -> list[str]:
+    return [row["id"] for row in log.rows() if row]
+
+
+FAULTS: dict[str, faults.Fault] = {
+    "429": faults.status(429),
+    "500": faults.status(500),
+    "502": faults.status(502),
+    "503": faults.status(503),
+    "reset": "reset",
+    "truncated": "truncated",
+    "html": faults.HTML,
+    "no json": faults.NOT_JSON,
+    "a number": faults.shape(5),
+    "rows that are none": faults.shape({"rows": 5}),
+    "rows without id": faults.shape({"rows": [{"dateCreated": "2026-01-01T00:00:00Z"}]}),
+    "rows without date": faults.shape([{"id": "1"}]),
+}
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_fault_at_any_request_loses_and_doubles_nothing(
+    name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backoff.random_jitter", lambda _: 0.0)
+    log = Log(entries.even(250))
+    with FakeSentry({"acme": log}, faults={number: FAULTS[name]}) as sentry:
+        assert read_ids(sentry) == expected(log)
+
+
+def test_a_hang_is_cut_short_and_tried_again(waits: list[float]) -> None:
+    log = Log(entries.even(150))
+    with FakeSentry({"acme": log}, faults={2: "hang"}) as sentry:
+        assert read_ids(sentry, request_timeout_seconds=1) == expected(log)
+    assert len(waits) == 1
+
+
+def test_waits_grow_and_vary(waits: list[float]) -> None:
+    log = Log(entries.even(5))
+    with FakeSentry({"acme": log}, faults=[faults.status(503)] * 6) as sentry:
+        assert read_ids(sentry) == expected(log)
+
+    longest = [0.1, 0.3, 0.9, 2.7, 8.1, 24.3]
+    assert [most / 2 <= wait <= most for most, wait in zip(longest, waits, strict=True)] == [
+        True
+    ] * 6
+    assert waits != longest
+
+
+@pytest.mark.parametrize(
+    "retry_after",
+    [
+        lambda: "1",
+        lambda: time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2)),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.usefixtures("waits")
+def test_the_servers_own_waiting_time_is_obeyed(
+    status: int, retry_after: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float, real: Callable[[float], None] = time.sleep) -> None:
+        slept.append(seconds)
+        real(seconds)
+
+    monkeypatch.setattr("tap_sentry_audit.pacing.time.sleep", sleep)
+    fault = faults.status(status, retry_after=retry_after())
+    with FakeSentry({"acme": Log(entries.even(5))}, faults=[fault]) as sentry:
+        read_ids(sentry)
+        first, second = sentry.requests
+
+    assert 0.9 <= second.at - first.at <= 2.5
+
+
+def test_a_rate_limit_is_waited_for_until_its_reset() -> None:
+    log = Log(entries.even(700))
+    with FakeSentry({"acme": log}, rate_limit=3) as sentry:
+        began = time.monotonic()
+        assert read_ids(sentry) == expected(log)
+        took = time.monotonic() - began
+        count = len(sentry.requests)
+
+    assert sentry.count_429 == 0
+    assert took >= (count - 3) / 3 - 1
+
+
+def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
+    log = Log(entries.even(150))
+    with FakeSentry({"acme": log}, rate_limit=0) as sentry:
+        sentry.faults = lambda number, _: open_gate(sentry) if number == 3 else None
+        assert read_ids(sentry) == expected(log)
+
+    assert sentry.count_429 == 2
+
+
+def open_gate(sentry: FakeSentry) -> None:
+    sentry.rate_limit = None

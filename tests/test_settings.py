@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tap_sentry_audit.settings import SettingsError, read_settings, remarks, unusable_variables
+from tap_sentry_audit.tap import TapSentryAudit
+
+GOOD: dict[str, object] = {"auth_token": "sntryu_0123456789abcdef", "organization": "acme"}
+SCHEMA = TapSentryAudit.config_jsonschema
+
+
+def problems(**settings: object) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        read_settings(GOOD | settings)
+    return raised.value.problems
+
+
+def test_two_settings_are_enough() -> None:
+    settings = read_settings(GOOD)
+
+    assert settings.organizations == ("acme",)
+    assert settings.base_url == "https://sentry.io"
+    assert settings.start is None
+    assert settings.end is None
+    assert settings.backfill
+    assert settings.lookback == timedelta(hours=1)
+    assert settings.requests_per_second == 40
+    assert settings.max_concurrent_requests == 12
+    assert settings.request_timeout_seconds == 60
+    assert settings.user_agent.startswith("tap-sentry-audit/")
+    assert settings.redact_secrets
+
+
+def test_several_organizations_keep_their_order() -> None:
+    settings = read_settings({"auth_token": "t", "organizations": ["b", "a"]})
+
+    assert settings.organizations == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url"),
+    [
+        ("sentry.io", "https://sentry.io"),
+        ("us.sentry.io", "https://us.sentry.io"),
+        ("sentry.example.com:9000", "https://sentry.example.com:9000"),
+        ("https://sentry.example.com/", "https://sentry.example.com"),
+        ("https://example.com/tools/sentry/", "https://example.com/tools/sentry"),
+        ("https://sentry.io/api/0/", "https://sentry.io"),
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("[::1]:9000", "https://[::1]:9000"),
+        ("sentry", "https://sentry"),
+    ],
+)
+def test_a_host_is_a_name_a_name_with_port_or_a_url(host: str, base_url: str) -> None:
+    assert read_settings(GOOD | {"host": host}).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ftp://sentry.io",
+        "https://user:secret@sentry.io",
+        "sentry.io:notaport",
+        "sentry.io:0",
+        "sentry.io:99999",
+        "https://",
+        "not a host",
+        "https://sentry.io/?a=b",
+        "https://sentry.io/#top",
+        "",
+        5,
+    ],
+)
+def test_an_unusable_host_is_refused(host: object) -> None:
+    [problem] = problems(host=host)
+
+    assert problem.startswith("host ")
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T08:00:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+        ("2026-01-31T08:00:00+02:00", datetime(2026, 1, 31, 6, tzinfo=UTC)),
+        ("2026-01-31 08:00:00.000001-05:30", datetime(2026, 1, 31, 13, 30, 0, 1, tzinfo=UTC)),
+        ("2026-01-31T08:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+    ],
+)
+def test_dates_of_any_zone_become_utc(text: str, moment: datetime) -> None:
+    assert read_settings(GOOD | {"start_date": text}).start == moment
+    assert read_settings(GOOD | {"end_date": text}).end == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nope", "3 days ago", "2026-13-01", "2026-02-30", "08:00", "P1D", 20260131, True]
+)
+def test_what_is_no_date_is_refused(text: object) -> None:
+    [problem] = problems(start_date=text)
+
+    assert problem.startswith(f"start_date is {text!r}, which is no date: write ")
+
+
+def test_an_end_that_is_not_after_the_start_is_refused() -> None:
+    assert problems(start_date="2026-02-01", end_date="2026-02-01T01:00:00+01:00") == [
+        "end_date is not after start_date: nothing lies between them",
+    ]
+
+
+@pytest.mark.parametrize(
+    "token", ["", "  ", "se cret", "secret\n", "\tsecret", "sécret", "sntrys_secret", 12345]
+)
+def test_an_unusable_token_is_refused_without_showing_it(token: object) -> None:
+    [problem] = problems(auth_token=token)
+
+    assert problem.startswith("auth_token ")
+    assert "secret" not in problem
+    assert "12345" not in problem
+
+
+@pytest.mark.parametrize(
+    "slug", ["", "a b", "acme/audit-logs", "https://acme.sentry.io", "ümläut", "../x", 7]
+)
+def test_an_unusable_slug_is_refused(slug: object) -> None:
+    [problem] = problems(organization=slug)
+
+    assert problem.startswith("organization ")
+
+
+@pytest.mark.parametrize("slugs", [[], "acme", ["acme", "acme"], ["acme", "a b"], [None], {}])
+def test_an_unusable_list_of_slugs_is_refused(slugs: object) -> None:
+    [problem] = problems(organization=None, organizations=slugs)
+
+    assert problem.startswith("organizations ")
+
+
+def test_no_organization_is_refused() -> None:
+    [problem] = problems(organization=None)
+
+    assert problem.startswith("organization is missing: ")
+
+
+def test_both_organization_settings_are_refused() -> None:
+    assert problems(organizations=["other"]) == [
+        "organization and organizations are both set: keep one of them",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("lookback_seconds", 0, 2_678_400),
+        ("requests_per_second", 1, 1000),
+        ("max_concurrent_requests", 1, 100),
+        ("request_timeout_seconds", 1, 600),
+    ],
+)
+def test_numbers_have_a_range(name: str, least: int, most: int) -> None:
+    for good in (least, most, float(least)):
+        read_settings(GOOD | {name: good})
+    unusable: list[object] = [least - 1, most + 1, 1.5, "5", True, [], float("nan"), float("inf")]
+    for bad in unusable:
+        [problem] = problems(**{name: bad})
+        assert problem == f"{name} is {bad!r}: write a whole number from {least} to {most}"
+
+
+@pytest.mark.parametrize("name", ["backfill", "redact_secrets"])
+def test_flags_are_true_or_false(name: str) -> None:
+    for bad in ("true", 1, "no"):
+        assert problems(**{name: bad}) == [f"{name} is neither true nor false"]
+
+
+def test_a_user_agent_fits_into_a_header() -> None:
+    [problem] = problems(user_agent="tap\r\nX-Evil: 1")
+
+    assert problem.startswith("user_agent ")
+
+
+def test_every_problem_is_named_at_once() -> None:
+    assert len(problems(auth_token="", host="x y", start_date="z", backfill=3)) == 4
+
+
+def test_the_token_is_in_no_text_of_the_settings() -> None:
+    assert "sntryu_" not in repr(read_settings(GOOD))
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_known_one() -> None:
+    assert remarks(GOOD | {"organisations": ["a"], "zzzzzz": 1}, SCHEMA) == [
+        "There is no setting 'organisations'; it is ignored: did you mean organizations?",
+        "There is no setting 'zzzzzz'; it is ignored",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "count"),
+    [
+        ("http://sentry.example.com", 1),
+        ("http://10.0.0.1:9000", 1),
+        ("http://127.0.0.1:9000", 0),
+        ("http://localhost:9000", 0),
+        ("http://[::1]:9000", 0),
+        ("https://sentry.example.com", 0),
+        ("sentry.example.com", 0),
+    ],
+)
+def test_an_unencrypted_host_is_remarked_on_unless_it_is_this_machine(
+    host: str, count: int
+) -> None:
+    assert len(remarks(GOOD | {"host": host}, SCHEMA)) == count
+
+
+def test_a_start_that_backfill_false_leaves_without_effect_is_remarked_on() -> None:
+    assert remarks(GOOD | {"backfill": False, "start_date": "2026-01-01"}, SCHEMA) == [
+        "start_date is not used while backfill is false",
+    ]
+
+
+def test_variables_that_the_sdk_would_misread_are_named() -> None:
+    environment = {
+        "TAP_SENTRY_AUDIT_LOOKBACK_SECONDS": "an hour",
+        "TAP_SENTRY_AUDIT_BACKFILL": "fasle",
+        "TAP_SENTRY_AUDIT_REDACT_SECRETS": "Yes",
+        "TAP_SENTRY_AUDIT_REQUESTS_PER_SECOND": "5",
+    }
+
+    assert sorted(unusable_variables(environment, SCHEMA)) == [
+        "backfill (from TAP_SENTRY_AUDIT_BACKFILL) is 'fasle': write true or false",
+        (
+            "lookback_seconds (from TAP_SENTRY_AUDIT_LOOKBACK_SECONDS) is 'an hour': "
+            "write a whole number"
+        ),
+    ]
