@@ -1,0 +1,52 @@
+# A machine with make and Python 3.11 or newer has all that is needed; uv and the rest come into
+# folders of this one. Another Python than python3: make test PYTHON=python3.13
+PYTHON ?= python3
+# How to resolve dependencies: --locked takes uv.lock as it is.
+SYNC ?= --locked
+
+UV = .uv/bin/uv
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+PLUGINS = .meltano/.installed
+
+.PHONY: help test pytest lint build demo bench clean
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+test: lint pytest ## Run all tests, the linter and the type checker
+
+pytest: $(PLUGINS) ## Run the tests alone
+	$(BIN)/python -m pytest -n auto
+
+lint: $(INSTALLED) ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+build: $(INSTALLED) ## Build the wheel and the source archive
+	$(BIN)/python -m hatchling build
+
+demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
+	@$(BIN)/python -m demo
+
+bench: $(INSTALLED) ## Measure how fast the tap is
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove everything that make has made
+	rm -rf .uv .venv .meltano .mypy_cache .pytest_cache .ruff_cache .hypothesis dist output
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"Python 3.11 or newer is needed. Name one: make PYTHON=python3.13")'
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+$(INSTALLED): $(UV) pyproject.toml uv.lock
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 $(UV) sync --quiet $(SYNC)
+	@touch $@
+
+$(PLUGINS): $(INSTALLED) meltano.yml
+	$(BIN)/meltano --log-level=warning install tap-sentry-audit target-jsonl
+	@mkdir -p output
+	@touch $@

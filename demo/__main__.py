@@ -1,0 +1,110 @@
+"""Run the tap twice through Meltano, new entries in between, and tell what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+
+from demo import ROOT
+from demo.summary import Run, summary
+from fake_sentry import FakeSentry, Log, entries
+
+FOLDER = ROOT / "output" / "demo"
+FILE = FOLDER / "audit_logs.jsonl"
+MELTANO_LOG = FOLDER / "meltano.log"
+OUR_VARIABLES = ("MELTANO", "TAP_SENTRY_AUDIT", "TARGET_JSONL")
+
+ENTRIES = 5_000
+NEW_ENTRIES = 12
+DAYS = 90
+
+
+def main() -> None:
+    """Show the whole way, from an API to a file."""
+    _start_afresh()
+    log = Log(entries.even(ENTRIES, DAYS, until=datetime.now(UTC)))
+    with FakeSentry({"acme": log}) as sentry:
+        _say(f"\nA stand-in for Sentry at {sentry.host} holds {ENTRIES:,} audit entries.")
+        first = _run(sentry.host)
+        _say(f"Meanwhile {NEW_ENTRIES} new entries arrive.")
+        now = entries.micros(datetime.now(UTC))
+        log.add(now - seconds * 1_000_000 for seconds in range(NEW_ENTRIES))
+        second = _run(sentry.host)
+    held = [row["id"] for row in log.rows() if row]
+    lines, is_exact = summary(first, second, held)
+    _say("\n".join(["", *lines, *_where_to_go()]))
+    sys.exit(not is_exact)
+
+
+def _start_afresh() -> None:
+    """Make a Meltano project with a state of its own and the plugins that are installed."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    plugins = FOLDER / ".meltano"
+    plugins.mkdir(parents=True)
+    for kind in ("extractors", "loaders"):
+        (plugins / kind).symlink_to(ROOT / ".meltano" / kind)
+    shutil.copy(ROOT / "meltano.yml", FOLDER)
+
+
+def _run(host: str) -> Run:
+    offset = FILE.stat().st_size if FILE.exists() else 0
+    start = time.monotonic()
+    _meltano("run", "tap-sentry-audit", "target-jsonl", host=host)
+    seconds = time.monotonic() - start
+    with FILE.open("rb") as file:
+        file.seek(offset)
+        return Run([json.loads(line) for line in file], seconds)
+
+
+def _meltano(*arguments: str, host: str) -> None:
+    """Run Meltano without the settings of whoever runs the demo, its log in a file."""
+    own = {n: v for n, v in os.environ.items() if not n.startswith(OUR_VARIABLES)}
+    settings = {
+        "MELTANO_AUTO_INSTALL": "false",
+        "TAP_SENTRY_AUDIT_HOST": host,
+        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
+        "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
+        "TARGET_JSONL_DESTINATION_PATH": ".",
+    }
+    _say(f"$ meltano {' '.join(arguments)}")
+    command = [str(Path(sys.executable).with_name("meltano")), *arguments]
+    with MELTANO_LOG.open("a", encoding="utf-8") as file:
+        ended = subprocess.run(  # noqa: S603
+            command, cwd=FOLDER, env=own | settings, stdout=file, stderr=file, check=False
+        )
+    if ended.returncode:
+        with MELTANO_LOG.open(encoding="utf-8") as file:
+            tail = "".join(deque(file, maxlen=25))
+        sys.exit(f"{tail}\nThat did not work. The whole log is in {_shown(MELTANO_LOG)}.")
+
+
+def _where_to_go() -> list[str]:
+    return [
+        "",
+        f"  The entries are in {_shown(FILE)},",
+        f"  what Meltano said in {_shown(MELTANO_LOG)}.",
+        "",
+        "  Next, your own Sentry: copy .env.example to .env, write your token and your",
+        "  organization into it, and run .venv/bin/meltano run tap-sentry-audit target-jsonl",
+        "",
+    ]
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

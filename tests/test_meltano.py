@@ -1,0 +1,87 @@
+"""The tap in a Meltano project, as most people run it. Nothing is asked of Meltano Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ruamel.yaml import YAML
+
+from fake_sentry import FakeSentry, Log, entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+NO_HUB = {"MELTANO_HUB_URL": "http://127.0.0.1:9"}
+
+
+def meltano(project: Path, *arguments: str, **environment: str) -> str:
+    """Run Meltano and return what it wrote to stdout."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("meltano"), *arguments],
+        cwd=project,
+        env={**os.environ, **NO_HUB, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log(entries.even(300))
+
+
+@pytest.fixture
+def sentry(log: Log) -> Iterator[FakeSentry]:
+    with FakeSentry({"acme": log}) as server:
+        yield server
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return this project with a state of its own, and with the plugins that `make` installed."""
+    shutil.copy(ROOT / "meltano.yml", tmp_path)
+    (tmp_path / ".meltano").mkdir()
+    for kind in ("extractors", "loaders"):
+        (tmp_path / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
+    return tmp_path
+
+
+def test_two_runs_write_every_entry_once_with_those_that_came_in_between(
+    project: Path, sentry: FakeSentry, log: Log
+) -> None:
+    settings = {
+        "MELTANO_AUTO_INSTALL": "false",
+        "TAP_SENTRY_AUDIT_HOST": sentry.host,
+        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
+        "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
+    }
+
+    meltano(project, "run", "tap-sentry-audit", "target-jsonl", **settings)
+    log.add(entries.micros(entries.UNTIL) + number for number in range(5))
+    meltano(project, "run", "tap-sentry-audit", "target-jsonl", **settings)
+
+    lines = (project / "output" / "audit_logs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [row["id"] for row in log.rows() if row]
+
+
+def test_meltano_add_installs_the_tap_from_its_definition(tmp_path: Path) -> None:
+    definition = YAML(typ="safe", pure=True).load(ROOT / "hub" / "tap-sentry-audit.yml")
+    local = json.dumps(definition | {"pip_url": str(ROOT)})
+    (tmp_path / "definition.yml").write_text(local)
+    (tmp_path / "meltano.yml").write_text("send_anonymous_usage_stats: false")
+
+    meltano(tmp_path, "add", "--from-ref=definition.yml", "tap-sentry-audit")
+    told = meltano(tmp_path, "invoke", "tap-sentry-audit", "--about", "--format=json")
+
+    assert json.loads(told)["name"] == "tap-sentry-audit"
