@@ -37,7 +37,7 @@ class Bookmark:
         self._lookback = lookback
         self._since = since
         self._ids: OrderedDict[str, int] = OrderedDict()
-        """Ids delivered from `since` and a lookback on, with their time in whole seconds."""
+        self._state: dict[str, object] = {}
 
     @classmethod
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
@@ -54,7 +54,7 @@ class Bookmark:
         kept = state.get(LOOKBACK)
         bookmark = cls(lookback, since=newest)
         if isinstance(kept, dict):
-            since = newest - timedelta(seconds=float(kept["seconds"]))
+            since = newest - timedelta(seconds=kept["seconds"])
             first = kept.get("since")
             bookmark = cls(lookback, since=max(since, read_time(first)) if first else since)
             # By time, so that a date in the future does not keep those before it from going.
@@ -75,20 +75,23 @@ class Bookmark:
 
     def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
         """Take note that an entry was delivered, when the server's clock showed a time."""
+        self._ids[entry_id] = math.ceil(created.timestamp())
         reached = min(created, server_time)
         if self.newest is None or reached > self.newest:
             self.newest = reached
-        self._ids[entry_id] = math.ceil(created.timestamp())
-        horizon = (self.newest - self._lookback).timestamp()
-        while self._ids and next(iter(self._ids.values())) < horizon:
-            self._ids.popitem(last=False)
+            self._state[VALUE] = created_text(reached)
+            self._forget((reached - self._lookback).timestamp())
 
-    def to_state(self) -> dict[str, object]:
-        """Return what the partition's state keeps. The ids in it go on changing with `add`."""
-        kept: dict[str, object] = {
-            "seconds": self._lookback.total_seconds(),
-            "ids": self._ids,
-        }
+    def keep_in(self, state: dict[str, object]) -> None:
+        """Keep this bookmark in a partition's state from now on: `add` changes it there."""
+        kept: dict[str, object] = {"seconds": round(self._lookback.total_seconds())}
         if self._since:
             kept["since"] = created_text(self._since)
-        return {LOOKBACK: kept} | ({VALUE: created_text(self.newest)} if self.newest else {})
+        state[LOOKBACK] = kept | {"ids": self._ids}
+        if self.newest is not None:
+            state[VALUE] = created_text(self.newest)
+        self._state = state
+
+    def _forget(self, horizon: float) -> None:
+        while self._ids and next(iter(self._ids.values())) < horizon:
+            self._ids.popitem(last=False)

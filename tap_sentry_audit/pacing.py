@@ -7,8 +7,10 @@ self-hosted server without a limiter sends none of it; then only the settings ru
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -82,8 +84,10 @@ class Pacer:
         self._interval = 1 / requests_per_second
         self._window = 1.0
         self._next_start = 0.0
+        self._starts: deque[float] = deque()
         self._blocked_until = 0.0
         self._clock = _ServerClock()
+        self._latency = 0.0
         self._waits = _exponential()
 
     @contextmanager
@@ -93,13 +97,21 @@ class Pacer:
             while self._running >= self._allowed:
                 self._changed.wait()
             self._running += 1
+        began = math.inf
         try:
-            self._wait_for_start()
+            began = self._wait_for_start()
             yield
         finally:
             with self._changed:
                 self._running -= 1
+                took = max(0.0, time.monotonic() - began)
+                self._latency += (took - self._latency) / (4 if self._latency else 1)
                 self._changed.notify()
+
+    def width(self) -> int:
+        """Return how many requests at once are of use: as many as start while one is answered."""
+        with self._changed:
+            return min(self._allowed, math.ceil(self._latency / self._interval) + 1)
 
     def observe(self, headers: Mapping[str, str], status: int) -> None:
         """Learn from an answer that has just come."""
@@ -109,7 +121,7 @@ class Pacer:
             self._slow_to(limits)
             if limits.concurrent_limit:
                 self._allowed = min(self._max_concurrent, limits.concurrent_limit)
-            if limits.remaining == 0 and limits.reset is not None:
+            if limits.remaining == 0 and limits.reset is not None and self._has_company(limits):
                 self._block(self._clock.until(limits.reset))
             if status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._turned_away(limits)
@@ -130,6 +142,17 @@ class Pacer:
         if limits.limit:
             self._interval = max(1 / self._ceiling, self._window / limits.limit / _MARGIN)
 
+    def _has_company(self, limits: Limits) -> bool:
+        """Whether others use the limit too: more of it is gone than we can have taken.
+
+        Alone, requests are spread so that the limit lasts for the window, and waiting for its
+        end would only cost time: when it ends is known to a second at best.
+        """
+        since = time.monotonic() - self._window - 2 * self._interval
+        while self._starts and self._starts[0] < since:
+            self._starts.popleft()
+        return len(self._starts) < (limits.limit or 0)
+
     def _turned_away(self, limits: Limits) -> None:
         self.too_many += 1
         if limits.remaining and self._allowed > 1:
@@ -137,23 +160,26 @@ class Pacer:
             self._allowed -= 1
         if limits.retry_after is not None:
             self._block(limits.retry_after)
-        elif limits.remaining != 0 or limits.reset is None:
+        elif limits.remaining == 0 and limits.reset is not None:
+            self._block(self._clock.until(limits.reset))
+        else:
             self._block(backoff.random_jitter(next(self._waits)))
 
     def _block(self, seconds: float) -> None:
         until = time.monotonic() + min(seconds, LONGEST_WAIT)
         self._blocked_until = max(self._blocked_until, until)
 
-    def _wait_for_start(self) -> None:
+    def _wait_for_start(self) -> float:
         while True:
             with self._changed:
                 now = time.monotonic()
                 wait = max(self._next_start, self._blocked_until) - now
                 if wait <= 0:
                     self.requests += 1
+                    self._starts.append(now)
                     # A late wake-up may be made up for by one interval, but not by a burst.
                     self._next_start = max(self._next_start + self._interval, now)
-                    return
+                    return now
             time.sleep(wait)
 
 

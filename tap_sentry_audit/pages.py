@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,7 +22,26 @@ PAGE_SIZE = 100
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+class _Answer(msgspec.Struct):
+    rows: list[msgspec.Raw]
+    options: list[str] = []
+
+
+class _Key(msgspec.Struct):
+    id: str | int
+    dateCreated: str  # noqa: N815  (Sentry's name)
+
+
+class _Keys(msgspec.Struct):
+    rows: list[_Key | None]
+
+
+_decode_row = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_answer = msgspec.json.Decoder(_Answer).decode
+_keys = msgspec.json.Decoder(_Keys).decode
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_key_list = msgspec.json.Decoder(list[_Key | None]).decode
 
 Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None"
 
@@ -32,11 +51,19 @@ class Unreadable(ValueError):  # noqa: N818  (it says what the answer is)
 
 
 class Entry(NamedTuple):
-    """One audit entry: `row` is what the server sent, `created` its `dateCreated` in UTC."""
+    """One audit entry: `created` is its `dateCreated` in UTC, `json` what the server sent.
+
+    The JSON stays as it came until it is needed: an entry that waits takes little memory.
+    """
 
     created: datetime
     id: str
-    row: dict[str, Json]
+    json: bytes
+
+    @property
+    def row(self) -> dict[str, Json]:
+        """What the server sent, every number exact."""
+        return _decode_row(self.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +123,64 @@ def read_page(body: bytes, headers: Mapping[str, str]) -> Page:
         Unreadable: The body is no JSON, or has another shape.
 
     """
-    answer = decode(body)
-    rows = answer.get("rows") if isinstance(answer, dict) else answer
-    options = answer.get("options") if isinstance(answer, dict) else None
-    if not isinstance(rows, list):
-        message = "the body is not a list of audit entries"
-        raise Unreadable(message)
-    entries = [_entry(row) for row in rows if row is not None]
+    try:
+        rows, keys, event_names = _rows(_encodable(body))
+        entries = [
+            Entry(read_time(key.dateCreated), str(key.id), bytes(row))
+            for key, row in zip(keys, rows, strict=True)
+            if key is not None
+        ]
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(_why(error)) from None
     entries.sort(key=attrgetter("created", "id"))
     relations = links(headers.get("Link", ""))
     return Page(
         entries=entries,
         null_rows=len(rows) - len(entries),
-        event_names=tuple(map(str, options)) if isinstance(options, list) else (),
+        event_names=tuple(event_names),
         newer=relations.get("previous"),
         older=relations.get("next"),
         server_time=_server_time(headers.get("Date", "")),
     )
 
 
-def decode(body: bytes) -> Json:
-    """Return the JSON value, every number exact.
+def _rows(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
+    if body.lstrip().startswith(b"["):
+        return _raw_list(body), _key_list(body), []
+    answer = _answer(body)
+    return answer.rows, _keys(body).rows, answer.options
 
-    Raises:
-        Unreadable: It is no JSON.
 
+def _encodable(body: bytes) -> bytes:
+    r"""Return the JSON with lone surrogates as text (`\\ud800`).
+
+    JSON can name them, but UTF-8 cannot carry them: so nothing is lost, and every target can
+    read it.
     """
-    try:
-        value: Json = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Lone surrogates are JSON to most, but not to msgspec.
-        try:
-            value = json.loads(body, parse_float=Decimal, parse_constant=str)
-        except (ValueError, RecursionError):
-            message = "the body is no JSON"
-            raise Unreadable(message) from None
-    return value
+    if rb"\ud" not in body and rb"\uD" not in body:
+        return body
+    return _ESCAPE.sub(lambda found: b"\\" * bool(found["lone"]) + found[0], body)
 
 
-def milliseconds(moment: datetime) -> int:
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>u[dD][89a-fA-F])|.)", re.DOTALL
+)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return "the body is not a list of audit entries, each with an id and a dateCreated"
+    return "the body is no JSON with usable dates"
+
+
+def milliseconds(time: datetime) -> int:
     """Return the whole milliseconds since 1970-01-01 UTC."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+    return (time - EPOCH) // timedelta(milliseconds=1)
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return the time that is so many milliseconds after 1970-01-01 UTC."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def created_text(created: datetime) -> str:
@@ -156,14 +200,6 @@ def read_time(text: str) -> datetime:
     """
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _entry(row: Json) -> Entry:
-    try:
-        return Entry(read_time(row["dateCreated"]), str(row["id"]), row)  # type: ignore[index, call-overload, arg-type]
-    except (KeyError, TypeError, ValueError):
-        message = "an audit entry has no usable id or dateCreated"
-        raise Unreadable(message) from None
 
 
 def _server_time(date: str) -> datetime:

@@ -8,21 +8,31 @@ millisecond is delivered only once all of it was in one answer, or read by itsel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.cursors import Cursor
-from tap_sentry_audit.pages import Query, milliseconds
+from tap_sentry_audit.pages import PAGE_SIZE, Query, milliseconds, moment
+from tap_sentry_audit.schedule import Schedule
 from tap_sentry_audit.ties import Tie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from tap_sentry_audit.pages import Entry, Page
+    from tap_sentry_audit.schedule import Segment
 
     Fetch = Callable[[Query], Page]
+
+TICK = 1.0
+"""Seconds after which an empty stretch tells that nothing new has come."""
+
+
+class CursorIgnored(Exception):  # noqa: N818  (what the server did)
+    """The server's rows do not answer what a cursor of ours asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,47 +48,166 @@ class Stretch:
     null_rows: int = 0
     unproved: int = 0
 
+    def before(self, end: int | None) -> Stretch:
+        """Return what lies before a time in milliseconds."""
+        if end is None:
+            return self
+        border = moment(end)
+        return replace(self, entries=[e for e in self.entries if e.created < border])
 
-def read(fetch: Fetch, start: datetime | None, end: datetime | None) -> Iterator[Stretch]:
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step has read, and where the next one starts.
+
+    `position` is in milliseconds, or nothing behind the newest entry of all; `cursor` is the
+    server's own, where only that leads on.
+    """
+
+    stretch: Stretch
+    position: int | None
+    cursor: str | None = None
+
+
+def read(
+    fetch: Fetch,
+    start: datetime | None,
+    end: datetime | None,
+    width: Callable[[], int] = lambda: 1,
+) -> Iterator[Stretch]:
     """Yield the entries from `start` on and before `end`; without them, all from the first on.
 
-    What `fetch` raises passes through.
+    `width` says how many requests are of use at once; what lies ahead is bounded, and comes
+    in order. An empty stretch comes about once a second while nothing else does. `fetch` may
+    be called by several threads; what it raises passes through, after all that comes before.
+
+    Raises:
+        CursorIgnored: The server does not read from where it is asked to.
+
     """
-    for stretch in _forward(fetch, max(0, milliseconds(start)) if start else 0):
-        within = [
-            entry
-            for entry in stretch.entries
-            if (start is None or entry.created >= start) and (end is None or entry.created < end)
-        ]
-        yield Stretch(within, stretch.server_time, stretch.null_rows, stretch.unproved)
-        if end and stretch.entries and stretch.entries[-1].created >= end:
-            return
+    first = max(0, milliseconds(start)) if start else 0
+    last = None if end is None else milliseconds(end) + 1
+    for stretch in _stretches(fetch, first, last, width):
+        yield replace(
+            stretch,
+            entries=[
+                entry
+                for entry in stretch.entries
+                if (start is None or entry.created >= start)
+                and (end is None or entry.created < end)
+            ],
+        )
 
 
-def _forward(fetch: Fetch, millisecond: int) -> Iterator[Stretch]:
-    """Yield whole milliseconds from `millisecond` on, to the newest entry of all."""
-    query = Query(Cursor.at(millisecond))
-    while True:
-        page = fetch(query)
-        entries = [entry for entry in page.entries if milliseconds(entry.created) >= millisecond]
-        if not page.more_newer:
-            yield Stretch(entries, page.server_time, page.null_rows)
-            return
-        if not entries:
-            # All rows of the page are null: only the server knows where it ends.
-            query = Query(page.newer.cursor if page.newer else None)
-            yield Stretch([], page.server_time, page.null_rows)
-            continue
-        last = milliseconds(entries[-1].created)
-        if last > millisecond:
-            complete = [entry for entry in entries if milliseconds(entry.created) < last]
-            yield Stretch(complete, page.server_time, page.null_rows)
-            millisecond = last
-        else:
-            tie = Tie(fetch, millisecond, page)
-            tie.read()
-            entries = sorted(tie.found.values(), key=attrgetter("created", "id"))
-            unproved = tie.count - len(entries)
-            yield Stretch(entries, page.server_time, page.null_rows, unproved)
-            millisecond += 1
-        query = Query(Cursor.at(millisecond))
+def _stretches(
+    fetch: Fetch, first: int, last: int | None, width: Callable[[], int]
+) -> Iterator[Stretch]:
+    """Read the first page by itself: where that is all, no thread is needed."""
+    step = _step(fetch, first)
+    _check(fetch, step)
+    crew = _Crew(fetch, Schedule(first, last, step), width)
+    try:
+        yield from crew.stretches()
+    finally:
+        crew.stop()
+
+
+class _Crew:
+    """Threads that work off a schedule, as many as are of use."""
+
+    def __init__(self, fetch: Fetch, schedule: Schedule, width: Callable[[], int]) -> None:
+        self._fetch = fetch
+        self._schedule = schedule
+        self._width = width
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._is_stopped = False
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Yield what was read, in order.
+
+        Raises:
+            Exception: What reading the next segment in order raised.
+
+        """
+        while True:
+            with self._changed:
+                stretch = self._schedule.deliver()
+                if stretch is None and self._schedule.is_done:
+                    return
+                self._grow()
+                if stretch is None:
+                    self._schedule.raise_error()
+                    self._changed.wait(TICK)
+                else:
+                    self._changed.notify_all()
+            yield Stretch([], datetime.now(UTC)) if stretch is None else stretch
+
+    def stop(self) -> None:
+        """Let the threads end after the request that each is at."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
+    def _grow(self) -> None:
+        while self._threads < self._width():
+            self._threads += 1
+            # Daemons, so that a run that was stopped need not wait for their answers.
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while (segment := self._schedule.take(self._width())) is None:
+                    if self._is_stopped:
+                        return
+                    self._changed.wait()
+            outcome = self._read(segment)
+            with self._changed:
+                self._schedule.give_back(segment, outcome)
+                self._changed.notify_all()
+
+    def _read(self, segment: Segment) -> Step | Exception:
+        try:
+            return _step(self._fetch, segment.position, segment.cursor)
+        except Exception as error:  # noqa: BLE001  (raised again where it is its turn)
+            return error
+
+
+def _step(fetch: Fetch, millisecond: int, cursor: str | None = None) -> Step:
+    """Read one page from a millisecond on, or a tie that is wider than a page."""
+    page = fetch(Query(cursor or Cursor.at(millisecond)))
+    if page.entries and milliseconds(page.entries[0].created) < millisecond - 1:
+        raise CursorIgnored
+    border = moment(millisecond)
+    entries = [entry for entry in page.entries if entry.created >= border]
+    stretch = Stretch(entries, page.server_time, page.null_rows)
+    if not page.more_newer:
+        return Step(stretch, position=None)
+    if not entries:
+        # All its rows are null: only the server knows where the page ends.
+        newer = page.newer.cursor if page.newer else None
+        if newer in {None, cursor}:
+            raise CursorIgnored
+        return Step(stretch, millisecond, newer)
+    last = milliseconds(entries[-1].created)
+    if last > millisecond:
+        return Step(stretch.before(last), last)
+    tie = Tie(fetch, millisecond, page)
+    tie.read()
+    entries = sorted(tie.found.values(), key=attrgetter("created", "id"))
+    unproved = tie.count - len(entries)
+    return Step(replace(stretch, entries=entries, unproved=unproved), millisecond + 1)
+
+
+def _check(fetch: Fetch, step: Step) -> None:
+    """Make sure that a server which says that there is no more really read from the start.
+
+    One that ignores our cursors answers its newest page, with nothing newer behind it.
+    """
+    entries = step.stretch.entries
+    if step.position is None and len(entries) + step.stretch.null_rows >= PAGE_SIZE and entries:
+        before = milliseconds(entries[0].created) - 1
+        older = fetch(Query(Cursor(before, towards_newer=False))).entries
+        if older and milliseconds(older[-1].created) > before:
+            raise CursorIgnored

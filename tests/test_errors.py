@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ def sentry() -> Iterator[FakeSentry]:
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backoff._sync.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(
+        "backoff._sync.time", SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
+    )
 
 
 def stream(sentry: FakeSentry, **settings: object) -> AuditLogs:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from entry_of import entry_of
 from fake_sentry import FakeSentry, Log, entries
 from tap_process import config, run_tap
-from tap_sentry_audit.pages import Entry, read_time
 from tap_sentry_audit.record import record_of
 from tap_sentry_audit.schema import AUDIT_LOGS
 
@@ -36,11 +36,7 @@ def test_a_run_writes_schema_records_oldest_first_and_state() -> None:
     with FakeSentry({"acme": log}) as sentry:
         run = run_tap(config(sentry))
 
-    expected = [
-        record_of(Entry(read_time(row["dateCreated"]), row["id"], row), "acme", redact_secrets=True)
-        for row in log.rows()
-        if row
-    ]
+    expected = [record_of(entry_of(row), "acme", redact_secrets=True) for row in log.rows() if row]
     assert run.returncode == 0
     messages = run.messages
     for message in messages:

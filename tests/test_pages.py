@@ -13,7 +13,6 @@ from tap_sentry_audit.pages import (
     Query,
     Unreadable,
     created_text,
-    decode,
     milliseconds,
     path,
     read_page,
@@ -132,8 +131,31 @@ def test_without_the_servers_clock_ours_is_taken(headers: dict[str, str]) -> Non
     assert abs(age) < timedelta(seconds=5)
 
 
+@pytest.mark.parametrize(
+    ("escape", "text"),
+    [
+        (rb"\ud83d\ude00", "😀"),
+        (rb"\ud800", r"\ud800"),
+        (rb"\uDFFF!", r"\uDFFF!"),
+        (rb"\ude00\ud83d", r"\ude00\ud83d"),
+        (rb"\ud83d\ud83d\ude00", "\\ud83d😀"),
+        (rb"\\ud800", r"\ud800"),
+        (rb"\u0041\n", "A\n"),
+    ],
+)
+def test_a_lone_surrogate_becomes_the_text_of_its_escape(escape: bytes, text: str) -> None:
+    row = b'{"id": "1", "dateCreated": "2026-01-01T00:00:00Z", "note": "%s"}' % escape
+    [entry] = read_page(b"[%s]" % row, {}).entries
+
+    assert entry.row["note"] == text
+
+
 def test_numbers_stay_exact() -> None:
-    assert decode(b"[0.1234567890123456789, 1e400, 123456789012345678901234567890]") == [
+    numbers = b"[0.1234567890123456789, 1e400, 123456789012345678901234567890]"
+    row = b'{"id": "1", "dateCreated": "2026-01-01T00:00:00Z", "data": %s}' % numbers
+    [entry] = read_page(b"[%s]" % row, {}).entries
+
+    assert entry.row["data"] == [
         Decimal("0.1234567890123456789"),
         Decimal("1E+400"),
         123456789012345678901234567890,

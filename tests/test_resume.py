@@ -106,7 +106,7 @@ def test_a_failed_run_goes_on_after_its_last_state() -> None:
         second = run_tap(config(sentry), state=first.state)
 
     assert first.returncode == 1
-    assert 1000 < len(first.ids) < 2500
+    assert 0 < len(first.ids) < 2500
     assert first.ids + second.ids == ids(log)
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits that the retries asked for, and did not get."""
     seen: list[float] = []
-    monkeypatch.setattr("backoff._sync.time", SimpleNamespace(sleep=seen.append))
+    monkeypatch.setattr(
+        "backoff._sync.time", SimpleNamespace(sleep=seen.append, monotonic=time.monotonic)
+    )
     return seen
 
 

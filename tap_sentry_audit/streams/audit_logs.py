@@ -105,8 +105,9 @@ class AuditLogs(SentryStream):
 
         state = self.get_context_state(context)
         bookmark = self._bookmark = self._begin(state, fetch)
+        is_kept = False
         state_due = time.monotonic() + STATE_SECONDS
-        for stretch in read(fetch, bookmark.start, self.settings.end):
+        for stretch in read(fetch, bookmark.start, self.settings.end, self.pacer.width):
             if stretch.null_rows:
                 self.logger.warning(
                     "%s: Sentry could not show %d entries (null rows)",
@@ -126,6 +127,9 @@ class AuditLogs(SentryStream):
                 if time.monotonic() > state_due:
                     self.tap.state_writer.write_state(self.tap_state)
                     state_due = time.monotonic() + STATE_SECONDS
+                if not is_kept:
+                    is_kept = True
+                    self._keep(bookmark, state)
                 self._written = (entry.created, stretch.server_time)
                 yield self._record(organization, entry)
 
@@ -142,8 +146,12 @@ class AuditLogs(SentryStream):
         if self.settings.backfill:
             return Bookmark(lookback, since=self.settings.start)
         bookmark = _past(fetch, lookback)
-        state.update(bookmark.to_state(), replication_key=self.replication_key)
+        self._keep(bookmark, state)
         return bookmark
+
+    def _keep(self, bookmark: Bookmark, state: dict[str, object]) -> None:
+        state["replication_key"] = self.replication_key
+        bookmark.keep_in(state)
 
     def _increment_stream_state(
         self,
@@ -156,11 +164,8 @@ class AuditLogs(SentryStream):
         The SDK has no public hook for it. Its own would refuse late entries, which lie before
         the bookmark, and would let a date in the future become the bookmark.
         """
+        del context
         self._bookmark.add(latest_record["id"], *self._written)
-        self.get_context_state(context).update(
-            self._bookmark.to_state(),
-            replication_key=self.replication_key,
-        )
 
     def _record(self, organization: str, entry: Entry) -> Record:
         return record_of(entry, organization, redact_secrets=self.settings.redact_secrets)

@@ -1,0 +1,167 @@
+"""Which part of a time range to read next, when several requests may run at once.
+
+No threads and no requests in here: a schedule is told what was read, and says what to read.
+
+The range is a row of segments, each read forward from its own start; they are delivered in
+order. A segment may start anywhere: an answer covers all the time up to its last entry, so
+quiet weeks cost nothing. But where one segment ends, half a page on average was read for
+nothing. So segments are some tens of pages long, by the density just seen; one that turns out
+denser than thought is cut again, and its rest is read side by side.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tap_sentry_audit.pages import milliseconds
+
+if TYPE_CHECKING:
+    from tap_sentry_audit.reader import Step, Stretch
+
+LOOK_AHEAD = 192
+"""Answers that wait for those before them, and are full: some 15 MB."""
+
+_LEAST_REST = 2.0
+"""Pages that a segment must still have, by estimate, to be cut."""
+
+_PIECES = 2.5 * LOOK_AHEAD
+"""Pages that the segments read side by side may come to. Half of them wait at a time."""
+
+_TRUST = 3.0
+"""How far off, as a factor, an estimate may be to be built upon."""
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """A part of the range. `position` and `end` are milliseconds; no end is the newest entry.
+
+    `pace` is the milliseconds that one page covered when it was last known; `cursor` is a
+    server's own, where a page had nothing to go on from.
+    """
+
+    position: int
+    end: int | None
+    pace: float | None = None
+    cursor: str | None = None
+    is_taken: bool = False
+    is_done: bool = False
+    is_answered: bool = False
+    error: Exception | None = None
+    waiting: deque[Stretch] = field(default_factory=deque)
+
+
+class Schedule:
+    """The segments of one range, and what of them waits to be delivered."""
+
+    def __init__(self, start: int, end: int | None, first: Step) -> None:
+        """Begin with one segment, of which the first step was read."""
+        self._segments = [Segment(start, end)]
+        self._now = milliseconds(first.stretch.server_time)
+        self._waiting = 0
+        self._is_trusted = True
+        self.give_back(self._segments[0], first)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all was read and delivered."""
+        return not self._segments
+
+    def take(self, width: int) -> Segment | None:
+        """Return the segment to read one step of, with at most `width` of them taken.
+
+        The one that the delivery waits for comes first. Nothing where nothing can be read
+        now: then something has to be given back or delivered before.
+        """
+        if sum(segment.is_taken for segment in self._segments) >= width:
+            return None
+        allowed = self._allowed()
+        for segment in allowed:
+            if not segment.is_taken:
+                segment.is_taken = True
+                return segment
+        return self._cut(allowed, width)
+
+    def give_back(self, segment: Segment, step: Step | Exception) -> None:
+        """Take in what one step of a segment has read, or why it could not be."""
+        if isinstance(step, Exception):
+            segment.error = step
+            return
+        segment.is_taken = False
+        covered = None if step.position is None else step.position - segment.position
+        if covered and len(step.stretch.entries) > 1:
+            if segment.pace and not segment.is_answered:
+                self._is_trusted = 1 / _TRUST < covered / segment.pace < _TRUST
+            segment.pace = covered
+        segment.is_answered = True
+        segment.cursor = step.cursor
+        segment.waiting.append(step.stretch.before(segment.end))
+        self._waiting += 1
+        segment.is_done = step.position is None or (
+            segment.end is not None and step.position >= segment.end
+        )
+        if step.position is None:
+            # Nothing is newer: whatever was to be read behind it is not there.
+            behind = self._segments.index(segment) + 1
+            for later in self._segments[behind:]:
+                later.end = later.position
+                later.is_done = not later.is_taken
+        else:
+            segment.position = step.position
+
+    def deliver(self) -> Stretch | None:
+        """Return what comes next in order, or nothing where that was not read yet."""
+        while self._segments:
+            first = self._segments[0]
+            if first.waiting:
+                self._waiting -= 1
+                return first.waiting.popleft()
+            if not first.is_done:
+                return None
+            self._segments.pop(0)
+        return None
+
+    def raise_error(self) -> None:
+        """Raise what went wrong with the segment that the delivery waits for, if it did."""
+        if self._segments and self._segments[0].error:
+            raise self._segments[0].error
+
+    def _allowed(self) -> list[Segment]:
+        """Return the segments that may be read further, in order.
+
+        What is far ahead may fill `LOOK_AHEAD`; then what the delivery waits for next may
+        still be read, so that a burst in the first segment need not be read by one alone.
+        """
+        is_full = self._waiting + len(self._segments) >= LOOK_AHEAD
+        allowed: list[Segment] = []
+        near = 0
+        for segment in self._segments:
+            near += len(segment.waiting) + segment.is_taken
+            if is_full and near > LOOK_AHEAD // 2 and allowed:
+                break
+            if not segment.is_done and segment.error is None:
+                allowed.append(segment)
+        return allowed
+
+    def _cut(self, allowed: list[Segment], width: int) -> Segment | None:
+        """Cut the segment with the longest rest, and take what is cut off."""
+        known = [s for s in allowed if s.is_answered or self._is_trusted]
+        longest = max(known, key=self._rest, default=None)
+        if longest is None or self._rest(longest) < _LEAST_REST:
+            return None
+        # Segments that begin together get lengths in steps, so that they end one by one: then
+        # half as much waits as if they ended together.
+        step = _PIECES / width / width * len(self._segments)
+        most = min(_PIECES / width, step)
+        pages = max(_LEAST_REST / 2, min(self._rest(longest) / 2, most))
+        cut = longest.position + max(1, round(pages * (longest.pace or 0)))
+        new = Segment(cut, longest.end, longest.pace, is_taken=True)
+        longest.end = cut
+        self._segments.insert(self._segments.index(longest) + 1, new)
+        return new
+
+    def _rest(self, segment: Segment) -> float:
+        """Estimate the pages that a segment still has."""
+        end = segment.end if segment.end is not None else self._now
+        return (end - segment.position) / segment.pace if segment.pace else 0.0
