@@ -35,6 +35,7 @@ class Bookmark:
         """Begin with nothing delivered, at `since` or at the start of the log."""
         self.newest: datetime | None = None
         self._lookback = lookback
+        self._seconds = round(lookback.total_seconds())
         self._since = since
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._state: dict[str, object] = {}
@@ -80,11 +81,11 @@ class Bookmark:
         if self.newest is None or reached > self.newest:
             self.newest = reached
             self._state[VALUE] = created_text(reached)
-            self._forget((reached - self._lookback).timestamp())
+            self._forget(reached.timestamp() - self._seconds)
 
     def keep_in(self, state: dict[str, object]) -> None:
         """Keep this bookmark in a partition's state from now on: `add` changes it there."""
-        kept: dict[str, object] = {"seconds": round(self._lookback.total_seconds())}
+        kept: dict[str, object] = {"seconds": self._seconds}
         if self._since:
             kept["since"] = created_text(self._since)
         state[LOOKBACK] = kept | {"ids": self._ids}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,8 +20,10 @@ from tap_sentry_audit.errors import (
     TooManyRequests,
     error_of,
     of_exception,
+    unreadable,
 )
 from tap_sentry_audit.pacing import LONGEST_WAIT, read_limits
+from tap_sentry_audit.pages import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -38,6 +41,8 @@ MAX_TRIES = 7
 
 MAX_SECONDS_OF_429 = 300
 """How long one request may be turned away by the rate limit; other clients may use it up."""
+
+_WHOLE = 1 << 20
 
 _ENVIRONMENT_CA_BUNDLE = "SSL_CERT_FILE"
 
@@ -117,26 +122,26 @@ class SentryStream(RESTStream[str]):
         self,
         path: str,
         parameters: Mapping[str, str],
-        read: Callable[[requests.Response], Result],
+        read: Callable[[bytes, Mapping[str, str]], Result],
     ) -> Result:
-        """Return what `read` makes of the answer for a path below `/api/0/`.
+        """Return what `read` makes of the body and headers that a path below `/api/0/` gives.
 
-        Threads may call this at the same time. `read` raises `PassingError` for an answer
-        that is none, and it is asked for again.
+        Threads may call this at the same time. `read` raises `Unreadable` for an answer that
+        is none, and it is asked for again.
 
         Raises:
             SentryError: In plain words, when trying again did not help or does not.
 
         """
-        request = self.build_prepared_request(
-            method="GET",
-            url=f"{self.url_base}{path}",
-            params=dict(parameters),
-            headers=self.http_headers,
-        )
+        request = self._request_without_url.copy()
+        request.prepare_url(f"{self.url_base}{path}", dict(parameters))
 
         def ask(request: requests.PreparedRequest) -> Result:
-            return read(self._send(request))
+            response, body = self._send(request)
+            try:
+                return read(body, response.headers)
+            except Unreadable as error:
+                raise unreadable(response, str(error)) from None
 
         try:
             return self._retrying(ask)(request)
@@ -179,16 +184,29 @@ class SentryStream(RESTStream[str]):
         )
         self.logger.warning("%s; trying again in %.1f s", what, details["wait"])
 
-    def _send(self, request: requests.PreparedRequest) -> requests.Response:
-        with self.pacer.turn():
+    @cached_property
+    def _request_without_url(self) -> requests.PreparedRequest:
+        """All of a request that does not change: preparing it takes longer than reading a page."""
+        return self.build_prepared_request(
+            method="GET",
+            url=self.url_base,
+            headers=self.http_headers,
+        )
+
+    def _send(self, request: requests.PreparedRequest) -> tuple[requests.Response, bytes]:
+        with self.pacer.turn() as began:
             response = self.requests_session.send(
                 request,
                 timeout=self.timeout,
                 allow_redirects=self.allow_redirects,
+                stream=True,
             )
-        self.pacer.observe(response.headers, response.status_code)
+            is_error = response.status_code != HTTPStatus.OK
+            # By default a body is read in pieces of 10 kB, which costs a tenth of a request.
+            body = response.content if is_error else b"".join(response.iter_content(_WHOLE))
+        self.pacer.observe(response.headers, response.status_code, began)
         self.validate_response(response)
-        return response
+        return response, body
 
     def _retrying(
         self,

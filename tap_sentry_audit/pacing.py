@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 300.0
 """Seconds that a server may make us wait at one go; beyond, the run ends with an error."""
 
-_MARGIN = 0.985
-"""Part of the limit to use, so that uneven arrival does not put one too many in a window."""
+_MARGIN = 0.95
+"""Part of the limit to use until it is known when the server's windows begin."""
+
+_DOUBT = 0.0001
+"""Seconds by which that is known worse after each answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,16 @@ class Pacer:
         self._starts: deque[float] = deque()
         self._blocked_until = 0.0
         self._clock = _ServerClock()
+        self._windows = _Windows()
         self._latency = 0.0
         self._waits = _exponential()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn to send one request, and hold it until the answer is there."""
+    def turn(self) -> Iterator[float]:
+        """Wait for a turn to send one request, and hold it until the answer is there.
+
+        Yields when it was, for `observe`, in seconds of `time.monotonic`.
+        """
         with self._changed:
             while self._running >= self._allowed:
                 self._changed.wait()
@@ -100,7 +107,7 @@ class Pacer:
         began = math.inf
         try:
             began = self._wait_for_start()
-            yield
+            yield began
         finally:
             with self._changed:
                 self._running -= 1
@@ -108,20 +115,30 @@ class Pacer:
                 self._latency += (took - self._latency) / (4 if self._latency else 1)
                 self._changed.notify()
 
-    def width(self) -> int:
-        """Return how many requests at once are of use: as many as start while one is answered."""
-        with self._changed:
-            return min(self._allowed, math.ceil(self._latency / self._interval) + 1)
+    def width(self, seconds: float) -> int:
+        """Return how many requests at once are of use, if an answer takes `seconds` to handle.
 
-    def observe(self, headers: Mapping[str, str], status: int) -> None:
-        """Learn from an answer that has just come."""
+        As many as may start while one is answered, and one more, so that none is waited for.
+        """
+        with self._changed:
+            started = self._latency / max(self._interval, seconds)
+            return min(self._allowed, math.ceil(started) + (started > 1))
+
+    def observe(self, headers: Mapping[str, str], status: int, began: float) -> None:
+        """Learn from an answer that has just come, to a request whose turn was at `began`."""
         limits = read_limits(headers)
         with self._changed:
             self._clock.learn(limits.date)
             self._slow_to(limits)
+            if limits.reset is not None:
+                self._windows.learn(began, limits.reset, self._window)
             if limits.concurrent_limit:
                 self._allowed = min(self._max_concurrent, limits.concurrent_limit)
-            if limits.remaining == 0 and limits.reset is not None and self._has_company(limits):
+            if (
+                limits.remaining == 0
+                and limits.reset is not None
+                and self._has_company(limits, began)
+            ):
                 self._block(self._clock.until(limits.reset))
             if status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._turned_away(limits)
@@ -140,18 +157,19 @@ class Pacer:
             ahead = limits.reset - limits.date
             self._window = max(self._window, min(ahead, LONGEST_WAIT))
         if limits.limit:
-            self._interval = max(1 / self._ceiling, self._window / limits.limit / _MARGIN)
+            self._interval = max(1 / self._ceiling, self._window / limits.limit)
 
-    def _has_company(self, limits: Limits) -> bool:
+    def _has_company(self, limits: Limits, began: float) -> bool:
         """Whether others use the limit too: more of it is gone than we can have taken.
 
         Alone, requests are spread so that the limit lasts for the window, and waiting for its
         end would only cost time: when it ends is known to a second at best.
         """
-        since = time.monotonic() - self._window - 2 * self._interval
-        while self._starts and self._starts[0] < since:
+        while self._starts and self._starts[0] < began - 3 * self._window:
             self._starts.popleft()
-        return len(self._starts) < (limits.limit or 0)
+        since = began - self._window - self._interval / 2
+        ours = sum(since <= start <= began for start in self._starts)
+        return ours < (limits.limit or 0)
 
     def _turned_away(self, limits: Limits) -> None:
         self.too_many += 1
@@ -173,14 +191,44 @@ class Pacer:
         while True:
             with self._changed:
                 now = time.monotonic()
-                wait = max(self._next_start, self._blocked_until) - now
-                if wait <= 0:
+                # One that is too late for its own slot takes the next: no two in one.
+                earliest = max(self._next_start, self._blocked_until, now - self._interval / 4)
+                slot, following = self._windows.slot(earliest, self._interval)
+                if slot <= now:
                     self.requests += 1
                     self._starts.append(now)
-                    # A late wake-up may be made up for by one interval, but not by a burst.
-                    self._next_start = max(self._next_start + self._interval, now)
+                    self._next_start = following
                     return now
-            time.sleep(wait)
+            time.sleep(slot - now)
+
+
+class _Windows:
+    """Where the server's windows begin on our clock, found out from the answers.
+
+    A request and the end of its window (`Reset`) bound the difference of the clocks; many
+    together do so to an interval between two requests. Then each request starts in the middle
+    of its share of a window, and as many as are allowed go into each, none into the wrong one.
+    """
+
+    def __init__(self) -> None:
+        self._least = -math.inf
+        self._most = math.inf
+
+    def learn(self, began: float, reset: int, window: float) -> None:
+        """Take in that a request which began at a time was counted in the window until `reset`."""
+        # Clocks drift, and limits change: what was learned is trusted a little less each time.
+        self._least = max(self._least - _DOUBT, began - reset)
+        self._most = min(self._most + _DOUBT, began - reset + window)
+        if self._least > self._most:
+            self._least, self._most = self._most, self._least
+
+    def slot(self, earliest: float, interval: float) -> tuple[float, float]:
+        """Return the first time not before `earliest` to start a request, and the next one."""
+        if self._most - self._least > 2 * interval:
+            return earliest, earliest + interval / _MARGIN
+        begin = (self._least + self._most) / 2
+        slot = begin + (math.ceil((earliest - begin) / interval - 0.5) + 0.5) * interval
+        return slot, slot + interval / 2
 
 
 class _ServerClock:

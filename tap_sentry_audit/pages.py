@@ -124,7 +124,7 @@ def read_page(body: bytes, headers: Mapping[str, str]) -> Page:
 
     """
     try:
-        rows, keys, event_names = _rows(_encodable(body))
+        rows, keys, event_names = _rows(body)
         entries = [
             Entry(read_time(key.dateCreated), str(key.id), bytes(row))
             for key, row in zip(keys, rows, strict=True)
@@ -145,6 +145,15 @@ def read_page(body: bytes, headers: Mapping[str, str]) -> Page:
 
 
 def _rows(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
+    try:
+        return _decoded(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return _decoded(_encodable(body))
+
+
+def _decoded(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
     if body.lstrip().startswith(b"["):
         return _raw_list(body), _key_list(body), []
     answer = _answer(body)
@@ -157,8 +166,6 @@ def _encodable(body: bytes) -> bytes:
     JSON can name them, but UTF-8 cannot carry them: so nothing is lost, and every target can
     read it.
     """
-    if rb"\ud" not in body and rb"\uD" not in body:
-        return body
     return _ESCAPE.sub(lambda found: b"\\" * bool(found["lone"]) + found[0], body)
 
 

@@ -9,6 +9,7 @@ millisecond is delivered only once all of it was in one answer, or read by itsel
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tap_sentry_audit.schedule import Segment
 
     Fetch = Callable[[Query], Page]
+    Width = Callable[[float], int]
 
 TICK = 1.0
 """Seconds after which an empty stretch tells that nothing new has come."""
@@ -73,13 +75,14 @@ def read(
     fetch: Fetch,
     start: datetime | None,
     end: datetime | None,
-    width: Callable[[], int] = lambda: 1,
+    width: Width = lambda _: 1,
 ) -> Iterator[Stretch]:
     """Yield the entries from `start` on and before `end`; without them, all from the first on.
 
-    `width` says how many requests are of use at once; what lies ahead is bounded, and comes
-    in order. An empty stretch comes about once a second while nothing else does. `fetch` may
-    be called by several threads; what it raises passes through, after all that comes before.
+    `width` says how many requests at once are of use to one who takes so many seconds for a
+    page; what lies ahead is bounded, and comes in order. An empty stretch comes about once a
+    second while nothing else does. `fetch` may be called by several threads; what it raises
+    passes through, after all that comes before.
 
     Raises:
         CursorIgnored: The server does not read from where it is asked to.
@@ -99,9 +102,7 @@ def read(
         )
 
 
-def _stretches(
-    fetch: Fetch, first: int, last: int | None, width: Callable[[], int]
-) -> Iterator[Stretch]:
+def _stretches(fetch: Fetch, first: int, last: int | None, width: Width) -> Iterator[Stretch]:
     """Read the first page by itself: where that is all, no thread is needed."""
     step = _step(fetch, first)
     _check(fetch, step)
@@ -113,14 +114,18 @@ def _stretches(
 
 
 class _Crew:
-    """Threads that work off a schedule, as many as are of use."""
+    """Reads what a schedule says: by itself, or with threads where more at once is of use."""
 
-    def __init__(self, fetch: Fetch, schedule: Schedule, width: Callable[[], int]) -> None:
+    def __init__(self, fetch: Fetch, schedule: Schedule, width: Width) -> None:
         self._fetch = fetch
         self._schedule = schedule
         self._width = width
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._something_read = threading.Condition(self._lock)
+        self._something_to_read = threading.Condition(self._lock)
         self._threads = 0
+        self._useful = 1
+        self._handling = 0.0
         self._is_stopped = False
 
     def stretches(self) -> Iterator[Stretch]:
@@ -131,41 +136,62 @@ class _Crew:
 
         """
         while True:
-            with self._changed:
+            own = None
+            with self._lock:
+                self._useful = self._width(self._handling)
                 stretch = self._schedule.deliver()
-                if stretch is None and self._schedule.is_done:
-                    return
-                self._grow()
                 if stretch is None:
+                    if self._schedule.is_done:
+                        return
                     self._schedule.raise_error()
-                    self._changed.wait(TICK)
+                    own = self._manage()
+                    if own is None and not self._something_read.wait(TICK):
+                        stretch = Stretch([], datetime.now(UTC))
                 else:
-                    self._changed.notify_all()
-            yield Stretch([], datetime.now(UTC)) if stretch is None else stretch
+                    self._something_to_read.notify()
+            if own is not None:
+                self._work_on(own)
+            elif stretch is not None:
+                yield from self._hand_out(stretch)
 
-    def stop(self) -> None:
-        """Let the threads end after the request that each is at."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify_all()
+    def _hand_out(self, stretch: Stretch) -> Iterator[Stretch]:
+        began = time.monotonic()
+        yield stretch
+        took = time.monotonic() - began
+        self._handling += (took - self._handling) / (8 if self._handling else 1)
 
-    def _grow(self) -> None:
-        while self._threads < self._width():
+    def _manage(self) -> Segment | None:
+        """Let as many work as is of use, and return a segment if that is none but ourselves."""
+        if self._useful == 1:
+            return self._schedule.take(1)
+        while self._threads < self._useful:
             self._threads += 1
             # Daemons, so that a run that was stopped need not wait for their answers.
             threading.Thread(target=self._work, daemon=True).start()
+        self._something_to_read.notify()
+        return None
+
+    def stop(self) -> None:
+        """Let the threads end after the request that each is at."""
+        with self._lock:
+            self._is_stopped = True
+            self._something_to_read.notify_all()
 
     def _work(self) -> None:
         while True:
-            with self._changed:
-                while (segment := self._schedule.take(self._width())) is None:
+            with self._lock:
+                while self._is_stopped or (segment := self._schedule.take(self._useful)) is None:
                     if self._is_stopped:
                         return
-                    self._changed.wait()
-            outcome = self._read(segment)
-            with self._changed:
-                self._schedule.give_back(segment, outcome)
-                self._changed.notify_all()
+                    self._something_to_read.wait()
+            self._work_on(segment)
+
+    def _work_on(self, segment: Segment) -> None:
+        outcome = self._read(segment)
+        with self._lock:
+            self._schedule.give_back(segment, outcome)
+            self._something_read.notify()
+            self._something_to_read.notify()
 
     def _read(self, segment: Segment) -> Step | Exception:
         try:

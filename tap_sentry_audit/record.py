@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.pages import created_text
@@ -14,6 +15,7 @@ Record = dict[str, "Json"]
 _API_KEY = " (api key)"
 _MASK = "********"
 _SHOWN = 4
+_FIXED_WIDTH = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 def record_of(entry: Entry, organization: str, *, redact_secrets: bool) -> Record:
@@ -22,32 +24,27 @@ def record_of(entry: Entry, organization: str, *, redact_secrets: bool) -> Recor
     Fields at the root that this version does not know stay in; the SDK leaves them out of the
     message and says so.
     """
-    row = entry.row
-    event = _text(row.get("event")) or ""
-    actor = _user(row.get("actor"))
-    target_user = row.get("targetUser")
-    target_user_detail = target_user if isinstance(target_user, dict) else None
-    data = row.get("data")
-    if data is not None and not isinstance(data, dict):
-        data = {"value": data}
+    record = entry.row
+    target_user = record.get("targetUser")
+    data = record.get("data")
+    written = record["dateCreated"]
+    record["id"] = entry.id
+    record["organization"] = organization
+    record["actor"] = _user(record.get("actor"))
+    record["event"] = event = _text(record.get("event")) or ""
+    record["ipAddress"] = _text(record.get("ipAddress"))
+    record["note"] = _text(record.get("note"))
+    record["targetObject"] = _integer(record.get("targetObject"))
+    record["targetUser"] = _user_id(target_user)
+    record["targetUserDetail"] = target_user if isinstance(target_user, dict) else None
+    record["data"] = data if data is None or isinstance(data, dict) else {"value": data}
+    if not _FIXED_WIDTH.fullmatch(str(written)):
+        record["dateCreated"] = created_text(entry.created)
     if redact_secrets:
-        actor = _without_api_key(actor)
-        target_user_detail = _without_api_key(target_user_detail)
-        data = _without_secrets(event, data)
-    return {
-        **row,
-        "id": entry.id,
-        "organization": organization,
-        "actor": actor,
-        "event": event,
-        "ipAddress": _text(row.get("ipAddress")),
-        "note": _text(row.get("note")),
-        "targetObject": _integer(row.get("targetObject")),
-        "targetUser": _user_id(target_user),
-        "targetUserDetail": target_user_detail,
-        "data": data,
-        "dateCreated": created_text(entry.created),
-    }
+        _mask_api_key(record["actor"])
+        _mask_api_key(record["targetUserDetail"])
+        _mask_secrets(event, record["data"])
+    return record
 
 
 def masked(secret: str) -> str:
@@ -76,21 +73,20 @@ def _integer(value: Json) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _without_api_key(user: Record | None) -> Record | None:
+def _mask_api_key(user: Json) -> None:
     """Mask an API key in a user's name: Sentry 23.7.1 names the actor `<the key> (api key)`."""
-    name = user.get("name") if user else None
-    if user is None or not isinstance(name, str) or not name.endswith(_API_KEY):
-        return user
-    return {**user, "name": masked(name.removesuffix(_API_KEY)) + _API_KEY}
+    if isinstance(user, dict):
+        name = user.get("name")
+        if isinstance(name, str) and name.endswith(_API_KEY):
+            user["name"] = masked(name.removesuffix(_API_KEY)) + _API_KEY
 
 
-def _without_secrets(event: str, data: Record | None) -> Record | None:
+def _mask_secrets(event: str, data: Json) -> None:
     """Mask `secret_key` (`projectkey.*`) and the `key` of `api-key.*` (Sentry 23.7.1).
 
     Other events' `key` is no secret: a tag's name, say.
     """
-    if not data:
-        return data
-    names = ("secret_key", "key") if event.startswith("api-key.") else ("secret_key",)
-    found = {name: masked(str(data[name])) for name in names if data.get(name) is not None}
-    return {**data, **found} if found else data
+    if isinstance(data, dict):
+        for name in ("secret_key", "key") if event.startswith("api-key.") else ("secret_key",):
+            if data.get(name) is not None:
+                data[name] = masked(str(data[name]))

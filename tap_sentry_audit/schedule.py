@@ -20,13 +20,16 @@ from tap_sentry_audit.pages import milliseconds
 if TYPE_CHECKING:
     from tap_sentry_audit.reader import Step, Stretch
 
-LOOK_AHEAD = 192
+LOOK_AHEAD = 256
 """Answers that wait for those before them, and are full: some 15 MB."""
 
 _LEAST_REST = 2.0
 """Pages that a segment must still have, by estimate, to be cut."""
 
-_PIECES = 2.5 * LOOK_AHEAD
+_LEAST_PIECE = 8.0
+"""Pages that a segment is cut to at least, while there are that many."""
+
+_PIECES = 1.5 * LOOK_AHEAD
 """Pages that the segments read side by side may come to. Half of them wait at a time."""
 
 _TRUST = 3.0
@@ -89,8 +92,10 @@ class Schedule:
             segment.error = step
             return
         segment.is_taken = False
-        covered = None if step.position is None else step.position - segment.position
-        if covered and len(step.stretch.entries) > 1:
+        entries = step.stretch.entries
+        if step.position is not None and len(entries) > 1:
+            # From its first entry on: the silence before it says nothing of what follows.
+            covered = max(1, step.position - milliseconds(entries[0].created))
             if segment.pace and not segment.is_answered:
                 self._is_trusted = 1 / _TRUST < covered / segment.pace < _TRUST
             segment.pace = covered
@@ -154,7 +159,9 @@ class Schedule:
         # half as much waits as if they ended together.
         step = _PIECES / width / width * len(self._segments)
         most = min(_PIECES / width, step)
-        pages = max(_LEAST_REST / 2, min(self._rest(longest) / 2, most))
+        pages = min(
+            self._rest(longest) / 2, max(_LEAST_PIECE, min(self._rest(longest) / width, most))
+        )
         cut = longest.position + max(1, round(pages * (longest.pace or 0)))
         new = Segment(cut, longest.end, longest.pace, is_taken=True)
         longest.end = cut

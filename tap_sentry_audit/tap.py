@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
-from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigValidationError
 
+from tap_sentry_audit.messages import MessageWriter
 from tap_sentry_audit.pacing import Pacer
 from tap_sentry_audit.settings import (
     DEFAULT_HOST,
@@ -31,7 +31,7 @@ class TapSentryAudit(Tap):
     """Singer tap for Sentry's organization audit log: every entry, once, in order."""
 
     name = NAME
-    message_writer_class = MsgSpecWriter
+    message_writer_class = MessageWriter
 
     config_jsonschema: ClassVar[Schema] = th.PropertiesList(
         th.Property(

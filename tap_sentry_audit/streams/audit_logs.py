@@ -11,15 +11,14 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from tap_sentry_audit import schema
 from tap_sentry_audit.bookmark import VALUE, Bookmark
 from tap_sentry_audit.client import SentryStream
-from tap_sentry_audit.errors import SentryError, unreadable
-from tap_sentry_audit.pages import EPOCH, Query, Unreadable, created_text, path, read_page
+from tap_sentry_audit.errors import SentryError
+from tap_sentry_audit.pages import EPOCH, Query, created_text, path, read_page
 from tap_sentry_audit.reader import read
 from tap_sentry_audit.record import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import requests
     from singer_sdk.helpers.types import Context, Record
 
     from tap_sentry_audit.pages import Entry, Page
@@ -171,13 +170,7 @@ class AuditLogs(SentryStream):
         return record_of(entry, organization, redact_secrets=self.settings.redact_secrets)
 
     def _fetch(self, organization: str, query: Query) -> Page:
-        def page(response: requests.Response) -> Page:
-            try:
-                return read_page(response.content, response.headers)
-            except Unreadable as error:
-                raise unreadable(response, str(error)) from None
-
-        return self.get(path(organization), query.parameters(), page)
+        return self.get(path(organization), query.parameters(), read_page)
 
 
 def _past(fetch: Callable[[Query], Page], lookback: timedelta) -> Bookmark:

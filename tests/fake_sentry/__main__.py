@@ -20,9 +20,8 @@ def main() -> None:
     logs = {}
     for organization in asked.organization or ["acme=1000"]:
         slug, _, count = organization.partition("=")
-        times = SHAPES[asked.shape](
-            int(count), asked.days, until=datetime.now(UTC), seed=asked.seed
-        )
+        until = asked.until or datetime.now(UTC)
+        times = SHAPES[asked.shape](int(count), asked.days, until=until, seed=asked.seed)
         logs[slug] = Log(times, ties=asked.ties, seed=asked.seed)
     sentry = FakeSentry(
         logs,
@@ -51,6 +50,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--port", type=int, default=0, help="default: a free one")
     add("--organization", metavar="SLUG=COUNT", action="append", help="repeatable")
     add("--days", type=float, default=30, help="how far back the entries go")
+    add("--until", type=datetime.fromisoformat, metavar="TIME", help="their end; default: now")
     add("--shape", choices=SHAPES, default="even", help="of the entries over time")
     add("--ties", choices=["stable", "shuffled"], default="stable")
     add("--latency", type=float, default=0, metavar="SECONDS")

@@ -1,0 +1,268 @@
+"""What is measured, and what must come out on a machine with two cores."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import (
+    PATIENCE,
+    TOKEN,
+    Asked,
+    StandIn,
+    Usage,
+    keep_state,
+    last_line,
+    read_written,
+    run_tap,
+    stand_in,
+    start_up,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Meanwhile = Callable[[StandIn, Event], None]
+
+PAGE = 100
+MB = 1_000_000
+LATENCY = 0.2
+RATE = 40
+SLOW_RATE = 10
+CLOSE = 1.3
+"""How much longer than the best a run may take that has to find out what the limit is."""
+
+UNHINDERED = {"requests_per_second": 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A criterion, and whether it is met."""
+
+    what: str
+    measured: str
+    limit: str
+    is_met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a case has measured.
+
+    `is_exact` tells that each entry was written once, in order; `best` is the seconds that the
+    server's limits ask for.
+    """
+
+    entries: int
+    usage: Usage
+    asked: Asked
+    is_exact: bool
+    checks: tuple[Check, ...]
+    best: float | None = None
+    note: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether all criteria are met."""
+        return all(check.is_met for check in self.checks)
+
+    @property
+    def entries_per_second(self) -> float:
+        """Entries in a second, start-up included."""
+        return self.entries / self.usage.wall
+
+    @property
+    def requests_per_page(self) -> float:
+        """Requests for each page that is needed."""
+        return self.asked.requests / _pages(self.entries)
+
+    @property
+    def cpu_per_entry(self) -> float | None:
+        """Microseconds of a processor for each entry, start-up aside."""
+        spent = self.usage.cpu - start_up().cpu
+        return 1_000_000 * spent / self.entries if self.entries else None
+
+    def takes_at_most(self, seconds: float, best: float | None = None) -> Report:
+        """Judge the wall time."""
+        check = _at_most("wall time", self.usage.wall, seconds, "{:.2f} s")
+        return replace(self, best=best, checks=(*self.checks, check))
+
+    def must(self, *checks: Check) -> Report:
+        """Judge by further criteria."""
+        return replace(self, checks=self.checks + checks)
+
+
+def backfill(folder: Path) -> Report:
+    """20,000 entries at 200 ms a request and 40 requests a second."""
+    report = read(folder, 20_000, latency=LATENCY, rate_limit=RATE)
+    note = "measured elsewhere: airbyte-cdk low-code source 43.4 s, dlt 43.3 s"
+    report = replace(report, note=note)
+    return report.takes_at_most(6.5, best=5.0).must(_no_429(report))
+
+
+def backfill_100k(folder: Path) -> Report:
+    """100,000 entries, the same way."""
+    report = read(folder, 100_000, latency=LATENCY, rate_limit=RATE)
+    return report.takes_at_most(27, best=25.0).must(_no_429(report))
+
+
+def bursts(folder: Path) -> Report:
+    """100,000 entries, most in minutes of 5,000 between quiet weeks, the same way."""
+    report = read(folder, 100_000, shape="bursty", latency=LATENCY, rate_limit=RATE)
+    asked = _at_most("requests for a page needed", report.requests_per_page, 1.2, "{:.2f}")
+    return report.takes_at_most(1.25 * 25, best=25.0).must(asked)
+
+
+def unhindered(folder: Path) -> Report:
+    """500,000 entries without latency or limit."""
+    small = read(folder / "small", 20_000, settings=UNHINDERED)
+    report = read(folder / "large", 500_000, settings=UNHINDERED)
+    memory = report.usage.memory / MB
+    more = memory - small.usage.memory / MB
+    return report.must(
+        _at_most("peak memory", memory, 100, "{:.1f} MB"),
+        _at_most("more than with 20,000 entries", more, 10, "{:.1f} MB"),
+        _at_most("CPU for an entry", report.cpu_per_entry or 0, 50, "{:.1f} µs"),
+    )
+
+
+def up_to_date(folder: Path) -> Report:
+    """Nothing new since the run before, 50 ms a request."""
+    entries, until = 10_000, datetime.now(UTC).isoformat()
+    read(folder, entries, settings=UNHINDERED, until=until)
+    keep_state(folder)
+    # Both runs write to one file: none of its entries may come twice.
+    report = replace(read(folder, entries, latency=0.05, until=until), entries=0)
+    requests = report.asked.requests
+    asked = Check("requests", f"{requests}", "= 1", is_met=requests == 1)
+    return report.takes_at_most(0.8, best=0.05).must(asked)
+
+
+def at_once_25(folder: Path) -> Report:
+    """20,000 entries, 25 requests at once allowed, 40 a second, 200 ms each."""
+    report = read(folder, 20_000, latency=LATENCY, rate_limit=RATE, concurrent_limit=25)
+    best = _pages(20_000) / RATE
+    return report.takes_at_most(CLOSE * best, best)
+
+
+def at_once_5(folder: Path) -> Report:
+    """20,000 entries, 5 requests at once allowed, 40 a second, 200 ms each."""
+    report = read(folder, 20_000, latency=LATENCY, rate_limit=RATE, concurrent_limit=5)
+    best = _pages(20_000) * LATENCY / 5
+    return report.takes_at_most(CLOSE * best, best)
+
+
+def changing(folder: Path) -> Report:
+    """20,000 entries, 40 requests a second, 10 from second 2 to 6, then 40 again."""
+    report = read(folder, 20_000, _slow_down, latency=LATENCY, rate_limit=RATE)
+    best = 6 + (_pages(20_000) - 2 * RATE - 4 * SLOW_RATE) / RATE
+    return report.takes_at_most(CLOSE * best, best)
+
+
+def shared(folder: Path) -> Report:
+    """20,000 entries, 40 requests a second, a third of them taken by another client."""
+    answers: list[int] = []
+    clients = [partial(_ask, answers, number * 0.075) for number in range(4)]
+    report = read(folder, 20_000, *clients, latency=LATENCY, rate_limit=RATE)
+    refused = answers.count(HTTPStatus.TOO_MANY_REQUESTS)
+    asked = report.asked
+    ours = Asked(asked.requests - len(answers), asked.too_many - refused, asked.at_once)
+    note = f"the other client, counted in at once, sent {len(answers)} requests; {refused} got 429"
+    best = _pages(20_000) / (RATE - RATE / 3)
+    return replace(report, asked=ours, note=note).takes_at_most(CLOSE * best, best)
+
+
+CASES: dict[str, Callable[[Path], Report]] = {
+    "backfill": backfill,
+    "backfill-100k": backfill_100k,
+    "bursts": bursts,
+    "unhindered": unhindered,
+    "up-to-date": up_to_date,
+    "at-once-25": at_once_25,
+    "at-once-5": at_once_5,
+    "changing": changing,
+    "shared": shared,
+}
+
+
+def read(
+    folder: Path,
+    entries: int,
+    *meanwhile: Meanwhile,
+    settings: dict[str, int] | None = None,
+    **options: object,
+) -> Report:
+    """Read a log into a folder, and compare what was written with it."""
+    folder.mkdir(exist_ok=True)
+    with stand_in(entries, **options) as server:
+        with _running(server, meanwhile):
+            usage = run_tap(server, folder, **settings or {})
+        asked = server.asked()
+    written = read_written(folder, entries)
+    measured, limit = f"{written.records:,}", f"= {entries:,}"
+    is_exact = usage.exit_code == 0 and written.is_exact
+    if not is_exact:
+        limit += f": {written}, exit code {usage.exit_code}, {last_line(folder / 'stderr')}"
+    check = Check("entries, each once, in order", measured, limit, is_exact)
+    return Report(entries, usage, asked, is_exact, (check,))
+
+
+@contextmanager
+def _running(server: StandIn, tasks: tuple[Meanwhile, ...]) -> Iterator[None]:
+    stopped = Event()
+    threads = [Thread(target=task, args=(server, stopped)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def _slow_down(server: StandIn, stopped: Event) -> None:
+    while not server.asked().requests:
+        if stopped.wait(0.02):
+            return
+    for seconds, rate in ((2, SLOW_RATE), (4, RATE)):
+        if stopped.wait(seconds):
+            return
+        server.set(rate_limit=rate)
+
+
+def _ask(answers: list[int], delay: float, server: StandIn, stopped: Event) -> None:
+    """Send one request every 0.3 seconds, as one of four do: a third of 40 a second."""
+    connection = server.connection()
+    due = time.monotonic() + delay
+    end = due + PATIENCE
+    while due < end and not stopped.wait(max(0, due - time.monotonic())):
+        due += 0.3
+        connection.request(
+            "GET",
+            "/api/0/organizations/acme/audit-logs/?per_page=1",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+        )
+        with connection.getresponse() as answer:
+            answer.read()
+        answers.append(answer.status)
+
+
+def _pages(entries: int) -> int:
+    """Return the pages needed: one, where nothing is there, to know that."""
+    return max(1, -(-entries // PAGE))
+
+
+def _no_429(report: Report) -> Check:
+    return _at_most("429s", report.asked.too_many, 0, "{}")
+
+
+def _at_most(what: str, value: float, limit: float, form: str) -> Check:
+    return Check(what, form.format(value), f"≤ {form.format(limit)}", value <= limit)

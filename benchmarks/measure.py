@@ -1,0 +1,221 @@
+"""The tap and a stand-in for Sentry, each a process of its own, and what a run took."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from benchmarks import TESTS
+from fake_sentry.log import FIRST_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN = "token"  # noqa: S105  (the stand-in's)
+DAYS = 365
+PATIENCE = 120
+"""Seconds after which a run is killed."""
+
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+# Without the settings and proxies of whoever runs this, and without what changes Python: an
+# ordinary user has no PYTHONDONTWRITEBYTECODE, with which start-up may compile everything anew.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("PYTHON", "TAP_SENTRY_AUDIT")) and not name.lower().endswith("_proxy")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a server was asked: requests, how many of them it refused, how many ran at once."""
+
+    requests: int
+    too_many: int
+    at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run of the tap took, start-up included: seconds and bytes."""
+
+    exit_code: int
+    wall: float
+    cpu: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A server that runs."""
+
+    port: int
+
+    def connection(self) -> HTTPConnection:
+        """Return a connection to it, past any proxy."""
+        return HTTPConnection("127.0.0.1", self.port, timeout=10)
+
+    def asked(self) -> Asked:
+        """Return what it was asked so far."""
+        stats = self._control("GET", "stats")
+        return Asked(stats["requests"], stats["count_429"], stats["max_concurrent"])
+
+    def set(self, **limits: float) -> None:
+        """Change its limits."""
+        self._control("POST", "set", json.dumps(limits))
+
+    def _control(self, method: str, command: str, body: str | None = None) -> dict[str, Any]:
+        connection = self.connection()
+        connection.request(method, f"/__fake__/{command}", body)
+        answer: dict[str, Any] = json.load(connection.getresponse())
+        connection.close()
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the records are, beside the log that was read."""
+
+    records: int
+    missing: int
+    repeated: int
+    unknown: int
+    misplaced: int
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is the log: every entry, once, in order."""
+        return not (self.missing or self.repeated or self.unknown or self.misplaced)
+
+
+@contextmanager
+def stand_in(entries: int, **options: object) -> Iterator[StandIn]:
+    """Serve a log of a year while the context lasts; options are those of the program."""
+    given = {"organization": f"acme={entries}", "days": DAYS} | options
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "fake_sentry", *arguments],
+        cwd=TESTS,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            url = process.stdout.readline() if process.stdout else ""
+            yield StandIn(int(url.rpartition(":")[2]))
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
+    """Run the tap to its end, from the state in the folder; append to the files there."""
+    given = {
+        "auth_token": TOKEN,
+        "organization": "acme",
+        "host": f"http://127.0.0.1:{server.port}",
+    }
+    config, state = folder / "config.json", folder / "state.json"
+    config.write_text(json.dumps(given | settings))
+    command = [sys.executable, "-m", "tap_sentry_audit", f"--config={config}"]
+    if state.exists():
+        command.append(f"--state={state}")
+    with (folder / "stdout").open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
+        began = time.perf_counter()
+        process = subprocess.Popen(  # noqa: S603
+            command, env=ENVIRONMENT, stdout=stdout, stderr=stderr
+        )
+    watchdog = Timer(PATIENCE, os.kill, (process.pid, signal.SIGKILL))
+    watchdog.start()
+    try:
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+    finally:
+        watchdog.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Usage(
+        exit_code=process.returncode,
+        wall=wall,
+        cpu=used.ru_utime + used.ru_stime,
+        # On Linux at least what this process has had at its own peak: it must stay small.
+        memory=used.ru_maxrss * MAXRSS_UNIT,
+    )
+
+
+class _Record(msgspec.Struct):
+    id: str
+    dateCreated: str  # noqa: N815  (Sentry's name)
+
+
+class _Message(msgspec.Struct):
+    record: _Record | None = None
+
+
+def read_written(folder: Path, entries: int) -> Written:
+    """Compare the records in a folder with the log; the stand-in numbers its entries in order."""
+    decode = msgspec.json.Decoder(_Message).decode
+    seen = bytearray(entries)
+    records = repeated = unknown = misplaced = 0
+    latest = ""
+    with (folder / "stdout").open("rb") as file:
+        for line in file:
+            record = decode(line).record
+            if record is None:
+                continue
+            records += 1
+            number = int(record.id) - FIRST_ID
+            if 0 <= number < entries:
+                repeated += seen[number]
+                seen[number] = 1
+            else:
+                unknown += 1
+            misplaced += record.dateCreated < latest
+            latest = record.dateCreated
+    return Written(records, seen.count(0), repeated, unknown, misplaced)
+
+
+@cache
+def start_up() -> Usage:
+    """Return what the tap takes to read an empty log, on median."""
+    with TemporaryDirectory() as name, stand_in(0) as server:
+        # The first run may have to compile: its modules' bytecode is kept for all the others.
+        _, *runs = [run_tap(server, Path(name)) for _ in range(4)]
+    return sorted(runs, key=lambda run: run.cpu)[1]
+
+
+def seconds_to_import(module: str) -> float:
+    """Return how long a new interpreter takes to import a module, its own end aside, on median."""
+    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    command = [sys.executable, "-c", code]
+    return statistics.median(
+        float(subprocess.check_output(command, env=ENVIRONMENT))  # noqa: S603
+        for _ in range(7)
+    )
+
+
+def keep_state(folder: Path) -> None:
+    """Keep the last STATE for the next run in the folder."""
+    message = json.loads(last_line(folder / "stdout"))
+    (folder / "state.json").write_text(json.dumps(message["value"]))
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a file, or nothing."""
+    with path.open(encoding="utf-8") as file:
+        return "".join(deque(file, maxlen=1)).strip()
