@@ -75,7 +75,7 @@ class Pacer:
     One pacer serves a whole run: limits count per token, whatever is asked.
     """
 
-    def __init__(self, requests_per_second: float, max_concurrent_requests: int) -> None:
+    def __init__(self, requests_per_second: int, max_concurrent_requests: int) -> None:
         """Start with ceilings that the server's headers can only lower."""
         self.requests = 0
         self.too_many = 0
@@ -84,8 +84,8 @@ class Pacer:
         self._changed = threading.Condition()
         self._running = 0
         self._allowed = max_concurrent_requests
-        self._interval = 1 / requests_per_second
         self._window = 1.0
+        self._count = requests_per_second
         self._next_start = 0.0
         self._starts: deque[float] = deque()
         self._blocked_until = 0.0
@@ -157,7 +157,11 @@ class Pacer:
             ahead = limits.reset - limits.date
             self._window = max(self._window, min(ahead, LONGEST_WAIT))
         if limits.limit:
-            self._interval = max(1 / self._ceiling, self._window / limits.limit)
+            self._count = max(1, min(limits.limit, int(self._ceiling * self._window)))
+
+    @property
+    def _interval(self) -> float:
+        return self._window / self._count
 
     def _has_company(self, limits: Limits, began: float) -> bool:
         """Whether others use the limit too: more of it is gone than we can have taken.
@@ -169,7 +173,7 @@ class Pacer:
             self._starts.popleft()
         since = began - self._window - self._interval / 2
         ours = sum(since <= start <= began for start in self._starts)
-        return ours < (limits.limit or 0)
+        return ours < 0.9 * (limits.limit or 0)
 
     def _turned_away(self, limits: Limits) -> None:
         self.too_many += 1
@@ -193,7 +197,7 @@ class Pacer:
                 now = time.monotonic()
                 # One that is too late for its own slot takes the next: no two in one.
                 earliest = max(self._next_start, self._blocked_until, now - self._interval / 4)
-                slot, following = self._windows.slot(earliest, self._interval)
+                slot, following = self._windows.slot(earliest, self._window, self._count)
                 if slot <= now:
                     self.requests += 1
                     self._starts.append(now)
@@ -203,11 +207,11 @@ class Pacer:
 
 
 class _Windows:
-    """Where the server's windows begin on our clock, found out from the answers.
+    """When the server's windows begin on our clock, found out from the answers.
 
     A request and the end of its window (`Reset`) bound the difference of the clocks; many
-    together do so to an interval between two requests. Then each request starts in the middle
-    of its share of a window, and as many as are allowed go into each, none into the wrong one.
+    together do so to the time between two requests. What is surely inside of one window is
+    shared evenly, so that all that is allowed goes into each, and none into the wrong one.
     """
 
     def __init__(self) -> None:
@@ -222,13 +226,21 @@ class _Windows:
         if self._least > self._most:
             self._least, self._most = self._most, self._least
 
-    def slot(self, earliest: float, interval: float) -> tuple[float, float]:
-        """Return the first time not before `earliest` to start a request, and the next one."""
-        if self._most - self._least > 2 * interval:
-            return earliest, earliest + interval / _MARGIN
-        begin = (self._least + self._most) / 2
-        slot = begin + (math.ceil((earliest - begin) / interval - 0.5) + 0.5) * interval
-        return slot, slot + interval / 2
+    def slot(self, earliest: float, window: float, count: int) -> tuple[float, float]:
+        """Return the first time not before `earliest` to start a request, and for the next.
+
+        `count` requests go into a window.
+        """
+        unsure = self._most - self._least
+        if unsure > 1.5 * window / count:
+            return earliest, earliest + window / count / _MARGIN
+        share = (window - unsure) / count
+        number, offset = divmod(earliest - self._most, window)
+        position = math.ceil(offset / share - 0.5)
+        if position >= count:
+            number, position = number + 1, 0
+        slot = self._most + number * window + (position + 0.5) * share
+        return slot, slot + share / 2
 
 
 class _ServerClock:
