@@ -76,9 +76,14 @@ class Pacer:
     """
 
     def __init__(self, requests_per_second: int, max_concurrent_requests: int) -> None:
-        """Start with ceilings that the server's headers can only lower."""
+        """Start with ceilings that the server's headers can only lower.
+
+        `requests` were made so far, `too_many` of them answered 429, and nobody was let start
+        one for `waited` seconds.
+        """
         self.requests = 0
         self.too_many = 0
+        self.waited = 0.0
         self._ceiling = requests_per_second
         self._max_concurrent = max_concurrent_requests
         self._changed = threading.Condition()
@@ -188,8 +193,10 @@ class Pacer:
             self._block(backoff.random_jitter(next(self._waits)))
 
     def _block(self, seconds: float) -> None:
-        until = time.monotonic() + min(seconds, LONGEST_WAIT)
-        self._blocked_until = max(self._blocked_until, until)
+        now = time.monotonic()
+        until = max(self._blocked_until, now + min(seconds, LONGEST_WAIT))
+        self.waited += until - max(self._blocked_until, now)
+        self._blocked_until = until
 
     def _wait_for_start(self) -> float:
         while True:

@@ -24,6 +24,8 @@ from tap_sentry_audit.settings import (
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tap_sentry_audit.schema import Schema
 
 
@@ -32,6 +34,9 @@ class TapSentryAudit(Tap):
 
     name = NAME
     message_writer_class = MessageWriter
+
+    _is_held = False
+    _signal: int | None = None
 
     config_jsonschema: ClassVar[Schema] = th.PropertiesList(
         th.Property(
@@ -149,6 +154,26 @@ class TapSentryAudit(Tap):
         """Return the streams."""
         return [AuditLogs(self)]
 
+    def hold_signals(self) -> None:
+        """Put off a signal to stop: a record is being written and noted in the state."""
+        self._is_held = True
+
+    def release_signals(self) -> None:
+        """Obey signals again, and one that came meanwhile."""
+        self._is_held = False
+        if self._signal is not None:
+            self._handle_termination(self._signal, None)
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Stop with a last STATE, but not between a record and its note in the state.
+
+        The SDK has no public hook for it.
+        """
+        if self._is_held:
+            self._signal = signum
+        else:
+            super()._handle_termination(signum, frame)
+
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
 
@@ -164,6 +189,7 @@ class TapSentryAudit(Tap):
             raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
         if problems:
             return problems
+        self.append_builtin_config(self.config_jsonschema)
         for remark in remarks(self.config, self.config_jsonschema):
             self.logger.warning(remark)
         return super()._validate_config(raise_errors=raise_errors)

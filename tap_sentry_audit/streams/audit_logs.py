@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from tap_sentry_audit import schema
+from tap_sentry_audit.backwards import read_backwards
 from tap_sentry_audit.bookmark import VALUE, Bookmark
 from tap_sentry_audit.client import SentryStream
-from tap_sentry_audit.errors import SentryError
+from tap_sentry_audit.errors import Refused, SentryError
 from tap_sentry_audit.pages import EPOCH, Query, created_text, path, read_page
-from tap_sentry_audit.reader import read
+from tap_sentry_audit.progress import Progress, Tally
+from tap_sentry_audit.reader import CursorIgnored, read
 from tap_sentry_audit.record import record_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
     from tap_sentry_audit.pages import Entry, Page
+    from tap_sentry_audit.reader import Stretch
     from tap_sentry_audit.tap import TapSentryAudit
 
 STATE_SECONDS = 10
@@ -48,7 +51,7 @@ class AuditLogs(SentryStream):
     def __init__(self, tap: TapSentryAudit) -> None:
         """Make the stream."""
         super().__init__(tap)
-        self._unreadable: list[str] = []
+        self._failed: list[str] = []
         self._bookmark = Bookmark(timedelta())
         self._written = (EPOCH, EPOCH)
 
@@ -76,7 +79,7 @@ class AuditLogs(SentryStream):
         try:
             yield from (self._test(organization) if testing else self._read(organization, context))
         except SentryError as error:
-            self._unreadable.append(organization)
+            self._failed.append(organization)
             self.logger.error("%s: %s", organization, error)  # noqa: TRY400  (for a person)
         if testing and organization == self.settings.organizations[-1]:
             self.log_sync_costs()
@@ -88,7 +91,7 @@ class AuditLogs(SentryStream):
         STATE message is written.
         """
         super().log_sync_costs()
-        if self._unreadable:
+        if self._failed:
             raise SystemExit(1)
 
     def _test(self, organization: str) -> Iterator[Record]:
@@ -102,35 +105,68 @@ class AuditLogs(SentryStream):
         def fetch(query: Query) -> Page:
             return self._fetch(organization, query)
 
+        tally = Tally(requests=-self.pacer.requests, waited=-self.pacer.waited)
         state = self.get_context_state(context)
         bookmark = self._bookmark = self._begin(state, fetch)
-        is_kept = False
+        before = bookmark.newest
         state_due = time.monotonic() + STATE_SECONDS
-        for stretch in read(fetch, bookmark.start, self.settings.end, self.pacer.width):
-            if stretch.null_rows:
-                self.logger.warning(
-                    "%s: Sentry could not show %d entries (null rows)",
-                    organization,
-                    stretch.null_rows,
-                )
-            if stretch.unproved:
-                self.logger.error(
-                    "%s: at %s Sentry counts %d entries more than it shows",
-                    organization,
-                    created_text(stretch.entries[0].created),
-                    stretch.unproved,
-                )
-            for entry in stretch.entries:
-                if bookmark.has(entry):
-                    continue
+        with Progress(organization, self.logger) as progress:
+            for stretch in self._stretches(organization, fetch, bookmark):
+                for entry in self._checked(organization, stretch, tally):
+                    if bookmark.has(entry):
+                        tally.known += 1
+                        continue
+                    if not tally.new:
+                        self._keep(bookmark, state)
+                    tally.new += 1
+                    tally.late += before is not None and entry.created < before
+                    self._written = (entry.created, stretch.server_time)
+                    self.tap.hold_signals()
+                    yield self._record(organization, entry)
+                    self.tap.release_signals()
                 if time.monotonic() > state_due:
                     self.tap.state_writer.write_state(self.tap_state)
                     state_due = time.monotonic() + STATE_SECONDS
-                if not is_kept:
-                    is_kept = True
-                    self._keep(bookmark, state)
-                self._written = (entry.created, stretch.server_time)
-                yield self._record(organization, entry)
+                if tally.last:
+                    end = min(self.settings.end or stretch.server_time, stretch.server_time)
+                    progress.show(tally.new + tally.known, tally.last, end)
+        tally.requests += self.pacer.requests
+        tally.waited += self.pacer.waited
+        self.logger.info("%s: %s", organization, tally)
+
+    def _stretches(
+        self, organization: str, fetch: Callable[[Query], Page], bookmark: Bookmark
+    ) -> Iterator[Stretch]:
+        end = self.settings.end
+        try:
+            yield from read(fetch, bookmark.start, end, self.pacer.width)
+        except (CursorIgnored, Refused):
+            self.logger.warning(
+                "%s: this server does not take cursors that it did not make. Its own are "
+                "followed, which is slower; where entries share a time, it may lose some",
+                organization,
+            )
+            yield from read_backwards(fetch, bookmark.start, end)
+
+    def _checked(self, organization: str, stretch: Stretch, tally: Tally) -> list[Entry]:
+        """Count a stretch, and say what the server did not show of it."""
+        if stretch.entries:
+            tally.first = tally.first or stretch.entries[0].created
+            tally.last = stretch.entries[-1].created
+        if stretch.null_rows:
+            tally.null_rows += stretch.null_rows
+            self.logger.warning(
+                "%s: Sentry could not show %d entries (null rows)", organization, stretch.null_rows
+            )
+        if stretch.unproved:
+            self._failed.append(organization)
+            self.logger.error(
+                "%s: at %s Sentry counts %d entries more than it shows",
+                organization,
+                created_text(stretch.entries[0].created),
+                stretch.unproved,
+            )
+        return stretch.entries
 
     def _begin(self, state: dict[str, object], fetch: Callable[[Query], Page]) -> Bookmark:
         """Return the bookmark to go on from: the partition's, the stream's, or a new one."""
