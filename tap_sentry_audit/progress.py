@@ -47,11 +47,17 @@ class Tally:
             f"{self.known:,} known ones left out",
             f"{self.requests:,} requests",
             f"{self.waited:.1f} s waited for the rate limit",
-            "nothing in the range" if self.last is None else f"{self.first} to {self.last}",
+            _range(self.first, self.last),
         ]
         if self.null_rows:
             parts.insert(2, f"{self.null_rows:,} null rows")
         return ", ".join(parts)
+
+
+def _range(first: datetime | None, last: datetime | None) -> str:
+    if first is None or last is None:
+        return "nothing in the range"
+    return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Progress:

@@ -174,3 +174,4 @@ def test_stream_maps_mask_personal_data() -> None:
     [record] = run.records
     assert record["actor"] == {"id": "7"}
     assert "ipAddress" not in record
+    assert run.log("WARNING") == []
