@@ -38,6 +38,7 @@ class Bookmark:
         self._seconds = round(lookback.total_seconds())
         self._since = since
         self._ids: OrderedDict[str, int] = OrderedDict()
+        self._forgotten = 0
         self._state: dict[str, object] = {}
 
     @classmethod
@@ -48,7 +49,7 @@ class Bookmark:
         is read again, and what lies at that very time comes again.
 
         Raises:
-            ValueError: It has no usable time.
+            AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
 
         """
         newest = read_time(str(state[VALUE]))
@@ -61,6 +62,7 @@ class Bookmark:
             # By time, so that a date in the future does not keep those before it from going.
             bookmark._ids.update(sorted(kept["ids"].items(), key=itemgetter(1)))
         bookmark.newest = newest
+        assert bookmark.start  # noqa: S101  (a time too early to look back from raises here)
         return bookmark
 
     @property
@@ -74,14 +76,19 @@ class Bookmark:
         """Whether an entry was delivered before."""
         return entry.id in self._ids
 
-    def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
-        """Take note that an entry was delivered, when the server's clock showed a time."""
-        self._ids[entry_id] = math.ceil(created.timestamp())
-        reached = min(created, server_time)
-        if self.newest is None or reached > self.newest:
-            self.newest = reached
-            self._state[VALUE] = created_text(reached)
-            self._forget(reached.timestamp() - self._seconds)
+    def add(self, entry_id: str, created: datetime, server_time: datetime, text: str = "") -> None:
+        """Take note that an entry was delivered, when the server's clock showed a time.
+
+        `text` is `created` as it was written, if that is known.
+        """
+        seconds = math.ceil(created.timestamp())
+        self._ids[entry_id] = seconds
+        if created > server_time:
+            created, text, seconds = server_time, "", math.ceil(server_time.timestamp())
+        if self.newest is None or created > self.newest:
+            self.newest = created
+            self._state[VALUE] = text or created_text(created)
+            self._forget(seconds)
 
     def keep_in(self, state: dict[str, object]) -> None:
         """Keep this bookmark in a partition's state from now on: `add` changes it there."""
@@ -93,6 +100,9 @@ class Bookmark:
             state[VALUE] = created_text(self.newest)
         self._state = state
 
-    def _forget(self, horizon: float) -> None:
-        while self._ids and next(iter(self._ids.values())) < horizon:
+    def _forget(self, now: int) -> None:
+        if now == self._forgotten:
+            return
+        self._forgotten = now
+        while self._ids and next(iter(self._ids.values())) < now - self._seconds:
             self._ids.popitem(last=False)

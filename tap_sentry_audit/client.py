@@ -153,6 +153,10 @@ class SentryStream(RESTStream[str]):
             raise SentryError(message) from error
         except (requests.RequestException, OSError) as error:
             raise SentryError(of_exception(error, self.host)) from error
+        except ValueError as error:
+            # What requests makes of a Location that is no address, even if not followed.
+            message = f"{self.host} sent an answer that cannot be read: check host"
+            raise SentryError(message) from error
 
     def validate_response(self, response: requests.Response) -> None:
         """Raise what an answer means, in plain words."""

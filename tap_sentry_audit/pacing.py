@@ -136,7 +136,7 @@ class Pacer:
             self._clock.learn(limits.date)
             self._slow_to(limits)
             if limits.reset is not None:
-                self._windows.learn(began, limits.reset, self._window)
+                self._windows.learn(began, limits.reset, self._window, self._count)
             if limits.concurrent_limit:
                 self._allowed = min(self._max_concurrent, limits.concurrent_limit)
             if (
@@ -185,6 +185,7 @@ class Pacer:
         if limits.remaining and self._allowed > 1:
             # Not the rate, so it was the number of requests at once.
             self._allowed -= 1
+            self._max_concurrent = self._allowed
         if limits.retry_after is not None:
             self._block(limits.retry_after)
         elif limits.remaining == 0 and limits.reset is not None:
@@ -202,15 +203,14 @@ class Pacer:
         while True:
             with self._changed:
                 now = time.monotonic()
-                # One that is too late for its own slot takes the next: no two in one.
-                earliest = max(self._next_start, self._blocked_until, now - self._interval / 4)
-                slot, following = self._windows.slot(earliest, self._window, self._count)
-                if slot <= now:
+                earliest = max(self._next_start, self._blocked_until)
+                start = self._windows.start(earliest, now, self._window, self._count)
+                if start <= now:
                     self.requests += 1
                     self._starts.append(now)
-                    self._next_start = following
+                    self._next_start = self._windows.took(now, self._window, self._count)
                     return now
-            time.sleep(slot - now)
+            time.sleep(start - now)
 
 
 class _Windows:
@@ -224,30 +224,41 @@ class _Windows:
     def __init__(self) -> None:
         self._least = -math.inf
         self._most = math.inf
+        self._slot = (-math.inf, 0)
+        self._taken = (-math.inf, 0)
 
-    def learn(self, began: float, reset: int, window: float) -> None:
+    def learn(self, began: float, reset: int, window: float, count: int) -> None:
         """Take in that a request which began at a time was counted in the window until `reset`."""
-        # Clocks drift, and limits change: what was learned is trusted a little less each time.
-        self._least = max(self._least - _DOUBT, began - reset)
-        self._most = min(self._most + _DOUBT, began - reset + window)
+        # Clocks drift, and limits change: what was learned is trusted a little less each time,
+        # but not so little that it is of no use any more.
+        doubt = _DOUBT if self._most - self._least < min(window / count, window / 3) else 0.0
+        self._least = max(self._least - doubt, began - reset)
+        self._most = min(self._most + doubt, began - reset + window)
         if self._least > self._most:
             self._least, self._most = self._most, self._least
 
-    def slot(self, earliest: float, window: float, count: int) -> tuple[float, float]:
-        """Return the first time not before `earliest` to start a request, and for the next.
-
-        `count` requests go into a window.
-        """
-        unsure = self._most - self._least
-        if unsure > 1.5 * window / count:
-            return earliest, earliest + window / count / _MARGIN
-        share = (window - unsure) / count
-        number, offset = divmod(earliest - self._most, window)
+    def start(self, earliest: float, now: float, window: float, count: int) -> float:
+        """Return when to start the next request, `count` of which go into a window."""
+        if not self._are_known(window, count):
+            return max(earliest, now)
+        share = (window - (self._most - self._least)) / count
+        # One that is too late for its slot takes the next: no two in one.
+        number, offset = divmod(max(earliest, now - share / 4) - self._most, window)
         position = math.ceil(offset / share - 0.5)
+        if number == self._taken[0]:
+            position = max(position, self._taken[1] + 1)
         if position >= count:
             number, position = number + 1, 0
-        slot = self._most + number * window + (position + 0.5) * share
-        return slot, slot + share / 2
+        self._slot = (number, position)
+        return self._most + number * window + (position + 0.5) * share
+
+    def took(self, now: float, window: float, count: int) -> float:
+        """Take in that the request has started, and return from when on the next one may."""
+        self._taken = self._slot
+        return now + (0.0 if self._are_known(window, count) else window / count / _MARGIN)
+
+    def _are_known(self, window: float, count: int) -> bool:
+        return self._most - self._least <= min(1.5 * window / count, window / 2)
 
 
 class _ServerClock:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -46,6 +48,10 @@ _key_list = msgspec.json.Decoder(list[_Key | None]).decode
 Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None"
 
 
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) < sys.int_info.str_digits_check_threshold else Decimal(text)
+
+
 class Unreadable(ValueError):  # noqa: N818  (it says what the answer is)
     """The body is not what the endpoint answers."""
 
@@ -63,7 +69,12 @@ class Entry(NamedTuple):
     @property
     def row(self) -> dict[str, Json]:
         """What the server sent, every number exact."""
-        return _decode_row(self.json)
+        try:
+            return _decode_row(self.json)
+        except msgspec.ValidationError:
+            # An integer of thousands of digits.
+            row: dict[str, Json] = json.loads(self.json, parse_float=Decimal, parse_int=_integer)
+            return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +141,7 @@ def read_page(body: bytes, headers: Mapping[str, str]) -> Page:
             for key, row in zip(keys, rows, strict=True)
             if key is not None
         ]
-    except (ValueError, RecursionError) as error:
+    except (OverflowError, RecursionError, ValueError) as error:
         raise Unreadable(_why(error)) from None
     entries.sort(key=attrgetter("created", "id"))
     relations = links(headers.get("Link", ""))

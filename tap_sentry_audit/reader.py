@@ -57,6 +57,12 @@ class Stretch:
         border = moment(end)
         return replace(self, entries=[e for e in self.entries if e.created < border])
 
+    def between(self, start: int, end: int | None) -> Stretch:
+        """Return what lies from one time in milliseconds on and before another."""
+        border = moment(start)
+        entries = [entry for entry in self.before(end).entries if entry.created >= border]
+        return replace(self, entries=entries, null_rows=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -15,6 +15,7 @@ Record = dict[str, "Json"]
 _API_KEY = " (api key)"
 _MASK = "********"
 _SHOWN = 4
+_DIGITS = 20
 _FIXED_WIDTH = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
@@ -68,7 +69,7 @@ def _text(value: Json) -> str | None:
 
 
 def _integer(value: Json) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _DIGITS:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -20,8 +20,8 @@ from tap_sentry_audit.pages import milliseconds
 if TYPE_CHECKING:
     from tap_sentry_audit.reader import Step, Stretch
 
-LOOK_AHEAD = 256
-"""Answers that wait for those before them, and are full: some 15 MB."""
+LOOK_AHEAD = 28
+"""Answers that may wait for those before them, for each request at once: some 2 MB."""
 
 _LEAST_REST = 2.0
 """Pages that a segment must still have, by estimate, to be cut."""
@@ -29,8 +29,8 @@ _LEAST_REST = 2.0
 _LEAST_PIECE = 8.0
 """Pages that a segment is cut to at least, while there are that many."""
 
-_PIECES = 1.5 * LOOK_AHEAD
-"""Pages that the segments read side by side may come to. Half of them wait at a time."""
+_PIECE = 1.5 * LOOK_AHEAD
+"""Pages of a segment. Of those that are read side by side, half wait at a time."""
 
 _TRUST = 3.0
 """How far off, as a factor, an estimate may be to be built upon."""
@@ -79,7 +79,7 @@ class Schedule:
         """
         if sum(segment.is_taken for segment in self._segments) >= width:
             return None
-        allowed = self._allowed()
+        allowed = self._allowed(width * LOOK_AHEAD)
         for segment in allowed:
             if not segment.is_taken:
                 segment.is_taken = True
@@ -88,10 +88,12 @@ class Schedule:
 
     def give_back(self, segment: Segment, step: Step | Exception) -> None:
         """Take in what one step of a segment has read, or why it could not be."""
-        if isinstance(step, Exception):
-            segment.error = step
-            return
         segment.is_taken = False
+        if isinstance(step, Exception):
+            # Of one that was called off, nothing is wanted any more.
+            segment.is_done = segment.end == segment.position
+            segment.error = None if segment.is_done else step
+            return
         entries = step.stretch.entries
         if step.position is not None and len(entries) > 1:
             # From its first entry on: the silence before it says nothing of what follows.
@@ -107,13 +109,21 @@ class Schedule:
             segment.end is not None and step.position >= segment.end
         )
         if step.position is None:
-            # Nothing is newer: whatever was to be read behind it is not there.
-            behind = self._segments.index(segment) + 1
-            for later in self._segments[behind:]:
-                later.end = later.position
-                later.is_done = not later.is_taken
+            self._call_off(segment, step.stretch)
         else:
             segment.position = step.position
+
+    def _call_off(self, last: Segment, stretch: Stretch) -> None:
+        """Leave out what was to be read behind the newest entry of all.
+
+        What segments behind the last one still lack is in its answer already.
+        """
+        for segment in self._segments[self._segments.index(last) + 1 :]:
+            if not segment.is_done:
+                segment.waiting.append(stretch.between(segment.position, segment.end))
+                self._waiting += 1
+                segment.end = segment.position
+                segment.is_done = not segment.is_taken
 
     def deliver(self) -> Stretch | None:
         """Return what comes next in order, or nothing where that was not read yet."""
@@ -132,18 +142,21 @@ class Schedule:
         if self._segments and self._segments[0].error:
             raise self._segments[0].error
 
-    def _allowed(self) -> list[Segment]:
+    def _allowed(self, most: int) -> list[Segment]:
         """Return the segments that may be read further, in order.
 
-        What is far ahead may fill `LOOK_AHEAD`; then what the delivery waits for next may
+        What is far ahead may come to `most` answers; then what the delivery waits for next may
         still be read, so that a burst in the first segment need not be read by one alone.
         """
-        is_full = self._waiting + len(self._segments) >= LOOK_AHEAD
+        is_full = self._waiting + len(self._segments) >= most
+        if is_full and self._segments and self._segments[0].waiting:
+            # The delivery is what is slow.
+            return []
         allowed: list[Segment] = []
         near = 0
         for segment in self._segments:
             near += len(segment.waiting) + segment.is_taken
-            if is_full and near > LOOK_AHEAD // 2 and allowed:
+            if is_full and near > most // 2 and allowed:
                 break
             if not segment.is_done and segment.error is None:
                 allowed.append(segment)
@@ -157,8 +170,7 @@ class Schedule:
             return None
         # Segments that begin together get lengths in steps, so that they end one by one: then
         # half as much waits as if they ended together.
-        step = _PIECES / width / width * len(self._segments)
-        most = min(_PIECES / width, step)
+        most = _PIECE * min(1.0, len(self._segments) / width)
         pages = min(
             self._rest(longest) / 2, max(_LEAST_PIECE, min(self._rest(longest) / width, most))
         )

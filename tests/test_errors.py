@@ -93,6 +93,12 @@ def test_a_redirect_is_not_followed_and_told(sentry: FakeSentry) -> None:
     assert other.requests == []
 
 
+def test_a_redirect_to_no_address_is_told(sentry: FakeSentry) -> None:
+    sentry.faults = [faults.redirect("http://[bad")]
+
+    assert failure(sentry).endswith("sent an answer that cannot be read: check host")
+
+
 def test_a_link_to_another_host_is_not_followed() -> None:
     log = Log(entries.even(250))
     with (

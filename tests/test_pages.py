@@ -109,6 +109,7 @@ def test_a_bare_list_is_a_page_too() -> None:
         b'{"rows": [{"dateCreated": "2026-01-01T00:00:00Z"}]}',
         b'{"rows": [{"id": "1", "dateCreated": "soon"}]}',
         b'{"rows": [{"id": "1", "dateCreated": null}]}',
+        b'{"rows": [{"id": "1", "dateCreated": "0001-01-01T00:00:00+02:00"}]}',
         b"\xff\xfe",
         b"[" * 100_000,
     ],
@@ -148,6 +149,13 @@ def test_a_lone_surrogate_becomes_the_text_of_its_escape(escape: bytes, text: st
     [entry] = read_page(b"[%s]" % row, {}).entries
 
     assert entry.row["note"] == text
+
+
+def test_an_integer_of_thousands_of_digits_is_kept() -> None:
+    row = b'{"id": "1", "dateCreated": "2026-01-01T00:00:00Z", "data": {"n": %s}}' % (b"7" * 5000)
+    [entry] = read_page(b"[%s]" % row, {}).entries
+
+    assert entry.row["data"] == {"n": Decimal("7" * 5000)}
 
 
 def test_numbers_stay_exact() -> None:

@@ -146,9 +146,18 @@ def test_a_bookmark_of_the_stream_serves_an_organization_without_its_own() -> No
     assert run.ids == ids(log)[1:]
 
 
-def test_a_bookmark_that_is_no_time_is_an_error() -> None:
+@pytest.mark.parametrize(
+    "state",
+    [
+        bookmark("yesterday"),
+        bookmark("0001-01-01T00:00:00Z", lookback={"seconds": 3600, "ids": {}}),
+        bookmark("2025-01-01T00:00:00Z", lookback={"seconds": 3600, "ids": ["1"]}),
+        bookmark("2025-01-01T00:00:00Z", lookback={"ids": {}}),
+    ],
+)
+def test_a_bookmark_that_cannot_be_read_is_an_error(state: object) -> None:
     with FakeSentry({"acme": Log()}) as sentry:
-        run = run_tap(config(sentry), state=bookmark("yesterday"))
+        run = run_tap(config(sentry), state=state)
 
     assert run.returncode == 1
     assert run.log("ERROR") == [

@@ -99,7 +99,8 @@ class AuditLogs(SentryStream):
         page = self._fetch(organization, Query(cursor=None))
         self.logger.info("%s: the audit log can be read", organization)
         if organization == self.settings.organizations[0]:
-            yield from (self._record(organization, entry) for entry in page.entries[:1])
+            for entry in page.entries[:1]:
+                yield record_of(entry, organization, redact_secrets=self.settings.redact_secrets)
 
     def _read(self, organization: str, context: Context | None) -> Iterator[Record]:
         def fetch(query: Query) -> Page:
@@ -109,6 +110,7 @@ class AuditLogs(SentryStream):
         state = self.get_context_state(context)
         bookmark = self._bookmark = self._begin(state, fetch)
         before = bookmark.newest
+        redact_secrets = self.settings.redact_secrets
         state_due = time.monotonic() + STATE_SECONDS
         with Progress(organization, self.logger) as progress:
             for stretch in self._stretches(organization, fetch, bookmark):
@@ -122,10 +124,12 @@ class AuditLogs(SentryStream):
                     tally.late += before is not None and entry.created < before
                     self._written = (entry.created, stretch.server_time)
                     self.tap.hold_signals()
-                    yield self._record(organization, entry)
+                    yield record_of(entry, organization, redact_secrets=redact_secrets)
                     self.tap.release_signals()
                 if time.monotonic() > state_due:
+                    self.tap.hold_signals()
                     self.tap.state_writer.write_state(self.tap_state)
+                    self.tap.release_signals()
                     state_due = time.monotonic() + STATE_SECONDS
                 if tally.last:
                     end = min(self.settings.end or stretch.server_time, stretch.server_time)
@@ -138,9 +142,16 @@ class AuditLogs(SentryStream):
         self, organization: str, fetch: Callable[[Query], Page], bookmark: Bookmark
     ) -> Iterator[Stretch]:
         end = self.settings.end
+        has_begun = False
         try:
-            yield from read(fetch, bookmark.start, end, self.pacer.width)
-        except (CursorIgnored, Refused):
+            for stretch in read(fetch, bookmark.start, end, self.pacer.width):
+                has_begun = has_begun or bool(stretch.entries)
+                yield stretch
+        except (CursorIgnored, Refused) as error:
+            if has_begun:
+                # What was delivered is not all known any more, so it must not be read again.
+                message = "the server no longer answers what it is asked; run again"
+                raise SentryError(message) from error
             self.logger.warning(
                 "%s: this server does not take cursors that it did not make. Its own are "
                 "followed, which is slower; where entries share a time, it may lose some",
@@ -158,7 +169,7 @@ class AuditLogs(SentryStream):
             self.logger.warning(
                 "%s: Sentry could not show %d entries (null rows)", organization, stretch.null_rows
             )
-        if stretch.unproved:
+        if stretch.unproved and stretch.entries:
             self._failed.append(organization)
             self.logger.error(
                 "%s: at %s Sentry counts %d entries more than it shows",
@@ -175,7 +186,7 @@ class AuditLogs(SentryStream):
             if earlier.get(VALUE):
                 try:
                     return Bookmark.from_state(earlier, lookback)
-                except (KeyError, TypeError, ValueError):
+                except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
                     message = "the bookmark in the state cannot be read: mend it or leave it out"
                     raise SentryError(message) from None
         if self.settings.backfill:
@@ -200,10 +211,8 @@ class AuditLogs(SentryStream):
         the bookmark, and would let a date in the future become the bookmark.
         """
         del context
-        self._bookmark.add(latest_record["id"], *self._written)
-
-    def _record(self, organization: str, entry: Entry) -> Record:
-        return record_of(entry, organization, redact_secrets=self.settings.redact_secrets)
+        created, server_time = self._written
+        self._bookmark.add(latest_record["id"], created, server_time, latest_record["dateCreated"])
 
     def _fetch(self, organization: str, query: Query) -> Page:
         return self.get(path(organization), query.parameters(), read_page)

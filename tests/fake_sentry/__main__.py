@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import FakeSentry, Log, entries
+from .log import FIRST_ID
 
 SHAPES = {"even": entries.even, "bursty": entries.bursty, "ties": entries.ties}
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
+IDS = 100_000_000
+"""For each organization: a server uses an id once."""
 
 
 def main() -> None:
@@ -18,11 +21,12 @@ def main() -> None:
     # Before there are threads, so that they all leave these signals to sigwait.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     logs = {}
-    for organization in asked.organization or ["acme=1000"]:
+    for number, organization in enumerate(asked.organization or ["acme=1000"]):
         slug, _, count = organization.partition("=")
         until = asked.until or datetime.now(UTC)
         times = SHAPES[asked.shape](int(count), asked.days, until=until, seed=asked.seed)
-        logs[slug] = Log(times, ties=asked.ties, seed=asked.seed)
+        first_id = FIRST_ID + number * IDS
+        logs[slug] = Log(times, ties=asked.ties, seed=asked.seed, first_id=first_id)
     sentry = FakeSentry(
         logs,
         port=asked.port,

@@ -69,8 +69,10 @@ class Log:
         rows: Iterable[Row] = (),
         ties: Literal["stable", "shuffled"] = "stable",
         seed: int = 0,
+        first_id: int = FIRST_ID,
     ) -> None:
         self._lock = Lock()
+        self._first_id = first_id
         self._prototypes = entries.prototypes(seed)
         self._given: dict[int, tuple[Filter, str]] = {}
         self._stamps = Stamps()
@@ -132,7 +134,7 @@ class Log:
         return self._prototypes[(serial * 0x9E3779B1 >> 9) % len(self._prototypes)]
 
     def _insert(self, at: int) -> int:
-        serial = FIRST_ID + len(self)
+        serial = self._first_id + len(self)
         self._stamps.insert(at, serial)
         self._filtered.clear()
         return serial

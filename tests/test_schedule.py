@@ -1,0 +1,233 @@
+"""The schedule by itself: no server, no threads, any order of answers."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_sentry_audit.pages import Entry, milliseconds, moment
+from tap_sentry_audit.reader import Step, Stretch
+from tap_sentry_audit.schedule import LOOK_AHEAD, Schedule
+
+if TYPE_CHECKING:
+    from tap_sentry_audit.schedule import Segment
+
+START = 1_735_689_600_000
+
+
+class Refusal(Exception):  # noqa: N818
+    """What a step brings in place of entries."""
+
+
+class Drive:
+    """Does what a schedule says, against a log of times in milliseconds."""
+
+    def __init__(self, times: list[int], page_size: int, now: int, end: int | None = None) -> None:
+        self._times = times
+        self._page_size = page_size
+        self._now = now
+        self.taken: list[Segment] = []
+        self.delivered: list[int] = []
+        self.waiting = 1
+        self.steps = 1
+        self.schedule = Schedule(START, end, self.step(START))
+
+    def step(self, position: int) -> Step:
+        """Read a page: the millisecond in which it ends is the next one's, if it can be."""
+        first = bisect_left(self._times, position)
+        found = self._times[first : first + self._page_size]
+        if first + self._page_size >= len(self._times):
+            return Step(self._stretch(found), None)
+        if found[-1] > position:
+            return Step(self._stretch([at for at in found if at < found[-1]]), found[-1])
+        whole = self._times[first : bisect_left(self._times, position + 1)]
+        return Step(self._stretch(whole), position + 1)
+
+    def _stretch(self, times: list[int]) -> Stretch:
+        return Stretch([Entry(moment(at), str(at), b"") for at in times], moment(self._now))
+
+    def take(self, width: int) -> bool:
+        segment = self.schedule.take(width)
+        if segment:
+            self.taken.append(segment)
+        return segment is not None
+
+    def give_back(self, index: int) -> None:
+        segment = self.taken.pop(index)
+        self.schedule.give_back(segment, self.step(segment.position))
+        self.waiting += 1
+        self.steps += 1
+        assert self.steps < 10 * len(self._times) + 1000, "an endless loop"
+
+    def deliver(self) -> None:
+        while stretch := self.schedule.deliver():
+            self.waiting -= 1
+            self.delivered += [milliseconds(entry.created) for entry in stretch.entries]
+
+
+LOGS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 2, 10, 1_000, 100_000, 86_400_000]),  # from one to the next
+        st.integers(1, 60),  # entries
+    ),
+    max_size=10,
+)
+WIDTHS = st.sampled_from([1, 2, 3, 8, 25])
+
+
+def times_of(drawn: list[tuple[int, int]]) -> list[int]:
+    times = []
+    at = START
+    for gap, count in drawn:
+        for _ in range(count):
+            at += gap
+            times.append(at)
+    return times
+
+
+def run_in_any_order(drive: Drive, width: int, rng: Random) -> None:
+    while not drive.schedule.is_done:
+        while len(drive.taken) < width and rng.random() < 0.8:
+            if not drive.take(width):
+                break
+            assert len(drive.taken) <= width
+        if drive.taken or drive.take(width):
+            drive.give_back(rng.randrange(len(drive.taken)))
+        if not drive.taken or rng.random() < 0.5:
+            drive.deliver()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    drawn=LOGS,
+    page_size=st.sampled_from([2, 3, 10, 100]),
+    width=WIDTHS,
+    ahead=st.sampled_from([0, 1_000, 86_400_000, 400 * 86_400_000]),
+    seed=st.integers(0, 2**32),
+)
+def test_whatever_comes_first_all_is_delivered_in_order_and_once(
+    drawn: list[tuple[int, int]], page_size: int, width: int, ahead: int, seed: int
+) -> None:
+    times = times_of(drawn)
+    drive = Drive(times, page_size, max(times, default=START) + ahead)
+    run_in_any_order(drive, width, Random(seed))  # noqa: S311
+
+    assert drive.delivered == times
+    assert drive.schedule.is_done
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    drawn=LOGS,
+    page_size=st.sampled_from([2, 3, 10]),
+    width=WIDTHS,
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+def test_nothing_at_or_behind_the_end_is_delivered(
+    drawn: list[tuple[int, int]], page_size: int, width: int, seed: int, data: st.DataObject
+) -> None:
+    times = times_of(drawn)
+    end = data.draw(st.sampled_from([START + 1, *times]))
+    drive = Drive(times, page_size, max(times, default=START), end)
+    run_in_any_order(drive, width, Random(seed))  # noqa: S311
+
+    assert drive.delivered == [at for at in times if at < end]
+
+
+def test_no_more_than_the_width_is_taken() -> None:
+    drive = Drive(list(range(START, START + 100_000, 10)), 10, START + 100_000)
+    while drive.take(5):
+        pass
+
+    assert len(drive.taken) == 5
+
+
+EVEN = list(range(START, START + 60_000, 10))
+BURST = sorted([*range(START, START + 600_000, 1_000), *range(START + 30_000, START + 35_400)])
+
+
+@pytest.mark.parametrize("times", [EVEN, BURST])
+@pytest.mark.parametrize("width", [1, 4, 12, 25])
+@pytest.mark.parametrize("page_size", [3, 10])
+def test_what_waits_is_bounded_while_the_first_segment_does_not_answer(
+    times: list[int], width: int, page_size: int
+) -> None:
+    drive = Drive(times, page_size, times[-1])
+    drive.deliver()
+    most = 0
+    while not drive.schedule.is_done:
+        while drive.take(width):
+            pass
+        # The one that the delivery waits for answers only when nobody else can do anything.
+        drive.give_back(len(drive.taken) - 1)
+        most = max(most, drive.waiting)
+        if not drive.taken:
+            drive.deliver()
+
+    assert drive.delivered == times
+    # What the delivery waits for next may come on top of what is far ahead.
+    assert most <= 3 * width * LOOK_AHEAD
+
+
+@pytest.mark.parametrize("times", [EVEN, BURST])
+@pytest.mark.parametrize("width", [1, 4, 12, 25])
+def test_what_waits_is_bounded_while_nobody_takes_anything(times: list[int], width: int) -> None:
+    drive = Drive(times, 3, times[-1])
+    while drive.take(width) or drive.taken:
+        if len(drive.taken) == width or not drive.take(width):
+            drive.give_back(0)
+
+    assert drive.waiting <= width * LOOK_AHEAD
+
+
+def test_a_poll_of_a_page_is_one_segment_and_one_step() -> None:
+    times = list(range(START, START + 50))
+    drive = Drive(times, 100, START + 86_400_000)
+
+    assert not drive.take(12)
+    assert not drive.schedule.is_done
+    drive.deliver()
+    assert drive.delivered == times
+    assert drive.schedule.is_done
+
+
+def test_an_end_found_early_hides_nothing_that_another_is_still_reading() -> None:
+    times = [*range(START, START + 100, 10), START + 3_600_000]
+    drive = Drive(times, 5, START + 86_400_000)
+    while drive.take(4):
+        pass
+    while drive.taken:
+        drive.give_back(0)
+        while drive.take(1):
+            pass
+    drive.deliver()
+
+    assert drive.delivered == times
+
+
+def test_an_error_is_raised_at_its_turn_after_all_that_lies_before() -> None:
+    times = list(range(START, START + 10_000, 10))
+    drive = Drive(times, 10, START + 10_000)
+    drive.take(2)
+    drive.take(2)
+    drive.schedule.give_back(drive.taken.pop(1), Refusal())
+    drive.deliver()
+    drive.schedule.raise_error()
+
+    def read_on() -> None:
+        while not drive.schedule.is_done:
+            drive.schedule.raise_error()
+            drive.take(2)
+            drive.give_back(0)
+            drive.deliver()
+
+    with pytest.raises(Refusal):
+        read_on()
+    assert drive.delivered == times[: len(drive.delivered)]
+    assert 50 < len(drive.delivered) < 1000
