@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
 LONGEST_WAIT = 300.0
 """Seconds that a server may make us wait at one go; beyond, the run ends with an error."""
@@ -133,6 +133,8 @@ class Pacer:
         """Learn from an answer that has just come, to a request whose turn was at `began`."""
         limits = read_limits(headers)
         with self._changed:
+            while self._starts and self._starts[0] < began - 3 * self._window:
+                self._starts.popleft()
             self._clock.learn(limits.date)
             self._slow_to(limits)
             if limits.reset is not None:
@@ -174,8 +176,6 @@ class Pacer:
         Alone, requests are spread so that the limit lasts for the window, and waiting for its
         end would only cost time: when it ends is known to a second at best.
         """
-        while self._starts and self._starts[0] < began - 3 * self._window:
-            self._starts.popleft()
         since = began - self._window - self._interval / 2
         ours = sum(since <= start <= began for start in self._starts)
         return ours < 0.9 * (limits.limit or 0)
@@ -204,7 +204,7 @@ class Pacer:
             with self._changed:
                 now = time.monotonic()
                 earliest = max(self._next_start, self._blocked_until)
-                start = self._windows.start(earliest, now, self._window, self._count)
+                start = self._windows.start(earliest, now, self._window, self._count, self._starts)
                 if start <= now:
                     self.requests += 1
                     self._starts.append(now)
@@ -237,8 +237,13 @@ class _Windows:
         if self._least > self._most:
             self._least, self._most = self._most, self._least
 
-    def start(self, earliest: float, now: float, window: float, count: int) -> float:
-        """Return when to start the next request, `count` of which go into a window."""
+    def start(
+        self, earliest: float, now: float, window: float, count: int, starts: Iterable[float]
+    ) -> float:
+        """Return when to start the next request, `count` of which go into a window.
+
+        `starts` are when those before it did.
+        """
         if not self._are_known(window, count):
             return max(earliest, now)
         share = (window - (self._most - self._least)) / count
@@ -247,6 +252,10 @@ class _Windows:
         position = math.ceil(offset / share - 0.5)
         if number == self._taken[0]:
             position = max(position, self._taken[1] + 1)
+        else:
+            # Before the windows were known, some may have started in this one.
+            begin = self._least + number * window
+            position = max(position, sum(start >= begin for start in starts))
         if position >= count:
             number, position = number + 1, 0
         self._slot = (number, position)
