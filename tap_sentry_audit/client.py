@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 MAX_TRIES = 7
-"""Tries of one request that fails: half a minute in all, the first one repeated at once."""
+"""Tries of one request that fails: about half a minute in all, the second one almost at once."""
 
 MAX_SECONDS_OF_429 = 300
 """How long one request may be turned away by the rate limit; other clients may use it up."""

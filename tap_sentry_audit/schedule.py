@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tap_sentry_audit.reader import Step, Stretch
 
 LOOK_AHEAD = 28
-"""Answers that may wait for those before them, for each request at once: some 2 MB."""
+"""Answers that may wait for those before them, for each request at once: some 2 MB.
+
+While the first segment holds up all the others, it can be up to three times as many.
+"""
 
 _LEAST_REST = 2.0
 """Pages that a segment must still have, by estimate, to be cut."""
