@@ -46,6 +46,12 @@ class Link:
     cursor: str
     has_results: bool
 
+    @property
+    def milliseconds(self) -> int:
+        """The whole millisecond of the row at which the page ends; 0 if it is not told."""
+        text = self.cursor.partition(":")[0].partition(".")[0]
+        return int(text) if text.isascii() and text.isdigit() else 0
+
 
 def links(header: str) -> dict[str, Link]:
     """Return the relations of a `Link` header by name (`previous` is newer, `next` older).

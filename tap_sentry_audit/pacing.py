@@ -28,6 +28,9 @@ LONGEST_WAIT = 300.0
 _MARGIN = 0.95
 """Part of the limit to use until it is known when the server's windows begin."""
 
+_MADE_GOOD = 4
+"""Turns that may be taken later than is even, where nobody was there to take them in time."""
+
 _DOUBT = 0.0001
 """Seconds by which that is known worse after each answer."""
 
@@ -91,7 +94,7 @@ class Pacer:
         self._allowed = max_concurrent_requests
         self._window = 1.0
         self._count = requests_per_second
-        self._next_start = 0.0
+        self._last_start = -math.inf
         self._starts: deque[float] = deque()
         self._blocked_until = 0.0
         self._clock = _ServerClock()
@@ -203,12 +206,14 @@ class Pacer:
         while True:
             with self._changed:
                 now = time.monotonic()
-                earliest = max(self._next_start, self._blocked_until)
+                gap = self._windows.gap(self._window, self._count)
+                earliest = max(self._last_start + gap, self._blocked_until)
                 start = self._windows.start(earliest, now, self._window, self._count, self._starts)
                 if start <= now:
                     self.requests += 1
                     self._starts.append(now)
-                    self._next_start = self._windows.took(now, self._window, self._count)
+                    self._last_start = now
+                    self._windows.took()
                     return now
             time.sleep(start - now)
 
@@ -247,9 +252,11 @@ class _Windows:
         if not self._are_known(window, count):
             return max(earliest, now)
         share = (window - (self._most - self._least)) / count
-        # One that is too late for its slot takes the next: no two in one.
         number, offset = divmod(max(earliest, now - share / 4) - self._most, window)
         position = math.ceil(offset / share - 0.5)
+        if earliest <= now and position < count:
+            # What threads were too late for is made good while the window surely lasts.
+            position = max(0, position - _MADE_GOOD)
         if number == self._taken[0]:
             position = max(position, self._taken[1] + 1)
         else:
@@ -259,12 +266,15 @@ class _Windows:
         if position >= count:
             number, position = number + 1, 0
         self._slot = (number, position)
-        return self._most + number * window + (position + 0.5) * share
+        return max(earliest, self._most + number * window + (position + 0.5) * share)
 
-    def took(self, now: float, window: float, count: int) -> float:
-        """Take in that the request has started, and return from when on the next one may."""
+    def took(self) -> None:
+        """Take in that the request has started."""
         self._taken = self._slot
-        return now + (0.0 if self._are_known(window, count) else window / count / _MARGIN)
+
+    def gap(self, window: float, count: int) -> float:
+        """Return the least seconds from one start to the next."""
+        return 0.0 if self._are_known(window, count) else window / count / _MARGIN
 
     def _are_known(self, window: float, count: int) -> bool:
         return self._most - self._least <= min(1.5 * window / count, window / 2)

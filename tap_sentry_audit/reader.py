@@ -68,13 +68,11 @@ class Stretch:
 class Step:
     """What one step has read, and where the next one starts.
 
-    `position` is in milliseconds, or nothing behind the newest entry of all; `cursor` is the
-    server's own, where only that leads on.
+    `position` is in milliseconds, or nothing behind the newest entry of all.
     """
 
     stretch: Stretch
     position: int | None
-    cursor: str | None = None
 
 
 def read(
@@ -111,7 +109,7 @@ def read(
 def _stretches(fetch: Fetch, first: int, last: int | None, width: Width) -> Iterator[Stretch]:
     """Read the first page by itself: where that is all, no thread is needed."""
     step = _step(fetch, first)
-    _check(fetch, step)
+    _check(fetch, first, step)
     crew = _Crew(fetch, Schedule(first, last, step), width)
     try:
         yield from crew.stretches()
@@ -201,14 +199,14 @@ class _Crew:
 
     def _read(self, segment: Segment) -> Step | Exception:
         try:
-            return _step(self._fetch, segment.position, segment.cursor)
+            return _step(self._fetch, segment.position)
         except Exception as error:  # noqa: BLE001  (raised again where it is its turn)
             return error
 
 
-def _step(fetch: Fetch, millisecond: int, cursor: str | None = None) -> Step:
+def _step(fetch: Fetch, millisecond: int) -> Step:
     """Read one page from a millisecond on, or a tie that is wider than a page."""
-    page = fetch(Query(cursor or Cursor.at(millisecond)))
+    page = fetch(Query(Cursor.at(millisecond)))
     if page.entries and milliseconds(page.entries[0].created) < millisecond - 1:
         raise CursorIgnored
     border = moment(millisecond)
@@ -216,30 +214,33 @@ def _step(fetch: Fetch, millisecond: int, cursor: str | None = None) -> Step:
     stretch = Stretch(entries, page.server_time, page.null_rows)
     if not page.more_newer:
         return Step(stretch, position=None)
-    if not entries:
-        # All its rows are null: only the server knows where the page ends.
-        newer = page.newer.cursor if page.newer else None
-        if newer in {None, cursor}:
-            raise CursorIgnored
-        return Step(stretch, millisecond, newer)
-    last = milliseconds(entries[-1].created)
+    last = milliseconds(entries[-1].created) if entries else millisecond
+    if page.null_rows and page.newer:
+        # Where the newest rows are null, only the server knows how far the page goes.
+        last = max(last, page.newer.milliseconds)
     if last > millisecond:
         return Step(stretch.before(last), last)
     tie = Tie(fetch, millisecond, page)
     tie.read()
     entries = sorted(tie.found.values(), key=attrgetter("created", "id"))
-    unproved = tie.count - len(entries)
-    return Step(replace(stretch, entries=entries, unproved=unproved), millisecond + 1)
+    tied = replace(
+        stretch,
+        entries=entries,
+        null_rows=tie.null_rows,
+        unproved=tie.unproved,
+    )
+    return Step(tied, millisecond + 1)
 
 
-def _check(fetch: Fetch, step: Step) -> None:
+def _check(fetch: Fetch, start: int, step: Step) -> None:
     """Make sure that a server which says that there is no more really read from the start.
 
     One that ignores our cursors answers its newest page, with nothing newer behind it.
     """
-    entries = step.stretch.entries
-    if step.position is None and len(entries) + step.stretch.null_rows >= PAGE_SIZE and entries:
-        before = milliseconds(entries[0].created) - 1
-        older = fetch(Query(Cursor(before, towards_newer=False))).entries
-        if older and milliseconds(older[-1].created) > before:
+    rows = len(step.stretch.entries) + step.stretch.null_rows
+    if step.position is None and rows >= PAGE_SIZE:
+        before = max(1, start - 1)
+        older = fetch(Query(Cursor(before, towards_newer=False)))
+        newest = older.entries[-1:]
+        if older.null_rows if not newest else milliseconds(newest[0].created) > before:
             raise CursorIgnored

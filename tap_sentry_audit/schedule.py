@@ -43,14 +43,12 @@ _TRUST = 3.0
 class Segment:
     """A part of the range. `position` and `end` are milliseconds; no end is the newest entry.
 
-    `pace` is the milliseconds that one page covered when it was last known; `cursor` is a
-    server's own, where a page had nothing to go on from.
+    `pace` is the milliseconds that one page covered when it was last known.
     """
 
     position: int
     end: int | None
     pace: float | None = None
-    cursor: str | None = None
     is_taken: bool = False
     is_done: bool = False
     is_answered: bool = False
@@ -105,7 +103,6 @@ class Schedule:
                 self._is_trusted = 1 / _TRUST < covered / segment.pace < _TRUST
             segment.pace = covered
         segment.is_answered = True
-        segment.cursor = step.cursor
         segment.waiting.append(step.stretch.before(segment.end))
         self._waiting += 1
         segment.is_done = step.position is None or (

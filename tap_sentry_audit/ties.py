@@ -24,7 +24,8 @@ _MORE_WALKS = 20
 class Tie:
     """The entries of one millisecond, as far as they were seen.
 
-    `found` are the entries by id, `count` is how many the server has.
+    `found` are the entries by id, `count` is how many the server has, `null_rows` how many
+    rows it could not show around there.
     """
 
     def __init__(self, fetch: Callable[[Query], Page], millisecond: int, first: Page) -> None:
@@ -36,6 +37,7 @@ class Tie:
         self.found: dict[str, Entry] = {}
         self._take(first)
         self.count = len(self.found)
+        self.null_rows = first.null_rows
 
     def read(self) -> None:
         """Ask until every entry was seen, or different questions show nothing new."""
@@ -52,22 +54,30 @@ class Tie:
             # Another first offset puts other rows on one page.
             self._walk(offset=7 * number % self._page_size)
 
+    @property
+    def unproved(self) -> int:
+        """How many entries the server has and never showed, as far as it can be known."""
+        # Among null rows, a walk may pass one entry twice and another one never.
+        return 0 if self.null_rows else max(0, self.count - len(self.found))
+
     def _is_complete(self) -> bool:
-        return len(self.found) >= self.count
+        return not self.null_rows and not self.unproved
 
     def _ask(self, event: str, actor: int | None = None) -> Page:
         return self._take(self._fetch(Query(Cursor.at(self._millisecond), event, actor)))
 
     def _walk(self, offset: int) -> int:
         """Read the millisecond from its newest row on, and return how many rows passed by."""
-        passed = 0
+        passed = nulls = 0
         while True:
             cursor = Cursor(self._millisecond + 1, offset, towards_newer=False)
             page = self._take(self._fetch(Query(cursor)))
             passed += sum(milliseconds(e.created) == self._millisecond for e in page.entries)
+            nulls += page.null_rows
             offset += len(page.entries) + page.null_rows
             behind = page.entries and milliseconds(page.entries[0].created) < self._millisecond
             if behind or not (page.older and page.older.has_results):
+                self.null_rows = max(self.null_rows, nulls)
                 return passed
 
     def _take(self, page: Page) -> Page:

@@ -99,7 +99,6 @@ def test_an_ignored_cursor_is_found_out(count: int, width: int) -> None:
             list(read(lambda query: stream._fetch("acme", query), None, None, lambda _: width))  # noqa: SLF001
 
 
-@pytest.mark.xfail(reason="a newest page of nothing but null rows says nothing of the cursor")
 def test_an_ignored_cursor_is_found_out_if_the_newest_page_is_all_null_rows() -> None:
     log = Log(range(NEW_YEAR, NEW_YEAR + 150))
     for number in range(100):

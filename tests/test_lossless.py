@@ -277,7 +277,7 @@ def read_with_nulls(log: Log, per_page: int, width: int) -> tuple[list[str], int
 
     def fetch(query: Query) -> Page:
         asked.append(query)
-        assert len(asked) < 5 * len(log) + 50, "an endless loop"
+        assert len(asked) < 50 * len(log) + 500, "an endless loop"
         return asking(log, per_page)(query)
 
     stretches = list(read(fetch, None, None, lambda _: width))
@@ -290,12 +290,13 @@ def read_with_nulls(log: Log, per_page: int, width: int) -> tuple[list[str], int
     runs=st.lists(st.tuples(st.booleans(), st.integers(1, 25)), max_size=6),
     per_page=st.sampled_from([2, 3, 7]),
     width=st.sampled_from([1, 4]),
+    step=st.sampled_from([0, 1, MILLISECOND]),
 )
 def test_null_rows_anywhere_hide_nothing(
-    runs: list[tuple[bool, int]], per_page: int, width: int
+    runs: list[tuple[bool, int]], per_page: int, width: int, step: int
 ) -> None:
     is_null = [null for null, count in runs for _ in range(count)]
-    log = log_with_nulls(is_null)
+    log = log_with_nulls(is_null, step)
     found, nulls = read_with_nulls(log, per_page, width)
 
     assert found == expected(log)
@@ -313,8 +314,7 @@ def test_whole_pages_of_null_rows_hide_nothing(before: int, nulls: int, behind: 
     assert counted >= nulls
 
 
-@pytest.mark.xfail(reason="a hundred null rows in one millisecond hide its other entries")
-@pytest.mark.parametrize("seed", [6, 14])
+@pytest.mark.parametrize("seed", [*range(10), 14])
 def test_a_tie_of_a_page_of_null_rows_and_some_entries_hides_none(seed: int) -> None:
     log = Log([START] * 3, ties="shuffled", seed=seed)
     for _ in range(130):

@@ -172,11 +172,16 @@ class Windows:
 
 @pytest.mark.parametrize("length", [1, 2, 10])
 @settings(max_examples=25, deadline=None)
-@given(limit=st.integers(1, 60), offset=st.floats(0, 10), latency=st.floats(0.0001, 0.02))
-@example(limit=1, offset=0.0, latency=0.001)
-@example(limit=2, offset=0.3, latency=0.001)
+@given(
+    limit=st.integers(1, 60),
+    offset=st.floats(0, 10),
+    latency=st.floats(0.0001, 0.02),
+    pause=st.floats(0, 1),
+)
+@example(limit=1, offset=0.0, latency=0.001, pause=0.0)
+@example(limit=2, offset=0.3, latency=0.001, pause=0.0)
 def test_no_window_that_is_known_gets_more_requests_than_its_limit(
-    length: int, limit: int, offset: float, latency: float
+    length: int, limit: int, offset: float, latency: float, pause: float
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         clock = patched(patch)
@@ -186,7 +191,8 @@ def test_no_window_that_is_known_gets_more_requests_than_its_limit(
         for _ in range(10 * limit + 50):
             server.ask(pacer, latency)
         server.starts.clear()
-        for _ in range(5 * limit + 5):
+        for number in range(5 * limit + 5):
+            clock.now += 0.0 if number % 7 else pause
             server.ask(pacer, latency)
 
     assert max(server.starts.values()) <= limit
@@ -200,6 +206,24 @@ def test_windows_that_are_known_are_used_to_the_full(clock: Clock) -> None:
 
     known = [server.starts[window] for window in sorted(server.starts)[5:-1]]
     assert sum(known) / len(known) >= 39
+
+
+def test_turns_that_nobody_took_in_time_are_made_good_in_their_window(clock: Clock) -> None:
+    server = Windows(clock, 40, 1, 0.37 + NOW_SECONDS)
+    pacer = Pacer(1000, 1)
+    for number in range(400):
+        clock.now += 0.0 if number % 10 else 0.06
+        server.ask(pacer, 0.002)
+
+    known = [server.starts[window] for window in sorted(server.starts)[5:-1]]
+    assert sum(known) / len(known) >= 38
+
+
+def test_a_limit_holds_from_the_first_answer_that_tells_it(clock: Clock) -> None:
+    pacer = Pacer(40, 1)
+    first = ask(pacer, clock, header(Limit=3, Remaining=2, Reset=NOW_SECONDS + 1001) | at(1000))
+
+    assert ask(pacer, clock) - first >= 1 / 3
 
 
 # --- ceilings
