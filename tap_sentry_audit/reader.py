@@ -118,7 +118,7 @@ def _stretches(fetch: Fetch, first: int, last: int | None, width: Width) -> Iter
 
 
 class _Crew:
-    """Reads what a schedule says: by itself, or with threads where more at once is of use."""
+    """Threads that read what a schedule says, as many as are of use."""
 
     def __init__(self, fetch: Fetch, schedule: Schedule, width: Width) -> None:
         self._fetch = fetch
@@ -130,6 +130,7 @@ class _Crew:
         self._threads = 0
         self._useful = 1
         self._handling = 0.0
+        self._is_awaited = False
         self._is_stopped = False
 
     def stretches(self) -> Iterator[Stretch]:
@@ -140,7 +141,6 @@ class _Crew:
 
         """
         while True:
-            own = None
             with self._lock:
                 self._useful = self._width(self._handling)
                 stretch = self._schedule.deliver()
@@ -148,14 +148,12 @@ class _Crew:
                     if self._schedule.is_done:
                         return
                     self._schedule.raise_error()
-                    own = self._manage()
-                    if own is None and not self._something_read.wait(TICK):
+                    self._call_up()
+                    if not self._something_read.wait(TICK):
                         stretch = Stretch([], datetime.now(UTC))
-                else:
+                elif self._useful > 1:
                     self._something_to_read.notify()
-            if own is not None:
-                self._work_on(own)
-            elif stretch is not None:
+            if stretch is not None:
                 yield from self._hand_out(stretch)
 
     def _hand_out(self, stretch: Stretch) -> Iterator[Stretch]:
@@ -164,16 +162,14 @@ class _Crew:
         took = time.monotonic() - began
         self._handling += (took - self._handling) / (8 if self._handling else 1)
 
-    def _manage(self) -> Segment | None:
-        """Let as many work as is of use, and return a segment if that is none but ourselves."""
-        if self._useful == 1:
-            return self._schedule.take(1)
+    def _call_up(self) -> None:
+        """Let as many threads work as are of use."""
+        self._is_awaited = True
         while self._threads < self._useful:
             self._threads += 1
             # Daemons, so that a run that was stopped need not wait for their answers.
             threading.Thread(target=self._work, daemon=True).start()
         self._something_to_read.notify()
-        return None
 
     def stop(self) -> None:
         """Let the threads end after the request that each is at."""
@@ -184,18 +180,23 @@ class _Crew:
     def _work(self) -> None:
         while True:
             with self._lock:
-                while self._is_stopped or (segment := self._schedule.take(self._useful)) is None:
+                while self._is_stopped or (segment := self._take()) is None:
                     if self._is_stopped:
                         return
                     self._something_to_read.wait()
-            self._work_on(segment)
+            outcome = self._read(segment)
+            with self._lock:
+                self._schedule.give_back(segment, outcome)
+                self._something_read.notify()
+                self._something_to_read.notify()
 
-    def _work_on(self, segment: Segment) -> None:
-        outcome = self._read(segment)
-        with self._lock:
-            self._schedule.give_back(segment, outcome)
-            self._something_read.notify()
-            self._something_to_read.notify()
+    def _take(self) -> Segment | None:
+        """Return what to read next. One alone does not read ahead: taking turns is faster."""
+        if self._useful == 1 and not self._is_awaited:
+            return None
+        segment = self._schedule.take(self._useful)
+        self._is_awaited = self._is_awaited and segment is None
+        return segment
 
     def _read(self, segment: Segment) -> Step | Exception:
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
+from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,26 @@ def test_a_killed_run_goes_on_after_its_last_state(tmp_path: Path) -> None:
 
     assert sent_before == 2000
     assert seen[:sent_before] + rest.ids == ids(log)
+
+
+def test_a_state_that_is_due_comes_even_while_a_request_hangs(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr("tap_sentry_audit.streams.audit_logs.STATE_SECONDS", 0.2)
+    monkeypatch.setattr("tap_sentry_audit.reader.TICK", 0.1)
+    with FakeSentry({"acme": Log(entries.even(250))}, faults={3: "hang"}) as sentry:
+        one_by_one = config(sentry, max_concurrent_requests=1, request_timeout_seconds=1)
+        TapSentryAudit(config=one_by_one).sync_all()
+
+    messages = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    records = 0
+    kept_at: list[int] = []
+    for message in messages:
+        records += message["type"] == "RECORD"
+        if message["type"] == "STATE":
+            kept_at.append(records)
+    assert records == 250
+    assert 198 in kept_at
 
 
 def test_a_failed_run_goes_on_after_its_last_state() -> None:
