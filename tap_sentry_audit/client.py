@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from singer_sdk import RESTStream
 from singer_sdk.authenticators import BearerTokenAuthenticator
+from singer_sdk.singerlib import SelectionMask
 
 from tap_sentry_audit.errors import (
     PassingError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from backoff.types import Details
+    from singer_sdk.singerlib.catalog import Breadcrumb
 
     from tap_sentry_audit.pacing import Pacer
     from tap_sentry_audit.settings import Settings
@@ -43,6 +45,8 @@ MAX_SECONDS_OF_429 = 300
 """How long one request may be turned away by the rate limit; other clients may use it up."""
 
 _WHOLE = 1 << 20
+
+_REMEMBERED_FIELDS = 1000
 
 _ENVIRONMENT_CA_BUNDLE = "SSL_CERT_FILE"
 
@@ -63,6 +67,7 @@ class SentryStream(RESTStream[str]):
         """Make a stream of a tap; no setting is looked at before the stream is read."""
         super().__init__(tap)
         self.tap = tap
+        self._given_mask = self._mask_in_use = SelectionMask()
 
     @property
     def settings(self) -> Settings:
@@ -73,6 +78,14 @@ class SentryStream(RESTStream[str]):
     def pacer(self) -> Pacer:
         """The one pacer of the whole run."""
         return self.tap.pacer
+
+    @property
+    def mask(self) -> SelectionMask:
+        """Which fields are selected. The SDK asks for every field of every record."""
+        mask = super().mask
+        if mask is not self._given_mask:
+            self._given_mask, self._mask_in_use = mask, _RememberedMask(mask)
+        return self._mask_in_use
 
     @property
     def url_base(self) -> str:
@@ -238,6 +251,16 @@ class SentryStream(RESTStream[str]):
             logger=None,
         )
         return too_many(failures(ask))
+
+
+class _RememberedMask(SelectionMask):
+    """The SDK's mask, which looks up the fields that no catalog names only once."""
+
+    def __missing__(self, breadcrumb: Breadcrumb) -> bool:
+        is_selected = super().__missing__(breadcrumb)
+        if len(self) < _REMEMBERED_FIELDS:
+            self[breadcrumb] = is_selected
+        return is_selected
 
 
 def _is_final(error: Exception) -> bool:
