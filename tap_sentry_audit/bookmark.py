@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.pages import created_text, read_time
+from tap_sentry_audit.times import read_time, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,17 +87,17 @@ class Bookmark:
             created, text, seconds = server_time, "", math.ceil(server_time.timestamp())
         if self.newest is None or created > self.newest:
             self.newest = created
-            self._state[VALUE] = text or created_text(created)
+            self._state[VALUE] = text or time_text(created)
             self._forget(seconds)
 
     def keep_in(self, state: dict[str, object]) -> None:
         """Keep this bookmark in a partition's state from now on: `add` changes it there."""
         kept: dict[str, object] = {"seconds": self._seconds}
         if self._since:
-            kept["since"] = created_text(self._since)
+            kept["since"] = time_text(self._since)
         state[LOOKBACK] = kept | {"ids": self._ids}
         if self.newest is not None:
-            state[VALUE] = created_text(self.newest)
+            state[VALUE] = time_text(self.newest)
         self._state = state
 
     def _forget(self, now: int) -> None:

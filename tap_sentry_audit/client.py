@@ -15,6 +15,7 @@ from singer_sdk import RESTStream
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.singerlib import SelectionMask
 
+from tap_sentry_audit.answers import Unreadable
 from tap_sentry_audit.errors import (
     PassingError,
     SentryError,
@@ -24,7 +25,6 @@ from tap_sentry_audit.errors import (
     unreadable,
 )
 from tap_sentry_audit.pacing import LONGEST_WAIT, read_limits
-from tap_sentry_audit.pages import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from tap_sentry_audit.answers import Unreadable, decode_object, encodable
 from tap_sentry_audit.cursors import Cursor, Link, links
+from tap_sentry_audit.times import read_time, server_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
+
+    from tap_sentry_audit.answers import Json
 
 PAGE_SIZE = 100
 """Rows in a full page: Sentry's default and its maximum (23.7.1 answers 400 to 101)."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Answer(msgspec.Struct):
@@ -39,21 +36,10 @@ class _Keys(msgspec.Struct):
     rows: list[_Key | None]
 
 
-_decode_row = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 _keys = msgspec.json.Decoder(_Keys).decode
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _key_list = msgspec.json.Decoder(list[_Key | None]).decode
-
-Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None"
-
-
-def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) < sys.int_info.str_digits_check_threshold else Decimal(text)
-
-
-class Unreadable(ValueError):  # noqa: N818  (it says what the answer is)
-    """The body is not what the endpoint answers."""
 
 
 class Entry(NamedTuple):
@@ -69,12 +55,7 @@ class Entry(NamedTuple):
     @property
     def row(self) -> dict[str, Json]:
         """What the server sent, every number exact."""
-        try:
-            return _decode_row(self.json)
-        except msgspec.ValidationError:
-            # An integer of thousands of digits.
-            row: dict[str, Json] = json.loads(self.json, parse_float=Decimal, parse_int=_integer)
-            return row
+        return decode_object(self.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +79,7 @@ class Page:
     """One answer. `entries` are oldest first; `null_rows` were lost inside the server.
 
     Sentry puts `null` in a row's place when it fails to serialize it (23.7.1).
-    `server_time` is the answer's `Date` header, in whole seconds, rounded up; where there is
-    none (Sentry's own web server sends none) our own clock.
+    `server_time` is the server's clock (see `times.server_time`).
     """
 
     entries: list[Entry]
@@ -151,7 +131,7 @@ def read_page(body: bytes, headers: Mapping[str, str]) -> Page:
         event_names=tuple(event_names),
         newer=relations.get("previous"),
         older=relations.get("next"),
-        server_time=_server_time(headers.get("Date", "")),
+        server_time=server_time(headers),
     )
 
 
@@ -161,7 +141,7 @@ def _rows(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        return _decoded(_encodable(body))
+        return _decoded(encodable(body))
 
 
 def _decoded(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
@@ -171,57 +151,7 @@ def _decoded(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[st
     return answer.rows, _keys(body).rows, answer.options
 
 
-def _encodable(body: bytes) -> bytes:
-    r"""Return the JSON with lone surrogates as text (`\\ud800`).
-
-    JSON can name them, but UTF-8 cannot carry them: so nothing is lost, and every target can
-    read it.
-    """
-    return _ESCAPE.sub(lambda found: b"\\" * bool(found["lone"]) + found[0], body)
-
-
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>u[dD][89a-fA-F])|.)", re.DOTALL
-)
-
-
 def _why(error: Exception) -> str:
     if isinstance(error, msgspec.ValidationError):
         return "the body is not a list of audit entries, each with an id and a dateCreated"
     return "the body is no JSON with usable dates"
-
-
-def milliseconds(time: datetime) -> int:
-    """Return the whole milliseconds since 1970-01-01 UTC."""
-    return (time - EPOCH) // timedelta(milliseconds=1)
-
-
-def moment(milliseconds: int) -> datetime:
-    """Return the time that is so many milliseconds after 1970-01-01 UTC."""
-    return EPOCH + timedelta(milliseconds=milliseconds)
-
-
-def created_text(created: datetime) -> str:
-    """Return the one form of `dateCreated` that sorts as text: always six decimals and `Z`.
-
-    Sentry leaves the fraction out where it is zero.
-    """
-    return f"{created.isoformat(timespec='microseconds')[:26]}Z"
-
-
-def read_time(text: str) -> datetime:
-    """Return the UTC time of an ISO 8601 text; one without a zone is taken as UTC.
-
-    Raises:
-        ValueError: It is none.
-
-    """
-    time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _server_time(date: str) -> datetime:
-    try:
-        return parsedate_to_datetime(date).astimezone(UTC) + timedelta(seconds=1)
-    except ValueError:
-        return datetime.now(UTC)

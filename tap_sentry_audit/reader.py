@@ -16,9 +16,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.cursors import Cursor
-from tap_sentry_audit.pages import PAGE_SIZE, Query, milliseconds, moment
+from tap_sentry_audit.pages import PAGE_SIZE, Query
 from tap_sentry_audit.schedule import Schedule
 from tap_sentry_audit.ties import Tie
+from tap_sentry_audit.times import milliseconds, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

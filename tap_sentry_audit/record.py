@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.pages import created_text
+from tap_sentry_audit.times import time_text
 
 if TYPE_CHECKING:
-    from tap_sentry_audit.pages import Entry, Json
+    from tap_sentry_audit.answers import Json
+    from tap_sentry_audit.pages import Entry
 
 Record = dict[str, "Json"]
 
@@ -40,7 +41,7 @@ def record_of(entry: Entry, organization: str, *, redact_secrets: bool) -> Recor
     record["targetUserDetail"] = target_user if isinstance(target_user, dict) else None
     record["data"] = data if data is None or isinstance(data, dict) else {"value": data}
     if not _FIXED_WIDTH.fullmatch(str(written)):
-        record["dateCreated"] = created_text(entry.created)
+        record["dateCreated"] = time_text(entry.created)
     if redact_secrets:
         _mask_api_key(record["actor"])
         _mask_api_key(record["targetUserDetail"])

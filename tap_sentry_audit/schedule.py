@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.pages import milliseconds
+from tap_sentry_audit.times import milliseconds
 
 if TYPE_CHECKING:
     from tap_sentry_audit.reader import Step, Stretch

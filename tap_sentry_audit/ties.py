@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.cursors import Cursor
-from tap_sentry_audit.pages import Query, milliseconds
+from tap_sentry_audit.pages import Query
+from tap_sentry_audit.times import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

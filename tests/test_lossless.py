@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
 from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.pages import EPOCH, read_time
 from tap_sentry_audit.reader import read
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
+from tap_sentry_audit.times import EPOCH, read_time
 from test_reader import MILLISECOND, START, asking, by_links, expected
 
 if TYPE_CHECKING:

@@ -4,20 +4,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 import recorded_answers
+from tap_sentry_audit.answers import Unreadable
 from tap_sentry_audit.cursors import Cursor, Link, links
-from tap_sentry_audit.pages import (
-    Query,
-    Unreadable,
-    created_text,
-    milliseconds,
-    path,
-    read_page,
-    read_time,
-)
+from tap_sentry_audit.pages import Query, path, read_page
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
 
@@ -168,24 +160,3 @@ def test_numbers_stay_exact() -> None:
         Decimal("1E+400"),
         123456789012345678901234567890,
     ]
-
-
-@given(MOMENTS)
-def test_the_written_form_of_a_time_reads_back_and_has_one_width(moment: datetime) -> None:
-    text = created_text(moment)
-
-    assert len(text) == 27
-    assert text.endswith("Z")
-    assert read_time(text) == moment
-
-
-@given(MOMENTS, MOMENTS)
-def test_the_written_form_sorts_as_the_times_do(one: datetime, other: datetime) -> None:
-    assert (created_text(one) < created_text(other)) == (one < other)
-
-
-@given(MOMENTS)
-def test_a_millisecond_holds_its_microseconds(moment: datetime) -> None:
-    start = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds(moment))
-
-    assert start <= moment < start + timedelta(milliseconds=1)

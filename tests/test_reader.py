@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_sentry import Log, endpoint
-from tap_sentry_audit import pages
-from tap_sentry_audit.pages import Query, read_page
+from tap_sentry_audit.pages import Page, Query, read_page
 from tap_sentry_audit.reader import read
+from tap_sentry_audit.times import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +20,10 @@ MILLISECOND = 1_000
 START = 1_735_689_600_000_000
 
 
-def asking(log: Log, per_page: int = 100) -> Callable[[Query], pages.Page]:
+def asking(log: Log, per_page: int = 100) -> Callable[[Query], Page]:
     """The stand-in's endpoint as the reader's `fetch`."""
 
-    def fetch(query: Query) -> pages.Page:
+    def fetch(query: Query) -> Page:
         parameters = query.parameters() | {"per_page": str(per_page)}
         answer = endpoint.answer(log, "http://sentry.invalid/", list(parameters.items()))
         assert answer.status == 200
@@ -41,7 +41,7 @@ def read_ids(log: Log, per_page: int = 100) -> list[str]:
 def expected(log: Log) -> list[str]:
     """Ids by time; tied ones in the reader's order."""
     rows = [row for row in log.rows() if row]
-    rows.sort(key=lambda row: (pages.read_time(row["dateCreated"]), row["id"]))
+    rows.sort(key=lambda row: (read_time(row["dateCreated"]), row["id"]))
     return [row["id"] for row in rows]
 
 

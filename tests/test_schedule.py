@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sentry_audit.pages import Entry, milliseconds, moment
+from tap_sentry_audit.pages import Entry
 from tap_sentry_audit.reader import Step, Stretch
 from tap_sentry_audit.schedule import LOOK_AHEAD, Schedule
+from tap_sentry_audit.times import milliseconds, moment
 
 if TYPE_CHECKING:
     from tap_sentry_audit.schedule import Segment

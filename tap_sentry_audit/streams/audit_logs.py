@@ -13,10 +13,11 @@ from tap_sentry_audit.backwards import read_backwards
 from tap_sentry_audit.bookmark import VALUE, Bookmark
 from tap_sentry_audit.client import SentryStream
 from tap_sentry_audit.errors import Refused, SentryError
-from tap_sentry_audit.pages import EPOCH, Query, created_text, path, read_page
+from tap_sentry_audit.pages import Query, path, read_page
 from tap_sentry_audit.progress import Progress, Tally
 from tap_sentry_audit.reader import CursorIgnored, read
 from tap_sentry_audit.record import record_of
+from tap_sentry_audit.times import EPOCH, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,7 +175,7 @@ class AuditLogs(SentryStream):
             self.logger.error(
                 "%s: at %s Sentry counts %d entries more than it shows",
                 organization,
-                created_text(stretch.entries[0].created),
+                time_text(stretch.entries[0].created),
                 stretch.unproved,
             )
         return stretch.entries
