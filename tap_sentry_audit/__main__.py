@@ -8,6 +8,7 @@ import sys
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
+from tap_sentry_audit.progress import is_told
 from tap_sentry_audit.settings import unusable_variables
 from tap_sentry_audit.tap import TapSentryAudit
 
@@ -19,6 +20,7 @@ def main() -> None:
     gc.set_threshold(10_000, 20, 20)
     # Threads that read must not wait long for the one that writes.
     sys.setswitchinterval(0.0005)
+    TapSentryAudit.logger.addFilter(is_told)
     try:
         TapSentryAudit.cli()
     except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)

@@ -6,12 +6,12 @@ share a time over the end of a page, such a server may lose some: nothing can be
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.pages import Query, read_page
 from tap_sentry_audit.reader import Stretch
+from tap_sentry_audit.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,18 +26,15 @@ def read_backwards(fetch: Fetch, start: datetime | None, end: datetime | None) -
 
     An empty stretch comes for each page that is read. What `fetch` raises passes through.
     """
-    with tempfile.TemporaryFile() as spool:
-        kept: list[tuple[int, Stretch]] = []
+    with Spool() as spool:
+        kept: list[Stretch] = []
         for page in _pages(fetch, start):
-            kept.append((spool.tell(), Stretch([], page.server_time, page.null_rows)))
-            spool.write(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
+            kept.append(Stretch([], page.server_time, page.null_rows))
+            spool.put(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
             yield Stretch([], page.server_time)
         before: set[str] = set()
-        behind = spool.tell()
-        for position, stretch in reversed(kept):
-            spool.seek(position)
-            entries = read_page(spool.read(behind - position), {}).entries
-            behind = position
+        for stretch, body in zip(reversed(kept), spool.backwards(), strict=True):
+            entries = read_page(body, {}).entries
             within = [
                 entry
                 for entry in entries

@@ -18,8 +18,6 @@ from tap_sentry_audit.times import read_time, time_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tap_sentry_audit.pages import Entry
-
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
 
@@ -65,6 +63,13 @@ class Bookmark:
         assert bookmark.start  # noqa: S101  (a time too early to look back from raises here)
         return bookmark
 
+    @classmethod
+    def at(cls, time: datetime, lookback: timedelta) -> Bookmark:
+        """Return the bookmark of one who has all that lies before a time."""
+        bookmark = cls(lookback, since=time)
+        bookmark.newest = time
+        return bookmark
+
     @property
     def start(self) -> datetime | None:
         """From where to read; nothing means from the first entry of all."""
@@ -72,9 +77,9 @@ class Bookmark:
             return self._since
         return max(self._since, self.newest - self._lookback)
 
-    def has(self, entry: Entry) -> bool:
+    def has(self, entry_id: str) -> bool:
         """Whether an entry was delivered before."""
-        return entry.id in self._ids
+        return entry_id in self._ids
 
     def add(self, entry_id: str, created: datetime, server_time: datetime, text: str = "") -> None:
         """Take note that an entry was delivered, when the server's clock showed a time.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ from singer_sdk.singerlib import SelectionMask
 
 from tap_sentry_audit.answers import Unreadable
 from tap_sentry_audit.errors import (
+    Forbidden,
+    NotFound,
     PassingError,
     SentryError,
     TooManyRequests,
@@ -24,12 +28,15 @@ from tap_sentry_audit.errors import (
     of_exception,
     unreadable,
 )
+from tap_sentry_audit.lists import read_detail
 from tap_sentry_audit.pacing import LONGEST_WAIT, read_limits
+from tap_sentry_audit.regions import Region, region_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from backoff.types import Details
+    from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib.catalog import Breadcrumb
 
     from tap_sentry_audit.pacing import Pacer
@@ -67,6 +74,7 @@ class SentryStream(RESTStream[str]):
         """Make a stream of a tap; no setting is looked at before the stream is read."""
         super().__init__(tap)
         self.tap = tap
+        self._has_failed = False
         self._given_mask = self._mask_in_use = SelectionMask()
 
     @property
@@ -131,13 +139,101 @@ class SentryStream(RESTStream[str]):
         session.mount("http://", adapter)
         return session
 
+    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
+        """Yield the records of an organization, or of a partition of it.
+
+        Raises:
+            SentryError: It cannot be read.
+
+        """
+        raise NotImplementedError
+
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        """Yield the records of a partition; without one, those of all organizations.
+
+        What cannot be read is reported and the next one is read; in the end the run fails
+        (`log_sync_costs`).
+        """
+        testing = self.ABORT_AT_RECORD_COUNT == 1
+        if testing and not self.selected:
+            return
+        organizations = self.settings.organizations
+        for organization in [context["organization"]] if context else organizations:
+            try:
+                records = self.read(organization, context)
+                yield from self._first(records, organization) if testing else records
+            except SentryError as error:
+                self.report(organization, error)
+        if testing and (not context or context == (self.partitions or [])[-1]):
+            self.tap.end_test(self)
+
+    def _first(self, records: Iterator[Record], organization: str) -> Iterator[Record]:
+        """Return the first organization's first record: the SDK ends a test at the second one.
+
+        Otherwise the organizations behind would go untested.
+        """
+        first = list(islice(records, 1))
+        self.logger.info("%s: %s can be read", organization, self.name)
+        return iter(first if organization == self.settings.organizations[0] else [])
+
+    @property
+    def selected(self) -> bool:
+        """Whether the stream is selected."""
+        return super().selected
+
+    @selected.setter
+    def selected(self, value: bool | None) -> None:
+        """Select it, but not for a test: a token need not be able to read every stream."""
+        if self.ABORT_AT_RECORD_COUNT != 1:
+            # A property's setter has no other way to the one that it overrides.
+            RESTStream.selected.fset(self, value)  # type: ignore[attr-defined]
+
+    def region(self, organization: str) -> Region:
+        """Return what to ask for all but the audit log of an organization.
+
+        Where the token may not read the organization, that is the configured host. It is asked
+        for once in a run.
+
+        Raises:
+            SentryError: It could not be found out.
+
+        """
+        regions = self.tap.regions
+        if organization not in regions:
+            host = self.settings.base_url
+            try:
+                path = f"organizations/{organization}/"
+                detail = self.get(path, {"detailed": "0"}, read_detail)
+                regions[organization] = region_of(detail, host)
+            except (Forbidden, NotFound):
+                regions[organization] = Region(host, datetime.now(UTC))
+        return regions[organization]
+
+    def report(self, organization: str, error: object) -> None:
+        """Say that something could not be read. The others go on; in the end the run fails."""
+        self._has_failed = True
+        self.logger.error("%s: %s", organization, error)
+
+    def log_sync_costs(self) -> None:
+        """End the run with an error if something could not be read.
+
+        This is the SDK's last call to a stream: all the others have finished, and every
+        STATE message is written.
+        """
+        super().log_sync_costs()
+        if self._has_failed:
+            raise SystemExit(1)
+
     def get(
         self,
         path: str,
         parameters: Mapping[str, str],
         read: Callable[[bytes, Mapping[str, str]], Result],
+        base_url: str | None = None,
     ) -> Result:
         """Return what `read` makes of the body and headers that a path below `/api/0/` gives.
+
+        `base_url` is a region's, where it is not the configured host.
 
         Threads may call this at the same time. `read` raises `Unreadable` for an answer that
         is none, and it is asked for again.
@@ -147,7 +243,8 @@ class SentryStream(RESTStream[str]):
 
         """
         request = self._request_without_url.copy()
-        request.prepare_url(f"{self.url_base}{path}", dict(parameters))
+        base = f"{base_url}/api/0/" if base_url else self.url_base
+        request.prepare_url(f"{base}{path}", dict(parameters))
 
         def ask(request: requests.PreparedRequest) -> Result:
             response, body = self._send(request)
@@ -165,10 +262,10 @@ class SentryStream(RESTStream[str]):
             message = f"{error}, and so did {MAX_TRIES - 1} more tries"
             raise SentryError(message) from error
         except (requests.RequestException, OSError) as error:
-            raise SentryError(of_exception(error, self.host)) from error
+            raise SentryError(of_exception(error, urlsplit(base).netloc)) from error
         except ValueError as error:
             # What requests makes of a Location that is no address, even if not followed.
-            message = f"{self.host} sent an answer that cannot be read: check host"
+            message = f"{urlsplit(base).netloc} sent an answer that cannot be read: check host"
             raise SentryError(message) from error
 
     def validate_response(self, response: requests.Response) -> None:
@@ -194,11 +291,10 @@ class SentryStream(RESTStream[str]):
     def backoff_handler(self, details: Details) -> None:
         """Say on one line what failed and what follows."""
         error = details.get("exception")
-        what = (
-            of_exception(error, self.host)
-            if isinstance(error, requests.RequestException)
-            else str(error)
-        )
+        what = str(error)
+        if isinstance(error, requests.RequestException):
+            asked = error.request.url if error.request else None
+            what = of_exception(error, urlsplit(asked).netloc if asked else self.host)
         self.logger.warning("%s; trying again in %.1f s", what, details["wait"])
 
     @cached_property

@@ -35,12 +35,25 @@ class Refused(SentryError):  # noqa: N818  (what the server did)
     """400: the server does not take the request's parameters (Sentry 23.7.1: a bad cursor)."""
 
 
+class Forbidden(SentryError):  # noqa: N818  (the status's name)
+    """403: the token or its user may not read this."""
+
+
+class NotFound(SentryError):  # noqa: N818  (the status's name)
+    """404: there is no such thing, or the token may not see it."""
+
+
 _UNAUTHORIZED = {
     "Invalid token": "Sentry does not know this auth_token: it was mistyped, or revoked",
     "Token expired": "this auth_token has expired: make a new one",
     "Authentication credentials were not provided.": (
         "Sentry saw no token: something between here and Sentry takes the Authorization header away"
     ),
+}
+
+_KINDS: dict[int, type[SentryError]] = {
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: NotFound,
 }
 
 _REGION_HOSTS = {"us.sentry.io", "de.sentry.io"}
@@ -61,7 +74,8 @@ def error_of(response: requests.Response, permission: str) -> SentryError | Pass
         return PassingError(what, response)
     if status == HTTPStatus.BAD_REQUEST:
         return Refused(what)
-    return SentryError(f"{what}{_meaning(response, permission)}")
+    kind = _KINDS.get(status, SentryError)
+    return kind(f"{what}{_meaning(response, permission)}")
 
 
 def unreadable(response: requests.Response, why: str) -> PassingError:
@@ -119,7 +133,7 @@ def _not_found(response: requests.Response) -> str:
     if "organizations" not in parts:
         return f"{host} does not have this"
     slug = parts[parts.index("organizations") + 1]
-    if host in _REGION_HOSTS:
+    if host in _REGION_HOSTS and "audit-logs" in parts:
         return (
             f"there is no audit log of an organization {slug!r} on {host}: audit logs live on "
             "sentry.io, not on a region's host. Set host to sentry.io, or check organization"

@@ -23,12 +23,27 @@ LINE_SECONDS = 10.0
 _STEPS = 1000
 
 
+def is_told(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is for a person, as a filter of a logger.
+
+    The SDK tells of each stream that is not selected, and of each partition where it begins:
+    with hundreds of projects nothing else would be seen.
+    """
+    return record.msg not in _NOT_TOLD
+
+
+_NOT_TOLD = {
+    "Skipping deselected stream '%s'.",
+    "Starting incremental sync of '%s' with bookmark value: %s",
+}
+
+
 @dataclass(slots=True)
 class Tally:
     """What was done for one organization.
 
-    `known` are the entries that were read again and left out, `late` those of the new ones
-    that lie before the bookmark; `waited` is in seconds.
+    `what` are the records, `known` those that were read again and left out, `late` those of the
+    new ones that lie before the bookmark; `waited` is in seconds.
     """
 
     new: int = 0
@@ -39,11 +54,12 @@ class Tally:
     waited: float = 0.0
     first: datetime | None = None
     last: datetime | None = None
+    what: str = "entries"
 
     def __str__(self) -> str:
         """Return it as a line."""
         parts = [
-            f"{self.new:,} new entries ({self.late:,} late)",
+            f"{self.new:,} new {self.what} ({self.late:,} late)",
             f"{self.known:,} known ones left out",
             f"{self.requests:,} requests",
             f"{self.waited:.1f} s waited for the rate limit",
@@ -66,8 +82,9 @@ class Progress:
     `end` is where the range ends, as far as that is known.
     """
 
-    def __init__(self, organization: str, logger: logging.Logger) -> None:
+    def __init__(self, organization: str, logger: logging.Logger, what: str = "entries") -> None:
         """Begin to show an organization."""
+        self._what = what
         self._organization = organization
         self._logger = logger
         self._began = time.monotonic()
@@ -106,7 +123,7 @@ class Progress:
         part = min(1.0, (reached - self._start) / max(end - self._start, end.resolution))
         seconds = now - self._began
         rate = count / max(seconds, 0.001)
-        text = f"{reached:%Y-%m-%d %H:%M}, {count:,} entries, {rate:,.0f} a second"
+        text = f"{reached:%Y-%m-%d %H:%M}, {count:,} {self._what}, {rate:,.0f} a second"
         if self._bar is not None:
             self._bar.update(round(part * _STEPS) - self._bar.pos, text)  # type: ignore[arg-type]
             return

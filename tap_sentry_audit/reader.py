@@ -76,7 +76,7 @@ class Step:
     position: int | None
 
 
-def read(
+def read_range(
     fetch: Fetch,
     start: datetime | None,
     end: datetime | None,

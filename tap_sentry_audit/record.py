@@ -1,15 +1,18 @@
-"""An audit entry as a Singer record: stable types, nothing of Sentry's dropped, secrets masked."""
+"""What Sentry sends as Singer records: stable types, nothing dropped, secrets masked."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.times import time_text
+from tap_sentry_audit.schema import ADDITIONAL
+from tap_sentry_audit.times import read_time, time_text
 
 if TYPE_CHECKING:
     from tap_sentry_audit.answers import Json
+    from tap_sentry_audit.lists import Row
     from tap_sentry_audit.pages import Entry
+    from tap_sentry_audit.schema import Schema
 
 Record = dict[str, "Json"]
 
@@ -47,6 +50,61 @@ def record_of(entry: Entry, organization: str, *, redact_secrets: bool) -> Recor
         _mask_api_key(record["targetUserDetail"])
         _mask_secrets(event, record["data"])
     return record
+
+
+def row_record(row: Row, schema: Schema, organization: str) -> Record:
+    """Return the record of a plain row: the API's names, each with the type that `schema` declares.
+
+    What does not fit, or is not declared, goes into `additionalFields`: nothing is dropped.
+    """
+    properties = schema["properties"]
+    record: Record = {}
+    additional: Record = {}
+    for name, value in row.items():
+        if name not in properties or name == "organization":
+            additional[name] = value
+            continue
+        fitted = _fitted(value, properties[name])
+        record[name] = fitted
+        if fitted is None and value is not None:
+            additional[name] = value
+    record["organization"] = organization
+    record[ADDITIONAL] = additional or None
+    return record
+
+
+def _fitted(value: Json, declared: Schema) -> Json:
+    """Return a value as its type is declared, or nothing if it is of another."""
+    if declared.get("format") == "date-time":
+        return _time(value)
+    kind = declared["type"] if isinstance(declared["type"], str) else declared["type"][0]
+    match kind:
+        case "string" if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        case "integer" if isinstance(value, bool) or not _is_int64(value):
+            return None
+    return value if isinstance(value, _PYTHON_TYPES[kind]) else None
+
+
+def _is_int64(value: Json) -> bool:
+    """Whether a database's integer can hold a value."""
+    return isinstance(value, int) and -(2**63) <= value < 2**63
+
+
+_PYTHON_TYPES: dict[str, type] = {
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+}
+
+
+def _time(value: Json) -> str | None:
+    try:
+        return time_text(read_time(value)) if isinstance(value, str) else None
+    except (OverflowError, ValueError):
+        return None
 
 
 def masked(secret: str) -> str:

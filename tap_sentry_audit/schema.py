@@ -12,6 +12,9 @@ from typing import Any
 Schema = dict[str, Any]
 """A JSON schema; the SDK's own type for it."""
 
+ADDITIONAL = "additionalFields"
+"""Where fields go that this version does not know, or that are of another type than declared."""
+
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 
 
@@ -103,4 +106,34 @@ AUDIT_LOGS: Schema = {
             "description": "When it was done: UTC, always six decimals and Z.",
         },
     },
+}
+
+
+def schema_of(**names: str) -> Schema:
+    """Return the schema of a plain row: for each kind its fields, separated by blanks.
+
+    Kinds are `string`, `integer`, `boolean`, `object`, `array` and `time`. All but the first
+    string, the key, can be null, and what the fields hold inside is open.
+    """
+    properties = {name: _KINDS[kind] for kind, text in names.items() for name in text.split()}
+    key = names["string"].split()[0]
+    properties[key] = {"type": "string"}
+    properties["organization"] = {
+        "type": "string",
+        "description": "The slug of the organization that it was read from.",
+    }
+    properties[ADDITIONAL] = _KINDS["object"] | {
+        "description": "What this version of the tap does not know, by Sentry's names.",
+    }
+    return {"type": "object", "properties": properties}
+
+
+_KINDS: dict[str, Schema] = {
+    "string": {"type": ["string", "null"]},
+    "integer": {"type": ["integer", "null"]},
+    "boolean": {"type": ["boolean", "null"]},
+    "object": {"type": ["object", "null"], "properties": {}, "additionalProperties": True},
+    # Without `items`: any other way some target takes the inner values for another type.
+    "array": {"type": ["array", "null"]},
+    "time": {"type": ["string", "null"], "format": "date-time"},
 }

@@ -22,11 +22,24 @@ from tap_sentry_audit.settings import (
     unusable_variables,
 )
 from tap_sentry_audit.streams.audit_logs import AuditLogs
+from tap_sentry_audit.streams.events import Events
+from tap_sentry_audit.streams.inventory import (
+    Members,
+    Organizations,
+    Projects,
+    Releases,
+    Teams,
+)
+from tap_sentry_audit.streams.issues import Issues
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from tap_sentry_audit.client import SentryStream
+    from tap_sentry_audit.regions import Region
     from tap_sentry_audit.schema import Schema
+
+STREAMS = (AuditLogs, Organizations, Projects, Teams, Members, Releases, Issues, Events)
 
 
 class TapSentryAudit(Tap):
@@ -150,9 +163,21 @@ class TapSentryAudit(Tap):
         """The one pacer of the run: limits count per token, whatever is asked."""
         return Pacer(self.settings.requests_per_second, self.settings.max_concurrent_requests)
 
-    def discover_streams(self) -> list[AuditLogs]:
+    @cached_property
+    def regions(self) -> dict[str, Region]:
+        """Each organization's region, as far as it was asked for."""
+        return {}
+
+    def discover_streams(self) -> list[SentryStream]:
         """Return the streams."""
-        return [AuditLogs(self)]
+        return [stream(self) for stream in STREAMS]
+
+    def end_test(self, stream: SentryStream) -> None:
+        """End a connection test with an error if a stream could not be read, behind the last."""
+        selected = [stream for stream in self.streams.values() if stream.selected]
+        if stream is selected[-1]:
+            for one in selected:
+                one.log_sync_costs()
 
     def hold_signals(self) -> None:
         """Put off a signal to stop: a record is being written and noted in the state."""

@@ -185,8 +185,8 @@ def test_the_connection_test_looks_at_every_organization() -> None:
     assert run.returncode == 1
     assert len(server.requests) == 3
     assert [text for text in run.log("INFO") if "can be read" in text] == [
-        "first: the audit log can be read",
-        "third: the audit log can be read",
+        "first: audit_logs can be read",
+        "third: audit_logs can be read",
     ]
 
 
@@ -194,7 +194,7 @@ def test_a_good_connection_test_succeeds(sentry: FakeSentry) -> None:
     run = run_tap(config(sentry), "--test")
 
     assert run.returncode == 0
-    assert "acme: the audit log can be read" in run.log("INFO")
+    assert "acme: audit_logs can be read" in run.log("INFO")
     assert len(run.ids) == 1
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
 from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.reader import read
+from tap_sentry_audit.reader import read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 from tap_sentry_audit.times import EPOCH, read_time
@@ -42,7 +42,7 @@ HOUR = 3_600 * SECOND
 def read_ids(
     fetch: Fetch, width: int = 1, start: datetime | None = None, end: datetime | None = None
 ) -> list[str]:
-    stretches = list(read(fetch, start, end, lambda _: width))
+    stretches = list(read_range(fetch, start, end, lambda _: width))
     assert not any(stretch.unproved for stretch in stretches)
     return [entry.id for stretch in stretches for entry in stretch.entries]
 
@@ -173,7 +173,7 @@ def test_a_reader_that_nobody_takes_from_stops_asking() -> None:
         time.sleep(0.0005)
         return asking(log, 3)(query)
 
-    reading = read(fetch, None, None, lambda _: 4)
+    reading = read_range(fetch, None, None, lambda _: 4)
     for _ in range(3):
         next(reading)
     time.sleep(1.5)
@@ -250,7 +250,7 @@ def test_entries_that_come_while_a_run_reads_disturb_nothing(
             break
         return page
 
-    found = [e for s in read(fetch, None, None, lambda _: width) for e in s.entries]
+    found = [e for s in read_range(fetch, None, None, lambda _: width) for e in s.entries]
     found_ids = [entry.id for entry in found]
 
     assert len(set(found_ids)) == len(found_ids)
@@ -280,7 +280,7 @@ def read_with_nulls(log: Log, per_page: int, width: int) -> tuple[list[str], int
         assert len(asked) < 50 * len(log) + 500, "an endless loop"
         return asking(log, per_page)(query)
 
-    stretches = list(read(fetch, None, None, lambda _: width))
+    stretches = list(read_range(fetch, None, None, lambda _: width))
     ids = [entry.id for stretch in stretches for entry in stretch.entries]
     return ids, sum(stretch.null_rows for stretch in stretches)
 
@@ -345,7 +345,7 @@ def stretches_by_stream(sentry: FakeSentry) -> Iterator[list[str]]:
     def fetch(query: Query) -> Page:
         return stream._fetch("acme", query)  # noqa: SLF001  (the reader's view of the stream)
 
-    for stretch in read(fetch, None, None, stream.pacer.width):
+    for stretch in read_range(fetch, None, None, stream.pacer.width):
         yield [entry.id for entry in stretch.entries]
 
 
@@ -422,7 +422,7 @@ def test_an_error_comes_only_after_all_that_lies_before_its_page(
     with pytest.raises(BrokenPage):
         found.extend(
             entry.id
-            for stretch in read(fetch, None, None, lambda _: width)
+            for stretch in read_range(fetch, None, None, lambda _: width)
             for entry in stretch.entries
         )
 

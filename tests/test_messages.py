@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from entry_of import entry_of
 from fake_sentry import FakeSentry, Log, entries
 from tap_process import config, run_tap
 from tap_sentry_audit.record import record_of
 from tap_sentry_audit.schema import AUDIT_LOGS
+from tap_sentry_audit.tap import STREAMS
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -140,12 +145,29 @@ def test_what_utf8_or_other_readers_cannot_take_is_still_a_valid_message() -> No
     }
 
 
-def test_the_catalog_is_as_it_was() -> None:
-    run = run_tap({}, "--discover")
+@pytest.mark.parametrize("name", [stream.name for stream in STREAMS])
+def test_the_catalog_is_as_it_was(name: str) -> None:
+    snapshot = Path(__file__).parent / "snapshots" / f"{name}.json"
 
-    snapshot = Path(__file__).parent / "snapshots" / "audit_logs.json"
-    assert json.loads(run.stdout) == {"streams": [json.loads(snapshot.read_text())]}
+    assert catalog()[name] == json.loads(snapshot.read_text())
+
+
+def test_without_a_catalog_only_the_audit_log_is_selected() -> None:
+    selected = {
+        name
+        for name, stream in catalog().items()
+        for metadata in stream["metadata"]
+        if not metadata["breadcrumb"] and metadata["metadata"]["selected"]
+    }
+
+    assert selected == {"audit_logs"}
+
+
+@cache
+def catalog() -> dict[str, Any]:
+    run = run_tap({}, "--discover")
     assert run.returncode == 0
+    return {stream["tap_stream_id"]: stream for stream in json.loads(run.stdout)["streams"]}
 
 
 def test_deselected_fields_are_neither_in_schema_nor_in_records() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fake_sentry import Log, endpoint
 from tap_sentry_audit.pages import Page, Query, read_page
-from tap_sentry_audit.reader import read
+from tap_sentry_audit.reader import read_range
 from tap_sentry_audit.times import read_time
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def asking(log: Log, per_page: int = 100) -> Callable[[Query], Page]:
 
 
 def read_ids(log: Log, per_page: int = 100) -> list[str]:
-    stretches = list(read(asking(log, per_page), None, None))
+    stretches = list(read_range(asking(log, per_page), None, None))
     assert not any(stretch.unproved for stretch in stretches)
     return [entry.id for stretch in stretches for entry in stretch.entries]
 

@@ -10,7 +10,7 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import config
-from tap_sentry_audit.reader import read
+from tap_sentry_audit.reader import read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 
@@ -36,7 +36,7 @@ def read_ids(sentry: FakeSentry, **settings: object) -> list[str]:
     def fetch(query: Query) -> Page:
         return stream._fetch("acme", query)  # noqa: SLF001  (the reader's view of the stream)
 
-    return [entry.id for stretch in read(fetch, None, None) for entry in stretch.entries]
+    return [entry.id for stretch in read_range(fetch, None, None) for entry in stretch.entries]
 
 
 def expected(log: Log) -> list[str]:

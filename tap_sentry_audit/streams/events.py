@@ -1,0 +1,237 @@
+"""The stream `events`: what each project has received since the run before."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from tap_sentry_audit.bookmark import Bookmark
+from tap_sentry_audit.errors import Forbidden, NotFound, SentryError
+from tap_sentry_audit.lists import PAGE_SIZE, ListPage, pages, read_list
+from tap_sentry_audit.progress import LINE_SECONDS, Tally, is_told
+from tap_sentry_audit.schema import schema_of
+from tap_sentry_audit.side_by_side import SideBySide
+from tap_sentry_audit.slices import search_text
+from tap_sentry_audit.spool import Spool
+from tap_sentry_audit.streams.incremental import IncrementalStream, Written
+from tap_sentry_audit.streams.inventory import Projects
+from tap_sentry_audit.times import read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from singer_sdk.helpers.types import Context, Record
+
+    from tap_sentry_audit.lists import Row
+    from tap_sentry_audit.tap import TapSentryAudit
+
+_TICK = 1.0
+"""Seconds to wait for a project at a time: a STATE message may be due."""
+
+_AHEAD = 4
+"""Projects that may be read ahead of the output, for each request at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Project:
+    """One to read, from its bookmark on; or why its bookmark cannot be read."""
+
+    organization: str
+    id: str
+    slug: str
+    base_url: str
+    end: datetime
+    bookmark: Bookmark | SentryError
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """The pages of one project, newest first, and the server's clock when they were read."""
+
+    spool: Spool
+    server_time: datetime
+
+
+class Events(IncrementalStream):
+    """The events of all projects, each in full: stack traces, tags, contexts."""
+
+    name = "events"
+    path = "projects/{organization}/{project}/events/"
+    primary_keys = ("projectID", "eventID")
+    replication_key = "dateCreated"
+    selected_by_default = False
+    permission = "the token may not read events. It needs the scope event:read"
+    schema = schema_of(
+        string="eventID projectID id groupID dist message title location platform type culprit "
+        "nextEventID previousEventID",
+        integer="size",
+        object="user contexts sdk context packages metadata occurrence _meta groupingConfig "
+        "crashFile release userReport",
+        array="entries tags errors fingerprints sdkUpdates resolvedWith",
+        time="dateCreated dateReceived",
+    )
+
+    def __init__(self, tap: TapSentryAudit) -> None:
+        """Make the stream."""
+        super().__init__(tap)
+        self.logger.addFilter(is_told)
+        self._tally = Tally(what="events")
+        self._done = 0
+        self._forbidden = 0
+        self._line_due = time.monotonic() + LINE_SECONDS
+
+    @property
+    def partitions(self) -> list[dict[str, str]]:
+        """One partition, and so one bookmark, for each project."""
+        return [_context(project) for project in self._projects] if self.selected else []
+
+    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
+        """Yield the new events of a project, oldest first.
+
+        Projects are read ahead, side by side; here they come in the order of `partitions`. One
+        that has been deleted meanwhile is left out, with a warning.
+        """
+        if context is None:
+            return
+        project = self._projects[self._done]
+        self._done += 1
+        try:
+            walk = self._take()
+            if isinstance(project.bookmark, Bookmark):
+                self._bookmark = project.bookmark
+                rows = _oldest_first(walk, project.bookmark.start, project.end)
+                state = self.get_context_state(context)
+                with walk.spool:
+                    yield from self.send(rows, organization, state, self._tally)
+        except NotFound:
+            self.logger.warning(
+                "%s: project %s is left out: it is no longer there", organization, project.slug
+            )
+        except Forbidden:
+            self._forbidden += 1
+        self.write_state_if_due()
+        self._say(project)
+
+    @cached_property
+    def _projects(self) -> list[_Project]:
+        """Every project of every organization that can be read, as the run begins."""
+        found = []
+        for organization in self.settings.organizations:
+            try:
+                projects = self._projects_of(organization)
+                found += projects[:1] if self.ABORT_AT_RECORD_COUNT == 1 else projects
+            except SentryError as error:
+                self.report(organization, error)
+        return found
+
+    def _projects_of(self, organization: str) -> list[_Project]:
+        region = self.region(organization)
+        end = min(self.settings.end or region.server_time, region.server_time)
+        rows = {
+            str(row["id"]): str(row["slug"])
+            for page in Projects(self.tap).rows(organization)
+            for row in page
+        }
+        return [
+            _Project(
+                organization, key, slug, region.base_url, end, self._begin(organization, key, end)
+            )
+            for key, slug in rows.items()
+        ]
+
+    def _begin(self, organization: str, project: str, end: datetime) -> Bookmark | SentryError:
+        state = self.get_context_state({"organization": organization, "projectID": project})
+        lookback = self.settings.lookback
+        try:
+            return self.begin(state, lambda: Bookmark.at(end, lookback))
+        except SentryError as error:
+            return error
+
+    @cached_property
+    def _reading(self) -> SideBySide[_Project, _Walk]:
+        self._tally = self.begin_tally("events")
+        threads = self.settings.max_concurrent_requests
+        return SideBySide(self._walk, self._projects, threads, _AHEAD * threads)
+
+    def _take(self) -> _Walk:
+        while (walk := self._reading.take(_TICK)) is None:
+            self.write_state_if_due()
+        return walk
+
+    def _walk(self, project: _Project) -> _Walk:
+        """Read a project's events from the newest back to where the run before ended."""
+        if isinstance(project.bookmark, SentryError):
+            raise project.bookmark
+        since = project.bookmark.start
+        asked = {"full": "1", "per_page": str(PAGE_SIZE)}
+        if since is not None:
+            # Sentry 23.7.1 does not look at these, so the pages themselves tell where to stop.
+            asked |= {"start": search_text(since), "end": search_text(project.end, rounded_up=True)}
+        path = self.path.format(organization=project.organization, project=project.slug)
+
+        def fetch(cursor: str | None) -> ListPage:
+            return self.get(
+                path, asked | ({"cursor": cursor} if cursor else {}), _read_events, project.base_url
+            )
+
+        spool = Spool()
+        for page in pages(fetch):
+            spool.put(page.body)
+            if since and page.rows and min(map(_created, page.rows)) < since:
+                break
+        return _Walk(spool, page.server_time)
+
+    def _say(self, project: _Project) -> None:
+        """Tell how far it is, now and then and at an organization's end."""
+        organization = project.organization
+        count, last = self._sizes[organization]
+        if self._done == last:
+            self.end_tally(organization, self._tally)
+            if self._forbidden:
+                what = f"{self._forbidden} of {count} projects: {self.permission}"
+                self.report(organization, what)
+            self._tally, self._forbidden = self.begin_tally("events"), 0
+        elif time.monotonic() > self._line_due:
+            self._line_due = time.monotonic() + LINE_SECONDS
+            self.logger.info(
+                "%s: %d of %d projects, %s events",
+                organization,
+                self._done - (last - count),
+                count,
+                f"{self._tally.new:,}",
+            )
+
+    @cached_property
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        """For each organization the number of its projects, and how many come up to its last."""
+        ends = {project.organization: n for n, project in enumerate(self._projects, start=1)}
+        counts = Counter(project.organization for project in self._projects)
+        return {organization: (counts[organization], end) for organization, end in ends.items()}
+
+
+def _context(project: _Project) -> dict[str, str]:
+    # By its id: a project that gets another slug keeps its bookmark.
+    return {"organization": project.organization, "projectID": project.id}
+
+
+def _oldest_first(
+    walk: _Walk, start: datetime | None, end: datetime
+) -> Iterator[tuple[Written, Row]]:
+    for body in walk.spool.backwards():
+        rows = [(_created(row), row) for row in read_list(body, {}).rows]
+        for created, row in sorted(rows, key=itemgetter(0)):
+            if (start is None or created >= start) and created < end:
+                yield Written(str(row["eventID"]), created, walk.server_time), row
+
+
+def _read_events(body: bytes, headers: Mapping[str, str]) -> ListPage:
+    return read_list(body, headers, "eventID", "projectID", time="dateCreated")
+
+
+def _created(row: Row) -> datetime:
+    return read_time(str(row["dateCreated"]))

@@ -1,0 +1,74 @@
+"""A search that is newest first, read oldest slice first."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_sentry_audit.lists import ListPage, Row
+from tap_sentry_audit.slices import read_slices, search_text
+from tap_sentry_audit.times import EPOCH
+
+PER_PAGE = 3
+MOST = 7
+END = EPOCH + timedelta(days=20_000)
+SECONDS = st.lists(st.one_of(st.integers(0, 20), st.integers(0, 20_000 * 86_400 - 1)), max_size=60)
+
+
+class Issues:
+    """A search over rows that lie so many seconds after 1970; it counts to MOST and no further."""
+
+    def __init__(self, seconds: list[int]) -> None:
+        self.seconds = {str(number): at for number, at in enumerate(seconds)}
+        self.searches = 0
+
+    def search(self, start: datetime, end: datetime, cursor: str | None) -> ListPage:
+        self.searches += 1
+        within = [
+            name
+            for name, seconds in self.seconds.items()
+            if start <= EPOCH + timedelta(seconds=seconds) < end
+        ]
+        within.sort(key=self.seconds.__getitem__, reverse=True)
+        found: list[Row] = [{"id": name} for name in within]
+        offset = int(cursor or 0)
+        more = len(found) > offset + PER_PAGE
+        return ListPage(
+            rows=found[offset : offset + PER_PAGE],
+            older=str(offset + PER_PAGE) if more else None,
+            server_time=END,
+            hits=min(MOST, len(found)),
+            most_hits=MOST,
+            body=b"",
+        )
+
+
+@settings(max_examples=100, deadline=None)
+@given(SECONDS)
+def test_every_row_comes_once_and_slices_follow_each_other(seconds: list[int]) -> None:
+    issues = Issues(seconds)
+    slices = [
+        [str(row["id"]) for page in pages for row in page.rows]
+        for pages in read_slices(issues.search, EPOCH, END)
+    ]
+
+    assert sorted(name for slice_ in slices for name in slice_) == sorted(issues.seconds)
+    times = [[issues.seconds[name] for name in slice_] for slice_ in slices if slice_]
+    assert all(max(earlier) < min(later) for earlier, later in pairwise(times))
+
+
+def test_a_poll_of_a_page_is_one_search() -> None:
+    issues = Issues([5, 6])
+    list(read_slices(issues.search, EPOCH, END))
+
+    assert issues.searches == 1
+
+
+def test_a_time_is_searched_in_whole_seconds() -> None:
+    time = EPOCH + timedelta(seconds=1.5)
+
+    assert search_text(time) == "1970-01-01T00:00:01"
+    assert search_text(time, rounded_up=True) == "1970-01-01T00:00:02"
