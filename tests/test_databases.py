@@ -1,0 +1,284 @@
+"""A plain pipe into the real target-postgres and target-duckdb, and what the tables then hold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from fake_sentry import FakeSentry, Log, entries
+from postgres import Postgres, postgres
+from tap_process import Run, config, run_tap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Row = dict[str, Any]
+
+LOADERS = Path(__file__).parents[1] / ".meltano" / "loaders"
+MINUTE = 60_000_000
+
+NEEDS_A_WHEEL = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="DuckDB 1.2.2 has no wheel for Python 3.14"
+)
+READ_DUCKDB = """
+import duckdb, sys
+path, query = sys.argv[1:]
+for (row,) in duckdb.connect(path, read_only=True).execute(query).fetchall():
+    print(row)
+"""
+
+TYPES = {
+    "target-postgres": {
+        "id": "text",
+        "event": "text",
+        "actor": "jsonb",
+        "data": "jsonb",
+        "targetObject": "bigint",
+        "dateCreated": "timestamp without time zone",
+    },
+    "target-duckdb": {
+        "id": "VARCHAR",
+        "event": "VARCHAR",
+        "actor": "JSON",
+        "data": "JSON",
+        "targetObject": "HUGEINT",
+        "dateCreated": "TIMESTAMP",
+    },
+}
+
+NESTED = {
+    "actor": {"id": "7", "name": "Ada", "emails": [{"id": "7", "is_verified": True}], "to": {}},
+    "data": {"old": [1, 2.5, [None, {"q": "ü \"\\' \n\t,{}"}]], "new": None, "id": 2**53 + 1},
+    "targetObject": 2**62,
+    "targetUser": None,
+    "note": "tab\t, \"quote\", 'quote', \\N and\nanother line",
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """A target with its settings, and a way to ask for rows of what it has loaded into."""
+
+    target: str
+    settings: dict[str, object]
+    rows: Callable[[str], list[Row]]
+    column: Callable[[str], str]
+    """What the target calls the column of a property."""
+
+    @property
+    def schema(self) -> object:
+        return self.settings["default_target_schema"]
+
+    def load(self, run: Run, folder: Path) -> object:
+        """Give a run's output to the target and return the last state that it gives back."""
+        settings = folder / "target.json"
+        settings.write_text(json.dumps(self.settings))
+        done = subprocess.run(
+            [LOADERS / self.target / "venv/bin" / self.target, "--config", settings],
+            input=run.stdout,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def table(self, stream: str) -> list[Row]:
+        """Return the rows of a stream without the columns that the target adds."""
+        found = self.rows(f"SELECT * FROM {self.schema}.{stream}")  # noqa: S608
+        return [
+            {name: value for name, value in row.items() if not name.startswith("_sdc_")}
+            for row in found
+        ]
+
+    def types(self, stream: str) -> dict[str, str]:
+        found = self.rows(
+            f"SELECT column_name, data_type FROM information_schema.columns "  # noqa: S608
+            f"WHERE table_schema = '{self.schema}' AND table_name = '{stream}'"
+        )
+        return {row["column_name"]: row["data_type"] for row in found}
+
+    def keys(self, stream: str, names: list[str]) -> list[list[object]]:
+        """Return the primary keys in a table, sorted, those that are there twice twice."""
+        return sorted([row[self.column(name)] for name in names] for row in self.table(stream))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+def into_postgres(server: Postgres) -> Database:
+    settings: dict[str, object] = {
+        "sqlalchemy_url": server.url,
+        "default_target_schema": f"sentry_{uuid4().hex}",
+        "load_method": "upsert",
+        "sanitize_null_text_characters": True,
+    }
+    return Database("target-postgres", settings, server.rows, str)
+
+
+def into_duckdb(folder: Path) -> Database:
+    path, python = folder / "audit.duckdb", LOADERS / "target-duckdb/venv/bin/python"
+
+    def rows(query: str) -> list[Row]:
+        asked = f"SELECT to_json(asked) FROM ({query}) AS asked"  # noqa: S608
+        read = subprocess.check_output([python, "-c", READ_DUCKDB, path, asked], encoding="utf-8")
+        return [json.loads(line) for line in read.splitlines()]
+
+    settings: dict[str, object] = {
+        "path": str(path),
+        "default_target_schema": "sentry",
+        "temp_dir": str(folder),
+    }
+    return Database("target-duckdb", settings, rows, str.lower)
+
+
+@pytest.fixture(params=["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """Return an empty one."""
+    if request.param == "duckdb":
+        return into_duckdb(tmp_path)
+    return into_postgres(request.getfixturevalue("server"))
+
+
+def selected_catalog(discovery: Run, *names: str) -> dict[str, Any]:
+    """Turn on every stream that discovery shows, or only those that are named."""
+    catalog: dict[str, Any] = json.loads(discovery.stdout)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if not entry["breadcrumb"]:
+                entry["metadata"]["selected"] = not names or stream["tap_stream_id"] in names
+    return catalog
+
+
+def written_keys(run: Run) -> dict[str, tuple[list[str], list[list[object]]]]:
+    """Tell of each stream that a run wrote its key's properties and the keys, each once."""
+    names = {message["stream"]: message["key_properties"] for message in run.of_type("SCHEMA")}
+    keys: dict[str, set[tuple[object, ...]]] = {stream: set() for stream in names}
+    for message in run.of_type("RECORD"):
+        stream, record = message["stream"], message["record"]
+        keys[stream].add(tuple(record[name] for name in names[stream]))
+    return {stream: (names[stream], sorted(map(list, keys[stream]))) for stream in names}
+
+
+def assert_holds_what_was_written(database: Database, run: Run) -> None:
+    """Each stream's table has exactly the primary keys of the records that the tap wrote."""
+    for stream, (names, keys) in written_keys(run).items():
+        assert database.keys(stream, names) == keys, stream
+
+
+def as_in(database: Database, record: Row) -> Row:
+    """Write a record as the database does: names of columns, and times without a zone."""
+    return comparable({database.column(name): value for name, value in record.items()})
+
+
+def comparable(row: Row) -> Row:
+    """Read the time, which databases write with a T or a space and without needless zeros."""
+    name = "dateCreated" if "dateCreated" in row else "datecreated"
+    return row | {name: datetime.fromisoformat(row[name]).replace(tzinfo=None)}
+
+
+def by_id(rows: list[Row]) -> dict[str, Row]:
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row for row in rows}
+
+
+def test_every_stream_is_a_table_that_has_each_key_once(database: Database, tmp_path: Path) -> None:
+    catalog = selected_catalog(run_tap({}, "--discover"), "audit_logs")
+    with FakeSentry({"acme": Log(entries.even(250))}) as sentry:
+        first = run_tap(config(sentry), catalog=catalog)
+        again = run_tap(config(sentry), catalog=catalog)
+
+    assert first.returncode == 0, first.stderr
+    assert {"audit_logs"} == written_keys(first).keys()
+    for run in first, again:
+        database.load(run, tmp_path)
+        assert_holds_what_was_written(database, run)
+
+
+def test_columns_have_the_types_of_what_is_in_them(database: Database, tmp_path: Path) -> None:
+    with FakeSentry({"acme": Log(entries.even(1))}) as sentry:
+        database.load(run_tap(config(sentry)), tmp_path)
+
+    types = database.types("audit_logs")
+    expected = TYPES[database.target]
+    assert {name: types[database.column(name)] for name in expected} == expected
+
+
+def test_nested_content_comes_back_as_it_was(database: Database, tmp_path: Path) -> None:
+    rows = [
+        entries.row("1", entries.micros(entries.UNTIL), **NESTED),
+        entries.row("2", entries.micros(entries.UNTIL) + 1, actor=None, data={}, note=None),
+    ]
+    with FakeSentry({"acme": Log(rows=rows)}) as sentry:
+        run = run_tap(config(sentry))
+    database.load(run, tmp_path)
+
+    found = by_id([comparable(row) for row in database.table("audit_logs")])
+    assert found == by_id([as_in(database, record) for record in run.records])
+    assert {name: found["1"][database.column(name)] for name in NESTED} == NESTED
+
+
+def test_a_second_run_from_the_state_adds_what_is_new(database: Database, tmp_path: Path) -> None:
+    log = Log(entries.even(120))
+    newest = entries.micros(entries.UNTIL)
+    with FakeSentry({"acme": log}) as sentry:
+        state = database.load(run_tap(config(sentry)), tmp_path)
+        # Two of one moment, and one that is late by half an hour.
+        log.add([newest, newest, newest - 30 * MINUTE])
+        second = run_tap(config(sentry), state=state)
+        database.load(second, tmp_path)
+
+    assert len(second.records) == 3
+    assert database.keys("audit_logs", ["id"]) == sorted([row["id"]] for row in log.rows() if row)
+
+
+def test_a_row_that_comes_again_changed_takes_the_place_of_the_old_one(
+    database: Database, tmp_path: Path
+) -> None:
+    at = entries.micros(entries.UNTIL)
+    before = [
+        entries.row("1", at, note="as it was", actor={"name": "Ada", "has2fa": False}),
+        entries.row("2", at + 1, note="stays"),
+    ]
+    after = [
+        entries.row("1", at, note="as it is", actor={"name": "Ada", "has2fa": True}),
+        before[1],
+        entries.row("3", at + 2, note="new"),
+    ]
+    for rows in before, after:
+        with FakeSentry({"acme": Log(rows=rows)}) as sentry:
+            database.load(run_tap(config(sentry)), tmp_path)
+
+    found = by_id(database.table("audit_logs"))
+    assert {key: row["note"] for key, row in found.items()} == {
+        "1": "as it is",
+        "2": "stays",
+        "3": "new",
+    }
+    assert found["1"]["actor"] == {"name": "Ada", "has2fa": True}
+
+
+def test_the_state_that_comes_back_is_the_last_that_the_tap_sent(
+    database: Database, tmp_path: Path
+) -> None:
+    # Enough for more than one STATE message.
+    with FakeSentry({"acme": Log(entries.even(1100))}) as sentry:
+        first = run_tap(config(sentry))
+        state = database.load(first, tmp_path)
+        nothing_new = run_tap(config(sentry), state=state)
+
+    assert len(first.of_type("STATE")) > 1
+    assert state == first.state
+    assert nothing_new.records == []
+    assert database.load(nothing_new, tmp_path) == nothing_new.state
