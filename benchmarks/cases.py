@@ -17,10 +17,13 @@ from benchmarks.measure import (
     Asked,
     StandIn,
     Usage,
+    Written,
     keep_state,
     last_line,
+    read_events,
     read_written,
     run_tap,
+    select,
     stand_in,
     start_up,
 )
@@ -179,6 +182,22 @@ def shared(folder: Path) -> Report:
     return replace(report, asked=ours, note=note).takes_at_most(CLOSE * best, best)
 
 
+def events(folder: Path) -> Report:
+    """Events of 300 projects, 100 each, at 100 ms a request and 40 requests a second."""
+    projects, each = 300, 100
+    select("events", folder)
+    inventory = [f"projects={projects}", f"events={each}"]
+    with stand_in(0, inventory=inventory, latency=0.1, rate_limit=RATE) as server:
+        usage = run_tap(server, folder)
+        asked = server.asked()
+    total = projects * each
+    written = read_events(folder, projects, each)
+    report = _report(folder, total, usage, asked, written)
+    # One for each project, the pages that list them, and one to find the region.
+    best = (projects + projects / PAGE + 1) / RATE
+    return report.takes_at_most(CLOSE * best, best).must(_no_429(report))
+
+
 CASES: dict[str, Callable[[Path], Report]] = {
     "backfill": backfill,
     "backfill-100k": backfill_100k,
@@ -189,6 +208,7 @@ CASES: dict[str, Callable[[Path], Report]] = {
     "at-once-5": at_once_5,
     "changing": changing,
     "shared": shared,
+    "events": events,
 }
 
 
@@ -205,7 +225,11 @@ def read(
         with _running(server, meanwhile):
             usage = run_tap(server, folder, **settings or {})
         asked = server.asked()
-    written = read_written(folder, entries)
+    return _report(folder, entries, usage, asked, read_written(folder, entries))
+
+
+def _report(folder: Path, entries: int, usage: Usage, asked: Asked, written: Written) -> Report:
+    """Report a run that had to write so many."""
     measured, limit = f"{written.records:,}", f"= {entries:,}"
     is_exact = usage.exit_code == 0 and written.is_exact
     if not is_exact:

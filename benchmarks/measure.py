@@ -107,9 +107,16 @@ class Written:
 
 @contextmanager
 def stand_in(entries: int, **options: object) -> Iterator[StandIn]:
-    """Serve a log of a year while the context lasts; options are those of the program."""
+    """Serve a log of a year while the context lasts; options are those of the program.
+
+    A list stands for an option that is given several times.
+    """
     given = {"organization": f"acme={entries}", "days": DAYS} | options
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    arguments = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, values in given.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
     with subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "fake_sentry", *arguments],
         cwd=TESTS,
@@ -125,7 +132,10 @@ def stand_in(entries: int, **options: object) -> Iterator[StandIn]:
 
 
 def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
-    """Run the tap to its end, from the state in the folder; append to the files there."""
+    """Run the tap to its end, from the state in the folder; append to the files there.
+
+    A catalog in the folder is used.
+    """
     given = {
         "auth_token": TOKEN,
         "organization": "acme",
@@ -136,6 +146,8 @@ def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
     command = [sys.executable, "-m", "tap_sentry_audit", f"--config={config}"]
     if state.exists():
         command.append(f"--state={state}")
+    if (folder / "catalog.json").exists():
+        command.append(f"--catalog={folder / 'catalog.json'}")
     with (folder / "stdout").open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
         began = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603
@@ -188,6 +200,49 @@ def read_written(folder: Path, entries: int) -> Written:
             misplaced += record.dateCreated < latest
             latest = record.dateCreated
     return Written(records, seen.count(0), repeated, unknown, misplaced)
+
+
+def select(stream: str, folder: Path) -> None:
+    """Put a catalog into a folder that selects one stream and no other."""
+    command = [sys.executable, "-m", "tap_sentry_audit", "--discover"]
+    catalog = json.loads(subprocess.check_output(command, env=ENVIRONMENT))  # noqa: S603
+    for one in catalog["streams"]:
+        for metadata in one["metadata"]:
+            if not metadata["breadcrumb"]:
+                metadata["metadata"]["selected"] = one["stream"] == stream
+    (folder / "catalog.json").write_text(json.dumps(catalog))
+
+
+class _Event(msgspec.Struct):
+    projectID: str  # noqa: N815  (Sentry's names)
+    eventID: str  # noqa: N815
+    dateCreated: str  # noqa: N815
+
+
+class _EventMessage(msgspec.Struct):
+    record: _Event | None = None
+
+
+def read_events(folder: Path, projects: int, events: int) -> Written:
+    """Compare the events in a folder with what the stand-in holds, by number."""
+    decode = msgspec.json.Decoder(_EventMessage).decode
+    seen: dict[str, set[str]] = {}
+    latest: dict[str, str] = {}
+    records = repeated = misplaced = 0
+    with (folder / "stdout").open("rb") as file:
+        for line in file:
+            event = decode(line).record
+            if event is None:
+                continue
+            records += 1
+            ids = seen.setdefault(event.projectID, set())
+            repeated += event.eventID in ids
+            ids.add(event.eventID)
+            misplaced += event.dateCreated < latest.get(event.projectID, "")
+            latest[event.projectID] = event.dateCreated
+    missing = projects * events - sum(min(events, len(ids)) for ids in seen.values())
+    unknown = sum(max(0, len(ids) - events) for ids in seen.values())
+    return Written(records, missing, repeated, unknown, misplaced)
 
 
 @cache

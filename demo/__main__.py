@@ -13,16 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from demo import ROOT
-from demo.summary import Run, summary
-from fake_sentry import FakeSentry, Log, entries
+from demo.summary import Record, Run, summary
+from fake_sentry import FakeSentry, Inventory, Log, entries
 
 FOLDER = ROOT / "output" / "demo"
 FILE = FOLDER / "audit_logs.jsonl"
+MEMBERS_FILE = FOLDER / "members.jsonl"
 MELTANO_LOG = FOLDER / "meltano.log"
 OUR_VARIABLES = ("MELTANO", "TAP_SENTRY_AUDIT", "TARGET_JSONL")
 
 ENTRIES = 5_000
 NEW_ENTRIES = 12
+MEMBERS = 20
 DAYS = 90
 
 
@@ -30,7 +32,8 @@ def main() -> None:
     """Show the whole way, from an API to a file."""
     _start_afresh()
     log = Log(entries.even(ENTRIES, DAYS, until=datetime.now(UTC)))
-    with FakeSentry({"acme": log}) as sentry:
+    acme = Inventory.made("acme", members=MEMBERS)
+    with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
         _say(f"\nA stand-in for Sentry at {sentry.host} holds {ENTRIES:,} audit entries.")
         first = _run(sentry.host)
         _say(f"Meanwhile {NEW_ENTRIES} new entries arrive.")
@@ -38,7 +41,7 @@ def main() -> None:
         log.add(now - seconds * 1_000_000 for seconds in range(NEW_ENTRIES))
         second = _run(sentry.host)
     held = [row["id"] for row in log.rows() if row]
-    lines, is_exact = summary(first, second, held)
+    lines, is_exact = summary(first, second, held, _members())
     _say("\n".join(["", *lines, *_where_to_go()]))
     sys.exit(not is_exact)
 
@@ -63,6 +66,11 @@ def _run(host: str) -> Run:
         return Run([json.loads(line) for line in file], seconds)
 
 
+def _members() -> list[Record]:
+    with MEMBERS_FILE.open("rb") as file:
+        return [json.loads(line) for line in file]
+
+
 def _meltano(*arguments: str, host: str) -> None:
     """Run Meltano without the settings of whoever runs the demo, its log in a file."""
     own = {n: v for n, v in os.environ.items() if not n.startswith(OUR_VARIABLES)}
@@ -71,6 +79,7 @@ def _meltano(*arguments: str, host: str) -> None:
         "TAP_SENTRY_AUDIT_HOST": host,
         "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
         "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
+        "TAP_SENTRY_AUDIT__SELECT": '["audit_logs.*", "members.*"]',
         "TARGET_JSONL_DESTINATION_PATH": ".",
     }
     _say(f"$ meltano {' '.join(arguments)}")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 Record = dict[str, Any]
 
@@ -26,8 +26,14 @@ class Run:
     seconds: float
 
 
-def summary(first: Run, second: Run, held: Collection[str]) -> tuple[list[str], bool]:
-    """Return the lines, and whether the file has each entry that the server holds, once."""
+def summary(
+    first: Run, second: Run, held: Collection[str], members: Iterable[Record]
+) -> tuple[list[str], bool]:
+    """Return the lines, and whether the file has each entry that the server holds, once.
+
+    `members` tell which role those have who are named as the actors of entries.
+    """
+    roles = {member["user"]["id"]: member["role"] for member in members if member["user"]}
     records = first.records + second.records
     found = Counter(record["id"] for record in records)
     missing, double = len(set(held) - found.keys()), len(records) - len(found)
@@ -37,12 +43,12 @@ def summary(first: Run, second: Run, held: Collection[str]) -> tuple[list[str], 
         "  What happened most",
         *_bars((record["event"] for record in records), SHOWN_EVENTS),
         "",
-        "  Who did most",
-        *_bars(filter(None, map(_actor, records)), SHOWN_PEOPLE),
+        "  Who did most, and as what",
+        *_bars((_actor(record, roles) for record in records), SHOWN_PEOPLE),
         "",
         f"  The first run brought {len(first.records):,} entries in {first.seconds:.1f} s",
         f"  The second run added {len(second.records)} in {second.seconds:.1f} s, the latest",
-        *map(_told, second.records[: -SHOWN_NEW - 1 : -1]),
+        *(_told(record, roles) for record in second.records[: -SHOWN_NEW - 1 : -1]),
         "",
         f"  Of {len(held):,} entries on the server {missing or 'none'} are missing in the file,",
         f"  and {double or 'none'} came twice.",
@@ -59,14 +65,16 @@ def _bars(values: Iterable[str], shown: int) -> list[str]:
     ]
 
 
-def _actor(record: Record) -> str | None:
-    name: str | None = (record["actor"] or {}).get("name")
-    return name
+def _actor(record: Record, roles: Mapping[str, str]) -> str:
+    """Return who did it: by name and role, if it was a member."""
+    actor = record["actor"] or {}
+    name, role = actor.get("name") or "somebody", roles.get(str(actor.get("id")))
+    return f"{name} ({role})" if role else f"{name} (no member)"
 
 
-def _told(record: Record) -> str:
+def _told(record: Record, roles: Mapping[str, str]) -> str:
     what = record["note"] or record["event"]
-    return f"    {_when(record):%H:%M:%S}  {_actor(record) or 'somebody'}: {what}"
+    return f"    {_when(record):%H:%M:%S}  {_actor(record, roles)}: {what}"
 
 
 def _day(record: Record) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,22 @@ def config(sentry: FakeSentry, **settings: object) -> dict[str, object]:
     """Settings for a run against the stand-in; None leaves one out."""
     given = {"auth_token": TOKEN, "organization": "acme", "host": sentry.url} | settings
     return {name: value for name, value in given.items() if value is not None}
+
+
+@cache
+def discovered() -> str:
+    """The catalog that the tap shows."""
+    return run_tap({}, "--discover").stdout
+
+
+def selecting(*streams: str) -> Message:
+    """A catalog in which these streams are selected and no others."""
+    catalog: Message = json.loads(discovered())
+    for stream in catalog["streams"]:
+        for metadata in stream["metadata"]:
+            if not metadata["breadcrumb"]:
+                metadata["metadata"]["selected"] = stream["stream"] in streams
+    return catalog
 
 
 def command(*arguments: str) -> list[str]:

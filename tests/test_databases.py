@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import pytest
 
-from fake_sentry import FakeSentry, Log, entries
+from fake_sentry import FakeSentry, Inventory, Log, entries
 from postgres import Postgres, postgres
-from tap_process import Run, config, run_tap
+from tap_process import Run, config, run_tap, selecting
+from tap_sentry_audit.tap import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,16 +152,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return into_postgres(request.getfixturevalue("server"))
 
 
-def selected_catalog(discovery: Run, *names: str) -> dict[str, Any]:
-    """Turn on every stream that discovery shows, or only those that are named."""
-    catalog: dict[str, Any] = json.loads(discovery.stdout)
-    for stream in catalog["streams"]:
-        for entry in stream["metadata"]:
-            if not entry["breadcrumb"]:
-                entry["metadata"]["selected"] = not names or stream["tap_stream_id"] in names
-    return catalog
-
-
 def written_keys(run: Run) -> dict[str, tuple[list[str], list[list[object]]]]:
     """Tell of each stream that a run wrote its key's properties and the keys, each once."""
     names = {message["stream"]: message["key_properties"] for message in run.of_type("SCHEMA")}
@@ -194,13 +185,15 @@ def by_id(rows: list[Row]) -> dict[str, Row]:
 
 
 def test_every_stream_is_a_table_that_has_each_key_once(database: Database, tmp_path: Path) -> None:
-    catalog = selected_catalog(run_tap({}, "--discover"), "audit_logs")
-    with FakeSentry({"acme": Log(entries.even(250))}) as sentry:
-        first = run_tap(config(sentry), catalog=catalog)
-        again = run_tap(config(sentry), catalog=catalog)
+    streams = [stream.name for stream in STREAMS]
+    acme = Inventory.made(projects=3, events=30, issues=20)
+    with FakeSentry({"acme": Log(entries.even(250))}, inventories={"acme": acme}) as sentry:
+        first = run_tap(config(sentry), catalog=selecting(*streams))
+        again = run_tap(config(sentry), catalog=selecting(*streams))
 
     assert first.returncode == 0, first.stderr
-    assert {"audit_logs"} == written_keys(first).keys()
+    assert set(streams) == written_keys(first).keys()
+    assert all(keys for _, keys in written_keys(first).values())
     for run in first, again:
         database.load(run, tmp_path)
         assert_holds_what_was_written(database, run)

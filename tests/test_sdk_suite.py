@@ -7,17 +7,30 @@ from contextlib import ExitStack
 
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from fake_sentry import FakeSentry, Log, entries
-from tap_process import config
-from tap_sentry_audit.tap import TapSentryAudit
+from fake_sentry import FakeSentry, Inventory, Log, entries
+from tap_process import config, selecting
+from tap_sentry_audit.tap import STREAMS, TapSentryAudit
 
 # The SDK wants the settings when the class is made, so the server runs from here on.
 _STACK = ExitStack()
-_SENTRY = _STACK.enter_context(FakeSentry({"acme": Log(entries.even(30))}))
+_ACME = Inventory.made(projects=1, events=5, issues=5)
+# What Sentry's documentation shows and 23.7.1 does not have.
+_ACME.issues = [row | {"priority": "high"} for row in _ACME.issues]
+for _slug, _rows in _ACME.events.items():
+    _newer = {
+        **dict.fromkeys(["previousEventID", "nextEventID"], "0" * 32),
+        **dict.fromkeys(["release", "userReport"], {}),
+        **dict.fromkeys(["sdkUpdates", "resolvedWith"], []),
+    }
+    _ACME.events[_slug] = [row | _newer for row in _rows]
+_SENTRY = _STACK.enter_context(
+    FakeSentry({"acme": Log(entries.even(30))}, inventories={"acme": _ACME})
+)
 atexit.register(_STACK.close)
 
 TestTapSentryAudit = get_tap_test_class(
     TapSentryAudit,
     config=config(_SENTRY),
+    catalog=selecting(*(stream.name for stream in STREAMS)),
     suite_config=SuiteConfig(max_records_limit=20),
 )

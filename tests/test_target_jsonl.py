@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fake_sentry import FakeSentry, Log, entries
+from fake_sentry import FakeSentry, Inventory, Log, entries
 from recorded_answers import audit_rows
-from tap_process import Run, config, run_tap
+from tap_process import Run, config, run_tap, selecting
+from tap_sentry_audit.tap import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,18 @@ def test_recorded_entries_and_odd_ones_pass_the_targets_validation(tmp_path: Pat
         pipe(run_tap(config(sentry)), tmp_path)
 
     assert ids(written(tmp_path)) == ids([*audit_rows(), *odd])
+
+
+def test_every_stream_passes_the_targets_validation(tmp_path: Path) -> None:
+    streams = [stream.name for stream in STREAMS]
+    acme = Inventory.made()
+    with FakeSentry({"acme": Log(entries.even(5))}, inventories={"acme": acme}) as sentry:
+        run = run_tap(config(sentry), catalog=selecting(*streams))
+        pipe(run, tmp_path)
+
+    lines = sum(len(path.read_text().splitlines()) for path in tmp_path.glob("*.jsonl"))
+    assert {path.stem for path in tmp_path.glob("*.jsonl")} == set(streams)
+    assert lines == len(run.records)
 
 
 def test_ten_polls_of_a_living_log_leave_each_entry_once_in_the_file(tmp_path: Path) -> None:

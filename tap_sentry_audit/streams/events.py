@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.bookmark import Bookmark
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 """Seconds to wait for a project at a time: a STATE message may be due."""
+
+_OVERLAP = 20
+"""Pages that events which arrive between two requests can push others back by, and far more."""
 
 _AHEAD = 4
 """Projects that may be read ahead of the output, for each request at once."""
@@ -222,11 +224,15 @@ def _context(project: _Project) -> dict[str, str]:
 def _oldest_first(
     walk: _Walk, start: datetime | None, end: datetime
 ) -> Iterator[tuple[Written, Row]]:
+    """Yield the events of a range, each once: what arrives pushes others to the next page too."""
+    sent: deque[set[str]] = deque(maxlen=_OVERLAP)
     for body in walk.spool.backwards():
-        rows = [(_created(row), row) for row in read_list(body, {}).rows]
-        for created, row in sorted(rows, key=itemgetter(0)):
-            if (start is None or created >= start) and created < end:
-                yield Written(str(row["eventID"]), created, walk.server_time), row
+        rows = {str(row["eventID"]): (_created(row), row) for row in read_list(body, {}).rows}
+        sent.append(set(rows))
+        before = set().union(*list(sent)[:-1])
+        for key, (created, row) in sorted(rows.items(), key=lambda item: (item[1][0], item[0])):
+            if key not in before and created < end and (start is None or created >= start):
+                yield Written(key, created, walk.server_time), row
 
 
 def _read_events(body: bytes, headers: Mapping[str, str]) -> ListPage:

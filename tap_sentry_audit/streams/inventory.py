@@ -95,7 +95,7 @@ class Projects(InventoryStream):
 
     name = "projects"
     path = "organizations/{organization}/projects/"
-    permission = "the token may not read projects. It needs the scope project:read"
+    permission = "the token may not read the list of projects. It needs the scope org:read"
     schema = schema_of(
         string="id slug name platform",
         boolean="isBookmarked isMember hasAccess firstTransactionEvent hasSessions hasProfiles "
@@ -111,7 +111,7 @@ class Teams(InventoryStream):
 
     name = "teams"
     path = "organizations/{organization}/teams/"
-    permission = "the token may not read teams. It needs the scope team:read"
+    permission = "the token may not read the list of teams. It needs the scope org:read"
     schema = schema_of(
         string="id slug name teamRole orgRole",
         integer="memberCount",
@@ -144,9 +144,7 @@ class Releases(InventoryStream):
     path = "organizations/{organization}/releases/"
     # Without project=-1 only those of the token's own user (Sentry 23.7.1).
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE), "project": "-1"}
-    permission = (
-        "the token may not read releases. It needs the scope project:releases or project:read"
-    )
+    permission = "the token may not read releases. It needs the scope project:read"
     schema = schema_of(
         string="id version status shortVersion ref url userAgent",
         integer="newGroups commitCount deployCount",

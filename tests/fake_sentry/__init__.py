@@ -1,8 +1,9 @@
-"""A local stand-in for Sentry's organization audit log, for tests and benchmarks."""
+"""A local stand-in for Sentry: an organization's audit log and what else it has."""
 
 from . import entries, faults
 from .answers import Answer
+from .inventory import Inventory
 from .log import Log
 from .server import FakeSentry, Request
 
-__all__ = ["Answer", "FakeSentry", "Log", "Request", "entries", "faults"]
+__all__ = ["Answer", "FakeSentry", "Inventory", "Log", "Request", "entries", "faults"]

@@ -8,7 +8,7 @@ import msgspec
 
 from .answers import Answer, json_answer
 from .log import Log
-from .paging import Page, parse
+from .paging import Cursor, parse
 
 Query = list[tuple[str, str]]
 
@@ -29,20 +29,16 @@ def answer(log: Log, url: str, query: Query, *, old_body: bool = False) -> Answe
     try:
         page = log.page(parse(cursor), int(asked["per_page"]), (event, actor))
     except (ArithmeticError, LookupError, ValueError):
-        error = {"detail": "Internal Error", "errorId": uuid.uuid4().hex}
-        return json_answer(500, error)
+        return internal_error()
     body = log.render(page.stamps)
     if not old_body:
         options = msgspec.json.encode(log.options()).decode()
         body = f'{{"rows":{body},"options":{options}}}'
-    return json_answer(200, body.encode(), Link=_link(page, url, query))
+    previous, following = (page.previous, page.has_previous), (page.next, page.has_next)
+    return json_answer(200, body.encode(), Link=link(url, query, previous, following))
 
 
-def _complaint(actor: str, per_page: str, cursor: str) -> dict[str, object] | None:
-    if not INTEGER.fullmatch(actor):
-        return {"actor": ["A valid integer is required."]}
-    if int(actor) > MAX_ACTOR:
-        return {"actor": [f"Ensure this value is less than or equal to {MAX_ACTOR}."]}
+def complaint_of_paging(per_page: str, cursor: str) -> dict[str, object] | None:
     if not INTEGER.fullmatch(per_page):
         return {"detail": "Invalid per_page parameter."}
     if int(per_page) > MAX_PER_PAGE:
@@ -52,14 +48,25 @@ def _complaint(actor: str, per_page: str, cursor: str) -> dict[str, object] | No
     return None
 
 
-def _link(page: Page, url: str, query: Query) -> str:
+def link(
+    url: str, query: Query, previous: tuple[Cursor, bool], following: tuple[Cursor, bool]
+) -> str:
     kept = urlencode([(name, value) for name, value in query if name != "cursor"])
-    ways = [
-        ("previous", page.previous, page.has_previous),
-        ("next", page.next, page.has_next),
-    ]
+    ways = [("previous", *previous), ("next", *following)]
     return ", ".join(
         f'<{url}?{kept}&cursor={cursor}>; rel="{rel}"; '
         f'results="{str(more).lower()}"; cursor="{cursor}"'
         for rel, cursor, more in ways
     )
+
+
+def internal_error() -> Answer:
+    return json_answer(500, {"detail": "Internal Error", "errorId": uuid.uuid4().hex})
+
+
+def _complaint(actor: str, per_page: str, cursor: str) -> dict[str, object] | None:
+    if not INTEGER.fullmatch(actor):
+        return {"actor": ["A valid integer is required."]}
+    if int(actor) > MAX_ACTOR:
+        return {"actor": [f"Ensure this value is less than or equal to {MAX_ACTOR}."]}
+    return complaint_of_paging(per_page, cursor)

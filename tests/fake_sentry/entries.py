@@ -50,14 +50,24 @@ def date_created(at: int) -> str:
 
 def row(entry_id: str, at: int, **changes: object) -> Row:
     """Make one whole entry, for tests that put an odd one into a log."""
-    made = _row(_random(entry_id))
+    made = _row(random(entry_id))
     return {"id": entry_id, **made, "dateCreated": date_created(at), **changes}
 
 
 def prototypes(seed: int = 0, count: int = 96) -> list[Prototype]:
-    rng = _random(seed)
+    rng = random(seed)
     rows = [_row(rng) for _ in range(count)]
     return [Prototype(fits(r), msgspec.json.encode(r).decode()[1:-1]) for r in rows]
+
+
+def actors(seed: int = 0) -> list[Row]:
+    """Tell the users who appear as actors of entries generated with this seed."""
+    users = {}
+    for prototype in prototypes(seed):
+        actor = msgspec.json.decode(f"{{{prototype.text}}}")["actor"]
+        if "id" in actor:
+            users[int(actor["id"])] = actor
+    return [users[number] for number in sorted(users)]
 
 
 def fits(made: Row) -> Filter:
@@ -68,7 +78,7 @@ def fits(made: Row) -> Filter:
 
 def even(count: int, days: float = 30, *, until: datetime = UNTIL, seed: int = 0) -> list[int]:
     """Spread moments evenly, every fiftieth on a whole second."""
-    rng = _random(seed)
+    rng = random(seed)
     end, step = micros(until), days * DAY / max(count, 1)
     moments = [end - int((number + rng.random()) * step) for number in range(count)]
     moments[::50] = [at - at % 1_000_000 for at in moments[::50]]
@@ -77,7 +87,7 @@ def even(count: int, days: float = 30, *, until: datetime = UNTIL, seed: int = 0
 
 def bursty(count: int, days: float = 30, *, until: datetime = UNTIL, seed: int = 0) -> list[int]:
     """Put nine in ten into minutes of 5,000, the others evenly over quiet weeks."""
-    rng = _random(seed)
+    rng = random(seed)
     bursts, rest = divmod(count * 9 // 10, BURST)
     sizes = [BURST] * bursts + [rest]
     moments = even(count - sum(sizes), days, until=until, seed=seed)
@@ -97,17 +107,17 @@ def ties(  # noqa: PLR0913
     seed: int = 0,
 ) -> list[int]:
     """Let `width` entries share each moment, which lasts `within` microseconds."""
-    rng = _random(seed)
+    rng = random(seed)
     starts = even(-(-count // width), days, until=until, seed=seed)
     moments = [at - at % within for at in starts for _ in range(width)]
     return sorted(at + rng.randrange(within) for at in moments[:count])
 
 
-def _random(seed: int | str) -> Random:
+def random(seed: int | str) -> Random:
     return Random(seed)  # noqa: S311
 
 
-def _user(number: int) -> Row:
+def user(number: int) -> Row:
     first, last = FIRST_NAMES[number % 10], LAST_NAMES[number % 4]
     email = f"user{number:03}@acme.example"
     return {
@@ -132,7 +142,7 @@ def _user(number: int) -> Row:
 
 
 def _row(rng: Random) -> Row:
-    actor, member = _user(rng.randint(1, 40)), _user(rng.randint(1, 40))
+    actor, member = user(rng.randint(1, 40)), user(rng.randint(1, 40))
     event, note, data = rng.choice(_happenings(rng, member))
     forms = [member, int(member["id"]), member["id"], None]
     return {
@@ -181,4 +191,4 @@ def _happenings(rng: Random, member: Row) -> list[tuple[str, str, Row]]:
     ]
 
 
-EVENTS = [event for event, _, _ in _happenings(_random(0), _user(1))]
+EVENTS = [event for event, _, _ in _happenings(random(0), user(1))]

@@ -1,25 +1,47 @@
-"""The server: access, limits and faults around the audit-log endpoint."""
+"""The server: access, limits and faults around the endpoints."""
 
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from email.utils import formatdate
 from threading import Lock, Thread
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 from urllib.parse import parse_qsl, urlsplit
 
-from . import endpoint
+from . import endpoint, inventory_endpoints
 from .answers import Answer, detail, json_answer
 from .connections import Server
 from .faults import Fault
+from .inventory import Inventory
 from .limits import Limiter, Limits
 from .log import Log
 
 Access = Literal["ok", "expired", "forbidden"]
 
 MICROSECONDS = 1_000_000
+ROUTE = re.compile(
+    r"organizations/(?P<of>[^/]+)/"
+    r"(?:(?P<resource>audit-logs|projects|teams|members|releases|issues)/)?"
+    r"|projects/(?P<owner>[^/]+)/(?P<project>[^/]+)/(?P<events>events)/"
+)
+SCOPES = {
+    # Whatever the documentation says of projects and teams: so does Sentry 23.7.1.
+    "organization": {"org:read", "org:write"},
+    "audit-logs": {"org:write"},
+    "projects": {"org:read", "org:write"},
+    "teams": {"org:read", "org:write"},
+    "members": {"member:read"},
+    "releases": {"project:releases", "project:read"},
+    "issues": {"event:read"},
+    "events": {"event:read"},
+}
+SERVES = {
+    "all": SCOPES.keys(),
+    "control": {"organization", "audit-logs"},
+    "region": SCOPES.keys() - {"audit-logs"},
+}
 UNAUTHENTICATED = {
     "none": "Authentication credentials were not provided.",
     "unknown": "Invalid token",
@@ -38,6 +60,9 @@ class Request:
     """Seconds of the monotonic clock."""
     status: int = 0
     """Stays 0 while there is no answer, or where a fault gives none."""
+    resource: str | None = None
+    """Such as audit-logs, issues or, for an organization itself, organization."""
+    project: str | None = None
 
 
 Faults = Sequence[Fault | None] | Mapping[int, Fault] | Callable[[int, Request], Fault | None]
@@ -46,7 +71,7 @@ Faults = Sequence[Fault | None] | Mapping[int, Fault] | Callable[[int, Request],
 
 @dataclass(eq=False)
 class FakeSentry:
-    """Serve audit logs while the context lasts; settings may change meanwhile."""
+    """Serve organizations while the context lasts; settings may change meanwhile."""
 
     organizations: Mapping[str, Log]
     _: KW_ONLY
@@ -65,6 +90,14 @@ class FakeSentry:
     url_prefix: str | None = None
     """Scheme and host of Link URLs, where they are not the server's own."""
     port: int = 0
+    inventories: Mapping[str, Inventory] = field(default_factory=dict)
+    scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By token; one that is not in it has them all."""
+    region_url: str | None = None
+    """Where an organization says that it lives."""
+    serves: Literal["all", "control", "region"] = "all"
+    honours_dates: bool = True
+    """Whether events know start and end; those of Sentry 23.7.1 do not."""
 
     requests: list[Request] = field(default_factory=list, init=False)
     max_concurrent: int = field(default=0, init=False)
@@ -108,10 +141,13 @@ class FakeSentry:
         """Record a request, then answer it; a fault goes before the answer."""
         url = urlsplit(target)
         query = parse_qsl(url.query, keep_blank_values=True)
-        prefix = re.escape(self.access_prefix)
-        match = re.fullmatch(f"{prefix}/api/0/organizations/([^/]+)/audit-logs/", url.path)
-        slug = match and match[1]
-        request = Request(url.path, dict(query), headers, slug, time.monotonic())
+        request = Request(
+            url.path,
+            dict(query),
+            headers,
+            at=time.monotonic(),
+            **_route(url.path.removeprefix(f"{self.access_prefix}/api/0/")),
+        )
         with self._lock:
             self.requests.append(request)
             number = len(self.requests)
@@ -178,32 +214,82 @@ class FakeSentry:
             if self.foreign_cursors == "refuse":
                 return detail(400, "Invalid cursor parameter.")
             query = [pair for pair in query if pair[0] != "cursor"]
-        url = (self.url_prefix or self.host) + request.path
-        answer = endpoint.answer(found, url, query, old_body=self.old_body)
+        host = self.url_prefix or self.host
+        if isinstance(found, Inventory):
+            answer = inventory_endpoints.answer(found, self._asked(request, host, query))
+        else:
+            answer = endpoint.answer(found, host + request.path, query, old_body=self.old_body)
         if self.foreign_cursors != "obey":
             link = answer.headers.get("Link", "")
             self._cursors.update(re.findall('; cursor="([^"]+)"', link))
         return answer
 
-    def _find(self, request: Request) -> Answer | Log:
+    def _asked(
+        self, request: Request, host: str, query: endpoint.Query
+    ) -> inventory_endpoints.Asked:
+        return inventory_endpoints.Asked(
+            resource=request.resource or "",
+            project=request.project,
+            host=host,
+            path=request.path,
+            query=query,
+            region_url=self.region_url,
+            honours_dates=self.honours_dates,
+        )
+
+    def _find(self, request: Request) -> Answer | Log | Inventory:
         """Check route and access in the order in which Sentry does."""
-        slug = request.organization
         if not request.path.endswith("/"):
             return _no_slash(request.path)
-        if slug is None:
+        if request.resource is None:
             return Answer(404, headers={"Content-Type": "text/html; charset=utf-8"})
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        access: str = "none"
-        if scheme.lower() == "bearer":
-            access = self.tokens.get(token, "unknown")
+        access, token = self._access(request)
         if access in UNAUTHENTICATED:
             header = {"WWW-Authenticate": 'xBasic realm="api"'}
             return detail(401, UNAUTHENTICATED[access], **header)
-        if slug not in self.organizations:
+        scopes = self.scopes.get(token)
+        lacking = scopes is not None and SCOPES[request.resource].isdisjoint(scopes)
+        found = self._held(request, request.resource)
+        if found is None and not lacking:
             return detail(404, "The requested resource does not exist")
-        if access == "forbidden":
+        if found is None or lacking or access == "forbidden":
             return detail(403, "You do not have permission to perform this action.")
-        return self.organizations[slug]
+        return found
+
+    def _access(self, request: Request) -> tuple[str, str]:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return "none", ""
+        return self.tokens.get(token, "unknown"), token
+
+    def _held(self, request: Request, resource: str) -> Log | Inventory | None:
+        slug = request.organization or ""
+        if resource not in SERVES[self.serves]:
+            return None
+        if resource == "audit-logs":
+            return self.organizations.get(slug)
+        inventory = self.inventories.get(slug)
+        if inventory and request.project is not None:
+            known = any(row["slug"] == request.project for row in inventory.projects)
+            return inventory if known else None
+        return inventory
+
+
+class Route(TypedDict):
+    organization: str | None
+    resource: str | None
+    project: str | None
+
+
+def _route(path: str) -> Route:
+    match = ROUTE.fullmatch(path)
+    if not match:
+        return Route(organization=None, resource=None, project=None)
+    return Route(
+        organization=match["of"] or match["owner"],
+        resource=match["resource"] or match["events"] or "organization",
+        project=match["project"],
+    )
 
 
 def _no_slash(path: str) -> Answer:
