@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from entry_of import entry_of
-from fake_sentry import FakeSentry, Log, entries
-from tap_process import config, run_tap
-from tap_sentry_audit.record import record_of
+from fake_sentry import FakeSentry, Inventory, Log, entries
+from tap_process import config, run_tap, selecting
+from tap_sentry_audit.record import record_of, row_record
 from tap_sentry_audit.schema import AUDIT_LOGS
-from tap_sentry_audit.tap import STREAMS
+from tap_sentry_audit.tap import STREAMS, TapSentryAudit
+from tap_sentry_audit.times import read_time, time_text
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -143,6 +145,71 @@ def test_what_utf8_or_other_readers_cannot_take_is_still_a_valid_message() -> No
         "exponent": 0,
         "nul": "\0",
     }
+
+
+def test_a_run_of_all_streams_writes_these_messages_and_no_others() -> None:
+    acme = Inventory.made(projects=1, teams=1, members=1, releases=1, issues=1, events=2)
+    with FakeSentry({"acme": three_entries()}, inventories={"acme": acme}) as sentry:
+        run = run_tap(config(sentry), catalog=selecting(*(stream.name for stream in STREAMS)))
+
+    [project], [issue], [rows] = acme.projects, acme.issues, acme.events.values()
+    events = sorted(rows, key=itemgetter("dateCreated"))
+    held: dict[str, list[dict[str, Any]]] = {
+        "events": events,
+        "issues": [issue],
+        "members": acme.members,
+        "organizations": [acme.organization | {"links": {"organizationUrl": sentry.host}}],
+        "projects": [project],
+        "releases": acme.releases,
+        "teams": acme.teams,
+    }
+    streams = TapSentryAudit(config=config(sentry)).streams
+    records = [
+        {"stream": name, "record": row_record(row, streams[name].schema, "acme")}
+        for name, rows in held.items()
+        for row in rows
+    ]
+    assert run.returncode == 0
+    assert [
+        {"stream": message["stream"], "record": message["record"]}
+        for message in run.of_type("RECORD")
+        if message["stream"] != "audit_logs"
+    ] == records
+    assert [message["stream"] for message in run.of_type("SCHEMA")] == [
+        "audit_logs",
+        *held,
+    ]
+    assert {message["type"] for message in run.messages} == {"SCHEMA", "RECORD", "STATE"}
+    assert run.messages[-1]["type"] == "STATE"
+    assert run.state is not None
+    bookmarks = run.state["bookmarks"]
+    assert bookmarks["issues"]["partitions"] == [
+        {
+            "context": {"organization": "acme"},
+            "replication_key": "lastSeen",
+            "replication_key_value": time_text(read_time(issue["lastSeen"])),
+            "lookback": {
+                "seconds": 3600,
+                "ids": {f"{issue['id']}@{seconds(issue['lastSeen'])}": seconds(issue["lastSeen"])},
+            },
+        }
+    ]
+    assert bookmarks["events"]["partitions"] == [
+        {
+            "context": {"organization": "acme", "projectID": project["id"]},
+            "replication_key": "dateCreated",
+            "replication_key_value": time_text(read_time(events[-1]["dateCreated"])),
+            "lookback": {
+                "seconds": 3600,
+                "ids": {events[-1]["eventID"]: seconds(events[-1]["dateCreated"])},
+            },
+        }
+    ]
+    assert bookmarks.keys() == {"audit_logs", *held}
+
+
+def seconds(text: str) -> int:
+    return int(read_time(text).timestamp())
 
 
 @pytest.mark.parametrize("name", [stream.name for stream in STREAMS])

@@ -17,10 +17,13 @@ _ACME = Inventory.made(projects=1, events=5, issues=5)
 # What Sentry's documentation shows and 23.7.1 does not have.
 _ACME.issues = [row | {"priority": "high"} for row in _ACME.issues]
 for _slug, _rows in _ACME.events.items():
-    _newer = {
-        **dict.fromkeys(["previousEventID", "nextEventID"], "0" * 32),
-        **dict.fromkeys(["release", "userReport"], {}),
-        **dict.fromkeys(["sdkUpdates", "resolvedWith"], []),
+    _newer: dict[str, object] = {
+        "previousEventID": None,
+        "nextEventID": None,
+        "release": {"version": "1"},
+        "userReport": None,
+        "sdkUpdates": [],
+        "resolvedWith": [],
     }
     _ACME.events[_slug] = [row | _newer for row in _rows]
 _SENTRY = _STACK.enter_context(

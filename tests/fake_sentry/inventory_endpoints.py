@@ -62,6 +62,8 @@ def _organization(inventory: Inventory, asked: Asked) -> Answer:
         for team in inventory.teams
     ]
     lists = {"teams": short, "projects": inventory.projects}
+    if dict(asked.query).get("detailed") == "0":
+        lists = {}
     return json_answer(200, {**inventory.organization, "links": links, **lists})
 
 
