@@ -44,7 +44,7 @@ def summary(
         *_bars((record["event"] for record in records), SHOWN_EVENTS),
         "",
         "  Who did most, and as what",
-        *_bars((_actor(record, roles) for record in records), SHOWN_PEOPLE),
+        *_bars((_actor(record, roles) for record in records if _name(record)), SHOWN_PEOPLE),
         "",
         f"  The first run brought {len(first.records):,} entries in {first.seconds:.1f} s",
         f"  The second run added {len(second.records)} in {second.seconds:.1f} s, the latest",
@@ -67,9 +67,13 @@ def _bars(values: Iterable[str], shown: int) -> list[str]:
 
 def _actor(record: Record, roles: Mapping[str, str]) -> str:
     """Return who did it: by name and role, if it was a member."""
-    actor = record["actor"] or {}
-    name, role = actor.get("name") or "somebody", roles.get(str(actor.get("id")))
-    return f"{name} ({role})" if role else f"{name} (no member)"
+    role = roles.get(str((record["actor"] or {}).get("id")))
+    return f"{_name(record) or 'somebody'} ({role or 'no member'})"
+
+
+def _name(record: Record) -> str | None:
+    name: str | None = (record["actor"] or {}).get("name")
+    return name
 
 
 def _told(record: Record, roles: Mapping[str, str]) -> str:
