@@ -37,8 +37,8 @@ def decode_object(body: bytes) -> dict[str, Json]:
         raise
 
 
-def decode_objects(body: bytes) -> list[dict[str, Json]]:
-    """Return a JSON list of objects; lone surrogates become text.
+def decode_objects(body: bytes) -> list[dict[str, Json] | None]:
+    """Return a JSON list of objects and nulls; lone surrogates become text.
 
     Raises:
         Unreadable: It is none.
@@ -51,7 +51,7 @@ def decode_objects(body: bytes) -> list[dict[str, Json]]:
             raise
         except msgspec.DecodeError:
             rows = _decode_list(encodable(body))
-        return [decode_object(bytes(row)) for row in rows]
+        return [None if bytes(row) == b"null" else decode_object(bytes(row)) for row in rows]
     except (RecursionError, ValueError):
         message = "the body is not a list of objects"
         raise Unreadable(message) from None

@@ -58,7 +58,8 @@ class Bookmark:
             first = kept.get("since")
             bookmark = cls(lookback, since=max(since, read_time(first)) if first else since)
             # By time, so that a date in the future does not keep those before it from going.
-            bookmark._ids.update(sorted(kept["ids"].items(), key=itemgetter(1)))
+            ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
+            bookmark._ids.update(sorted(ids.items(), key=itemgetter(1)))
         bookmark.newest = newest
         assert bookmark.start  # noqa: S101  (a time too early to look back from raises here)
         return bookmark
@@ -109,5 +110,6 @@ class Bookmark:
         if now == self._forgotten:
             return
         self._forgotten = now
-        while self._ids and next(iter(self._ids.values())) < now - self._seconds:
+        # A second more than is read again, for searches in whole seconds begin before.
+        while self._ids and next(iter(self._ids.values())) < now - self._seconds - 1:
             self._ids.popitem(last=False)

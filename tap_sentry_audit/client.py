@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
 from itertools import islice
@@ -33,12 +32,13 @@ from tap_sentry_audit.pacing import LONGEST_WAIT, read_limits
 from tap_sentry_audit.regions import Region, region_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from backoff.types import Details
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib.catalog import Breadcrumb
 
+    from tap_sentry_audit.lists import ListPage
     from tap_sentry_audit.pacing import Pacer
     from tap_sentry_audit.settings import Settings
     from tap_sentry_audit.tap import TapSentryAudit
@@ -173,6 +173,8 @@ class SentryStream(RESTStream[str]):
         Otherwise the organizations behind would go untested.
         """
         first = list(islice(records, 1))
+        # It was put on hold for a record that nobody goes on from.
+        self.tap.release_signals()
         self.logger.info("%s: %s can be read", organization, self.name)
         return iter(first if organization == self.settings.organizations[0] else [])
 
@@ -205,9 +207,17 @@ class SentryStream(RESTStream[str]):
                 path = f"organizations/{organization}/"
                 detail = self.get(path, {"detailed": "0"}, read_detail)
                 regions[organization] = region_of(detail, host)
-            except (Forbidden, NotFound):
-                regions[organization] = Region(host, datetime.now(UTC))
+            except (Forbidden, NotFound) as error:
+                regions[organization] = Region(host, error.server_time)
         return regions[organization]
+
+    def tell_null_rows(self, organization: str, pages: Iterable[ListPage]) -> None:
+        """Warn of rows that Sentry could not show."""
+        count = sum(page.null_rows for page in pages)
+        if count:
+            self.logger.warning(
+                "%s: Sentry could not show %d %s (null rows)", organization, count, self.name
+            )
 
     def report(self, organization: str, error: object) -> None:
         """Say that something could not be read. The others go on; in the end the run fails."""
@@ -244,7 +254,6 @@ class SentryStream(RESTStream[str]):
         """
         request = self._request_without_url.copy()
         base = f"{base_url}/api/0/" if base_url else self.url_base
-        request.prepare_url(f"{base}{path}", dict(parameters))
 
         def ask(request: requests.PreparedRequest) -> Result:
             response, body = self._send(request)
@@ -254,6 +263,7 @@ class SentryStream(RESTStream[str]):
                 raise unreadable(response, str(error)) from None
 
         try:
+            request.prepare_url(f"{base}{path}", dict(parameters))
             return self._retrying(ask)(request)
         except TooManyRequests as error:
             message = f"{error} for {MAX_SECONDS_OF_429} seconds: others use up the token's limit"

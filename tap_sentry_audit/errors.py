@@ -15,8 +15,11 @@ import msgspec
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
+from tap_sentry_audit.times import server_time
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 
 class SentryError(FatalAPIError):
@@ -35,11 +38,20 @@ class Refused(SentryError):  # noqa: N818  (what the server did)
     """400: the server does not take the request's parameters (Sentry 23.7.1: a bad cursor)."""
 
 
-class Forbidden(SentryError):  # noqa: N818  (the status's name)
+class Denied(SentryError):  # noqa: N818  (what the server did)
+    """It is not shown. `server_time` is the server's clock when it said so."""
+
+    def __init__(self, message: str, at: datetime) -> None:
+        """Keep the time."""
+        super().__init__(message)
+        self.server_time = at
+
+
+class Forbidden(Denied):
     """403: the token or its user may not read this."""
 
 
-class NotFound(SentryError):  # noqa: N818  (the status's name)
+class NotFound(Denied):
     """404: there is no such thing, or the token may not see it."""
 
 
@@ -51,7 +63,7 @@ _UNAUTHORIZED = {
     ),
 }
 
-_KINDS: dict[int, type[SentryError]] = {
+_DENIALS: dict[int, type[Denied]] = {
     HTTPStatus.FORBIDDEN: Forbidden,
     HTTPStatus.NOT_FOUND: NotFound,
 }
@@ -74,8 +86,9 @@ def error_of(response: requests.Response, permission: str) -> SentryError | Pass
         return PassingError(what, response)
     if status == HTTPStatus.BAD_REQUEST:
         return Refused(what)
-    kind = _KINDS.get(status, SentryError)
-    return kind(f"{what}{_meaning(response, permission)}")
+    what += _meaning(response, permission)
+    denial = _DENIALS.get(status)
+    return denial(what, server_time(response.headers)) if denial else SentryError(what)
 
 
 def unreadable(response: requests.Response, why: str) -> PassingError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tap_sentry_audit.answers import Unreadable, decode_objects
 from tap_sentry_audit.cursors import links
+from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.times import read_time, server_time
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ PAGE_SIZE = 100
 class ListPage:
     """One answer. `older` is the next page's cursor, or nothing where this is the last one.
 
-    `hits` are all rows of the list, where the server counts them (issues; it stops at
-    `most_hits`); `body` is what it sent.
+    `null_rows` are those that the server could not show; `hits` are all rows of the list, where
+    the server counts them (issues; it stops at `most_hits`); `body` is what it sent.
     """
 
     rows: list[Row]
@@ -40,6 +41,7 @@ class ListPage:
     hits: int | None
     most_hits: int | None
     body: bytes
+    null_rows: int = 0
 
 
 def read_list(
@@ -53,13 +55,17 @@ def read_list(
         Unreadable: The body is no list of such objects.
 
     """
-    rows = decode_objects(body)
+    found = decode_objects(body)
+    rows = [row for row in found if row is not None]
     if any(row.get(name) is None for row in rows for name in needed):
         message = f"not every row has {' and '.join(needed)}"
         raise Unreadable(message)
     if time is not None:
         _check_times(rows, time)
     older = links(headers.get("Link", "")).get("next")
+    if older is None and len(found) >= PAGE_SIZE:
+        message = "it is a full page, and nothing says if there are more (no Link header)"
+        raise Unreadable(message)
     return ListPage(
         rows=rows,
         older=older.cursor if older and older.has_results else None,
@@ -67,6 +73,7 @@ def read_list(
         hits=_number(headers.get("X-Hits", "")),
         most_hits=_number(headers.get("X-Max-Hits", "")),
         body=body,
+        null_rows=len(found) - len(rows),
     )
 
 
@@ -80,13 +87,23 @@ def _check_times(rows: list[Row], name: str) -> None:
 
 
 def pages(fetch: Callable[[str | None], ListPage], cursor: str | None = None) -> Iterator[ListPage]:
-    """Yield the pages of a list from a cursor on; `fetch` asks for the page at one."""
+    """Yield the pages of a list from a cursor on; `fetch` asks for the page at one.
+
+    Raises:
+        SentryError: The server leads in a circle.
+
+    """
+    asked = {cursor}
     while True:
         page = fetch(cursor)
         yield page
-        if page.older in {None, cursor}:
-            return
         cursor = page.older
+        if cursor is None:
+            return
+        if cursor in asked:
+            message = "the server leads to a page of a list that it has shown already"
+            raise SentryError(message)
+        asked.add(cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +118,14 @@ def read_detail(body: bytes, headers: Mapping[str, str]) -> Detail:
     """Return the object that an answer holds.
 
     Raises:
-        Unreadable: The body is no object.
+        Unreadable: The body is no object with an id.
 
     """
-    [row] = decode_objects(b"[" + body + b"]")
-    return Detail(row, server_time(headers))
+    rows = decode_objects(b"[" + body + b"]")
+    if len(rows) != 1 or rows[0] is None or rows[0].get("id") is None:
+        message = "the body is no object with an id"
+        raise Unreadable(message)
+    return Detail(rows[0], server_time(headers))
 
 
 def _number(text: str) -> int | None:

@@ -7,6 +7,7 @@ have no regions name themselves (Sentry 23.7.1), an address from within, or noth
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from tap_sentry_audit.lists import Detail
 
+_PLAIN = re.compile(r"https?://[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]+)?(/[A-Za-z0-9_./-]*)?")
 _THIS_MACHINE = {"127.0.0.1", "localhost"}
 
 
@@ -48,7 +50,8 @@ def _is_below(region: str, base_url: str) -> bool:
         ports = there.port, here.port
     except ValueError:
         return False
-    if there.scheme != here.scheme or not there.hostname or there.username or there.query:
+    # Nothing that one library reads as a host and another one as something else.
+    if there.scheme != here.scheme or not there.hostname or not _PLAIN.fullmatch(region):
         return False
     if there.hostname in _THIS_MACHINE:
         # A developer's Sentry: its regions are ports.

@@ -6,37 +6,64 @@ slice at which it stopped. One with more rows than the server cares to count is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.lists import ListPage, pages
 from tap_sentry_audit.times import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tap_sentry_audit.lists import Row
+
     Search = Callable[[datetime, datetime, str | None], ListPage]
 
 _SECOND = timedelta(seconds=1)
+_DOUBT = timedelta(days=1)
+"""How far outside of what was asked for a row may lie: it is seen again, its index lags."""
 
 
-def read_slices(search: Search, start: datetime, end: datetime) -> Iterator[list[ListPage]]:
-    """Yield the pages of each slice, from `start` on and before `end`, in whole seconds.
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The pages of a part of the range; `end` is in whole seconds, exclusive."""
 
-    `search` asks for a page of a slice at a cursor. What it raises passes through.
+    pages: list[ListPage]
+    end: datetime
+
+
+def read_slices(
+    search: Search, start: datetime, end: datetime, time_of: Callable[[Row], datetime]
+) -> Iterator[Slice]:
+    """Yield the slices from `start` on and before `end`, in whole seconds.
+
+    `search` asks for a page of a slice at a cursor; what it raises passes through. `time_of`
+    tells what a row is searched by.
+
+    Raises:
+        SentryError: The server does not search for what it is asked.
+
     """
-    pending = [(start, end)]
+    pending = [(start, end)] if start < end else []
     while pending:
         start, end = pending.pop()
         fetch = partial(search, start, end)
         first = fetch(None)
+        times = [time_of(row) for row in first.rows]
+        if any(time < start - _DOUBT for time in times) or (
+            len(times) > 1 and all(time > end + _DOUBT for time in times)
+        ):
+            message = "the server answers other issues than it is asked for: it ignores the search"
+            raise SentryError(message)
         if _is_too_much(first) and end - start > _SECOND:
             seconds = (end - start) // _SECOND
             middle = start + (seconds + 1) // 2 * _SECOND
             pending += [(middle, end), (start, middle)]
             continue
-        yield [first, *_rest(first, fetch)]
+        yield Slice([first, *_rest(first, fetch)], end)
 
 
 def _is_too_much(page: ListPage) -> bool:

@@ -75,9 +75,10 @@ class Tie:
             page = self._take(self._fetch(Query(cursor)))
             passed += sum(milliseconds(e.created) == self._millisecond for e in page.entries)
             nulls += page.null_rows
-            offset += len(page.entries) + page.null_rows
+            rows = len(page.entries) + page.null_rows
+            offset += rows
             behind = page.entries and milliseconds(page.entries[0].created) < self._millisecond
-            if behind or not (page.older and page.older.has_results):
+            if behind or not rows or not (page.older and page.older.has_results):
                 self.null_rows = max(self.null_rows, nulls)
                 return passed
 

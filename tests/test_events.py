@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fake_sentry import FakeSentry, Inventory, Log, entries, faults
 from tap_process import Run, config, run_tap, selecting
+from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
     from fake_sentry import Request
@@ -117,6 +122,63 @@ def test_a_project_that_is_deleted_midway_is_left_out_with_a_warning() -> None:
     assert ended.returncode == 0
     assert [line for line in ended.log("WARNING") if slug in line]
     assert sorted(ids(ended)) == held(acme)
+
+
+def test_projects_that_are_there_and_cannot_be_read_fail_the_run() -> None:
+    with serving(Inventory.made(projects=2, events=3)) as sentry:
+        sentry.faults = lambda _, request: (
+            faults.status(404) if request.resource == "events" else None
+        )
+        ended = run(sentry)
+
+    assert (ended.returncode, ended.records) == (1, [])
+    assert len(ended.log("ERROR")) == 2
+
+
+def test_a_project_that_is_new_comes_whole_even_without_back_fill() -> None:
+    acme = Inventory.made(projects=1, events=5)
+    with serving(acme) as sentry:
+        first = run(sentry, backfill=False)
+        now = entries.micros(datetime.now(UTC))
+        acme.projects.append(acme.projects[0] | {"id": "777", "slug": "new"})
+        acme.events["new"] = []
+        added = acme.add_events("new", [now, now + 1])
+        sentry.clock = lambda: time.time() + 60
+        second = run(sentry, first.state, backfill=False)
+
+    assert ids(first) == []
+    assert sorted(ids(second)) == sorted(added)
+
+
+def test_an_end_before_the_bookmark_is_no_error_and_no_request() -> None:
+    with serving(Inventory.made(projects=1, events=5)) as sentry:
+        first = run(sentry)
+        sentry.requests.clear()
+        second = run(sentry, first.state, end_date="2020-01-01")
+
+    assert (second.returncode, second.records) == (0, [])
+    assert not [request for request in sentry.requests if request.resource == "events"]
+
+
+def test_a_project_without_a_slug_stops_its_organization_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    unhurried = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
+    monkeypatch.setattr("backoff._sync.time", unhurried)
+    inventories = {slug: Inventory.made(slug, projects=1, events=2) for slug in ("one", "two")}
+    with FakeSentry({}, inventories=inventories) as sentry:
+        sentry.faults = lambda _, request: (
+            faults.shape([{"id": "1"}]) if request.path.endswith("/one/projects/") else None
+        )
+        both = config(sentry, organization=None, organizations=["one", "two"])
+        tap = TapSentryAudit(config=both, catalog=selecting("events"))
+        with pytest.raises(SystemExit) as ended:
+            tap.sync_all()
+
+    written = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    records = [message["record"] for message in written if message["type"] == "RECORD"]
+    assert ended.value.code == 1
+    assert [record["organization"] for record in records] == ["two", "two"]
 
 
 def test_a_project_that_gets_another_slug_keeps_its_bookmark() -> None:

@@ -114,6 +114,63 @@ def test_a_run_that_breaks_off_goes_on_with_the_slice_at_which_it_stopped() -> N
     assert sorted(first.ids + second.ids) == sorted(row["id"] for row in acme.issues)
 
 
+def test_an_issue_that_is_seen_while_a_run_breaks_off_hides_none() -> None:
+    acme = Inventory.made(issues=2500)
+    touched: list[int] = []
+
+    def touch_then_refuse(count: int, request: Request) -> faults.Fault | None:
+        if touched:
+            return faults.status(403) if count > touched[0] + 8 else None
+        if "cursor" in request.query:
+            touched.append(count)
+            for issue in acme.issues[::50]:
+                acme.touch(issue["id"], NEWEST + HOUR)
+        return None
+
+    with serving(acme) as sentry:
+        sentry.faults = touch_then_refuse
+        first = run(sentry)
+        sentry.faults = ()
+        second = run(sentry, first.state)
+
+    assert first.returncode == 1
+    assert set(first.ids) | set(second.ids) == {row["id"] for row in acme.issues}
+
+
+def test_an_issue_seen_at_a_whole_second_does_not_come_again() -> None:
+    acme = Inventory.made(issues=10)
+    with serving(acme) as sentry:
+        acme.touch(some(acme)[0], NEWEST + HOUR + 500_000)
+        first = run(sentry, lookback_seconds=0)
+        second = run(sentry, first.state, lookback_seconds=0)
+
+    assert len(first.ids) == 10
+    assert second.ids == []
+
+
+def test_an_end_before_the_bookmark_is_no_error() -> None:
+    with serving(Inventory.made(issues=10)) as sentry:
+        first = run(sentry)
+        second = run(sentry, first.state, end_date="2020-01-01")
+
+    assert (second.returncode, second.ids) == (0, [])
+
+
+def test_a_state_whose_ids_cannot_be_read_is_an_error() -> None:
+    partition = {
+        "context": {"organization": "acme"},
+        "replication_key_value": "2024-12-01T00:00:00Z",
+        "lookback": {"seconds": 3600, "ids": {"a": None}},
+    }
+    state = {"bookmarks": {"issues": {"partitions": [partition]}}}
+    with serving(Inventory.made(issues=10)) as sentry:
+        ended = run(sentry, state)
+
+    assert (ended.returncode, ended.ids) == (1, [])
+    [line] = ended.log("ERROR")
+    assert "the bookmark in the state cannot be read" in line
+
+
 def test_start_date_and_end_date_are_honoured() -> None:
     acme = Inventory.made(issues=60)
     with serving(acme) as sentry:

@@ -52,6 +52,11 @@ def test_without_a_region_the_host_is_asked(organization: Row) -> None:
         "https://us.sentry.io/?next=x",
         "http://169.254.169.254",
         "http://sentry-web:9000",
+        "https://evil.example\\.sentry.io",
+        "https://.sentry.io",
+        "https://a b.sentry.io",
+        "https://us.sentry.io:1#x",
+        "https://us.sentry.io:",
     ],
 )
 def test_the_token_goes_to_no_other_host(url: str) -> None:

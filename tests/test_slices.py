@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.lists import ListPage, Row
 from tap_sentry_audit.slices import read_slices, search_text
 from tap_sentry_audit.times import EPOCH
@@ -24,6 +26,9 @@ class Issues:
     def __init__(self, seconds: list[int]) -> None:
         self.seconds = {str(number): at for number, at in enumerate(seconds)}
         self.searches = 0
+
+    def time_of(self, row: Row) -> datetime:
+        return EPOCH + timedelta(seconds=self.seconds[str(row["id"])])
 
     def search(self, start: datetime, end: datetime, cursor: str | None) -> ListPage:
         self.searches += 1
@@ -51,8 +56,8 @@ class Issues:
 def test_every_row_comes_once_and_slices_follow_each_other(seconds: list[int]) -> None:
     issues = Issues(seconds)
     slices = [
-        [str(row["id"]) for page in pages for row in page.rows]
-        for pages in read_slices(issues.search, EPOCH, END)
+        [str(row["id"]) for page in slice_.pages for row in page.rows]
+        for slice_ in read_slices(issues.search, EPOCH, END, issues.time_of)
     ]
 
     assert sorted(name for slice_ in slices for name in slice_) == sorted(issues.seconds)
@@ -62,9 +67,24 @@ def test_every_row_comes_once_and_slices_follow_each_other(seconds: list[int]) -
 
 def test_a_poll_of_a_page_is_one_search() -> None:
     issues = Issues([5, 6])
-    list(read_slices(issues.search, EPOCH, END))
+    list(read_slices(issues.search, EPOCH, END, issues.time_of))
 
     assert issues.searches == 1
+
+
+@pytest.mark.parametrize("count", [MOST - 1, 10 * MOST])
+def test_a_server_that_ignores_the_search_is_found_out(count: int) -> None:
+    issues = Issues([10_000 * 86_400 + number for number in range(count)])
+
+    def all_of_it(_: datetime, __: datetime, cursor: str | None) -> ListPage:
+        return issues.search(EPOCH, END, cursor)
+
+    later = EPOCH + timedelta(days=15_000)
+    with pytest.raises(SentryError, match="ignores the search"):
+        list(read_slices(all_of_it, later, END, issues.time_of))
+    if count >= MOST:
+        with pytest.raises(SentryError, match="ignores the search"):
+            list(read_slices(all_of_it, EPOCH, END, issues.time_of))
 
 
 def test_a_time_is_searched_in_whole_seconds() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.bookmark import Bookmark
+from tap_sentry_audit.answers import decode_objects
+from tap_sentry_audit.bookmark import VALUE, Bookmark
 from tap_sentry_audit.errors import Forbidden, NotFound, SentryError
 from tap_sentry_audit.lists import PAGE_SIZE, ListPage, pages, read_list
 from tap_sentry_audit.progress import LINE_SECONDS, Tally, is_told
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 """Seconds to wait for a project at a time: a STATE message may be due."""
+
+_SECOND = timedelta(seconds=1)
+"""The server's clock is known to a second, rounded up."""
 
 _OVERLAP = 20
 """Pages that events which arrive between two requests can push others back by, and far more."""
@@ -85,6 +90,7 @@ class Events(IncrementalStream):
         self._tally = Tally(what="events")
         self._done = 0
         self._forbidden = 0
+        self._missing: list[_Project] = []
         self._line_due = time.monotonic() + LINE_SECONDS
 
     @property
@@ -111,11 +117,11 @@ class Events(IncrementalStream):
                 with walk.spool:
                     yield from self.send(rows, organization, state, self._tally)
         except NotFound:
-            self.logger.warning(
-                "%s: project %s is left out: it is no longer there", organization, project.slug
-            )
+            self._missing.append(project)
         except Forbidden:
             self._forbidden += 1
+        except SentryError as error:
+            self.report(organization, error)
         self.write_state_if_due()
         self._say(project)
 
@@ -134,23 +140,45 @@ class Events(IncrementalStream):
     def _projects_of(self, organization: str) -> list[_Project]:
         region = self.region(organization)
         end = min(self.settings.end or region.server_time, region.server_time)
-        rows = {
+        earlier = self._earliest_bookmark(organization)
+        return [
+            _Project(
+                organization,
+                key,
+                slug,
+                region.base_url,
+                end,
+                self._begin(organization, key, earlier or end - _SECOND),
+            )
+            for key, slug in self._slugs(organization).items()
+        ]
+
+    def _slugs(self, organization: str) -> dict[str, str]:
+        """Return the slugs of an organization's projects by id, as they are now."""
+        return {
             str(row["id"]): str(row["slug"])
             for page in Projects(self.tap).rows(organization)
             for row in page
         }
-        return [
-            _Project(
-                organization, key, slug, region.base_url, end, self._begin(organization, key, end)
-            )
-            for key, slug in rows.items()
-        ]
 
-    def _begin(self, organization: str, project: str, end: datetime) -> Bookmark | SentryError:
+    def _earliest_bookmark(self, organization: str) -> datetime | None:
+        """Return where the first project stands, if a run before has read some.
+
+        A project that is new since then is read from there on, even without back-fill.
+        """
+        times = [
+            read_time(str(partition[VALUE]))
+            for partition in self.stream_state.get("partitions", [])
+            if partition.get("context", {}).get("organization") == organization
+            and _is_time(partition.get(VALUE))
+        ]
+        return min(times, default=None)
+
+    def _begin(self, organization: str, project: str, past: datetime) -> Bookmark | SentryError:
         state = self.get_context_state({"organization": organization, "projectID": project})
         lookback = self.settings.lookback
         try:
-            return self.begin(state, lambda: Bookmark.at(end, lookback))
+            return self.begin(state, lambda: Bookmark.at(past, lookback))
         except SentryError as error:
             return error
 
@@ -170,6 +198,8 @@ class Events(IncrementalStream):
         if isinstance(project.bookmark, SentryError):
             raise project.bookmark
         since = project.bookmark.start
+        if since is not None and since >= project.end:
+            return _Walk(Spool(), project.end)
         asked = {"full": "1", "per_page": str(PAGE_SIZE)}
         if since is not None:
             # Sentry 23.7.1 does not look at these, so the pages themselves tell where to stop.
@@ -183,6 +213,7 @@ class Events(IncrementalStream):
 
         spool = Spool()
         for page in pages(fetch):
+            self.tell_null_rows(project.organization, [page])
             spool.put(page.body)
             if since and page.rows and min(map(_created, page.rows)) < since:
                 break
@@ -197,7 +228,10 @@ class Events(IncrementalStream):
             if self._forbidden:
                 what = f"{self._forbidden} of {count} projects: {self.permission}"
                 self.report(organization, what)
-            self._tally, self._forbidden = self.begin_tally("events"), 0
+            if self._missing:
+                self._say_missing(organization)
+            self._tally = self.begin_tally("events")
+            self._forbidden, self._missing = 0, []
         elif time.monotonic() > self._line_due:
             self._line_due = time.monotonic() + LINE_SECONDS
             self.logger.info(
@@ -207,6 +241,21 @@ class Events(IncrementalStream):
                 count,
                 f"{self._tally.new:,}",
             )
+
+    def _say_missing(self, organization: str) -> None:
+        """Tell of projects that answered 404: deleted or renamed meanwhile, or not to be read."""
+        try:
+            slugs = self._slugs(organization)
+        except SentryError as error:
+            self.report(organization, error)
+            return
+        for project in self._missing:
+            if slugs.get(project.id) == project.slug:
+                self.report(organization, f"the events of project {project.slug} cannot be read")
+            else:
+                self.logger.warning(
+                    "%s: project %s is left out: it is no longer there", organization, project.slug
+                )
 
     @cached_property
     def _sizes(self) -> dict[str, tuple[int, int]]:
@@ -227,7 +276,7 @@ def _oldest_first(
     """Yield the events of a range, each once: what arrives pushes others to the next page too."""
     sent: deque[set[str]] = deque(maxlen=_OVERLAP)
     for body in walk.spool.backwards():
-        rows = {str(row["eventID"]): (_created(row), row) for row in read_list(body, {}).rows}
+        rows = {str(row["eventID"]): (_created(row), row) for row in decode_objects(body) if row}
         sent.append(set(rows))
         before = set().union(*list(sent)[:-1])
         for key, (created, row) in sorted(rows.items(), key=lambda item: (item[1][0], item[0])):
@@ -237,6 +286,14 @@ def _oldest_first(
 
 def _read_events(body: bytes, headers: Mapping[str, str]) -> ListPage:
     return read_list(body, headers, "eventID", "projectID", time="dateCreated")
+
+
+def _is_time(text: object) -> bool:
+    try:
+        read_time(str(text))
+    except (OverflowError, ValueError):
+        return False
+    return True
 
 
 def _created(row: Row) -> datetime:

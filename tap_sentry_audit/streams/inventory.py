@@ -28,19 +28,23 @@ class InventoryStream(SentryStream):
     STATE_MSG_FREQUENCY = 1000
 
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE)}
+    needed: ClassVar[tuple[str, ...]] = ("id",)
+    """Fields that every row must have."""
 
     def read(self, organization: str, context: Context | None) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""
         del context
         count = 0
         # A row that a new one pushes to the next page comes with both.
-        seen: set[object] = set()
+        seen: set[str] = set()
         for rows in self.rows(organization):
             for row in rows:
-                if row["id"] not in seen:
-                    seen.add(row["id"])
+                if str(row["id"]) not in seen:
+                    seen.add(str(row["id"]))
                     count += 1
+                    self.tap.hold_signals()
                     yield row_record(row, self.schema, organization)
+                    self.tap.release_signals()
         self.logger.info("%s: %s records", organization, f"{count:,}")
 
     def rows(self, organization: str) -> Iterator[list[Row]]:
@@ -52,11 +56,12 @@ class InventoryStream(SentryStream):
             return self.get(
                 self.path.format(organization=organization),
                 {**self.parameters, **more},
-                lambda body, headers: read_list(body, headers, "id"),
+                lambda body, headers: read_list(body, headers, *self.needed),
                 base_url,
             )
 
         for page in pages(fetch):
+            self.tell_null_rows(organization, [page])
             yield page.rows
 
 
@@ -95,6 +100,7 @@ class Projects(InventoryStream):
 
     name = "projects"
     path = "organizations/{organization}/projects/"
+    needed = ("id", "slug")
     permission = "the token may not read the list of projects. It needs the scope org:read"
     schema = schema_of(
         string="id slug name platform",

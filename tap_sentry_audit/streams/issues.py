@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.bookmark import Bookmark
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
     from tap_sentry_audit.lists import Row
-    from tap_sentry_audit.slices import Search
+    from tap_sentry_audit.slices import Search, Slice
+
+_SECOND = timedelta(seconds=1)
+"""The server's clock is known to a second, rounded up."""
 
 
 class Issues(IncrementalStream):
@@ -53,11 +57,12 @@ class Issues(IncrementalStream):
         now = self.region(organization).server_time
         state = self.get_context_state(context)
         lookback = self.settings.lookback
-        bookmark = self._bookmark = self.begin(state, lambda: Bookmark.at(now, lookback))
+        bookmark = self._bookmark = self.begin(state, lambda: Bookmark.at(now - _SECOND, lookback))
         start = whole_second(max(bookmark.start or EPOCH, EPOCH))
         end = min(self.settings.end or now, now)
         with Progress(organization, self.logger, "issues") as progress:
-            for slice_ in read_slices(self._search(organization), start, end):
+            for slice_ in read_slices(self._search(organization), start, end, _seen):
+                self.tell_null_rows(organization, slice_.pages)
                 yield from self.send(_oldest_first(slice_), organization, state, tally)
                 self.write_state_if_due()
                 if tally.last:
@@ -84,12 +89,19 @@ class Issues(IncrementalStream):
         return search
 
 
-def _oldest_first(slice_: list[ListPage]) -> Iterator[tuple[Written, Row]]:
-    """Yield the issues of a slice, each once: one that was seen meanwhile may be there twice."""
-    rows = {str(row["id"]): row for page in reversed(slice_) for row in page.rows}
-    seen = {key: read_time(str(row["lastSeen"])) for key, row in rows.items()}
-    server_time = slice_[0].server_time
+def _oldest_first(slice_: Slice) -> Iterator[tuple[Written, Row]]:
+    """Yield the issues of a slice, each once: one that was seen meanwhile may be there twice.
+
+    The bookmark must not go beyond the slice with one that was: the next ones are not read yet.
+    """
+    rows = {str(row["id"]): row for page in reversed(slice_.pages) for row in page.rows}
+    seen = {key: _seen(row) for key, row in rows.items()}
+    server_time = min(slice_.pages[0].server_time, slice_.end)
     for key in sorted(rows, key=lambda key: (seen[key], key)):
         # The same issue seen again is another record.
         written = f"{key}@{milliseconds(seen[key]) // 1000}"
         yield Written(written, seen[key], server_time), rows[key]
+
+
+def _seen(issue: Row) -> datetime:
+    return read_time(str(issue["lastSeen"]))
