@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
-from fake_sentry import FakeSentry, Log, entries
+from fake_sentry import FakeSentry, Inventory, Log, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,8 @@ def log() -> Log:
 
 @pytest.fixture
 def sentry(log: Log) -> Iterator[FakeSentry]:
-    with FakeSentry({"acme": log}) as server:
+    inventories = {"acme": Inventory.made(members=5)}
+    with FakeSentry({"acme": log}, inventories=inventories) as server:
         yield server
 
 
@@ -73,6 +74,23 @@ def test_two_runs_write_every_entry_once_with_those_that_came_in_between(
 
     lines = (project / "output" / "audit_logs.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [row["id"] for row in log.rows() if row]
+    # No other stream is selected.
+    assert [path.name for path in (project / "output").iterdir()] == ["audit_logs.jsonl"]
+
+
+def test_meltano_select_adds_a_stream(project: Path, sentry: FakeSentry) -> None:
+    settings = {
+        "MELTANO_AUTO_INSTALL": "false",
+        "TAP_SENTRY_AUDIT_HOST": sentry.host,
+        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
+        "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
+    }
+
+    meltano(project, "select", "tap-sentry-audit", "members", "*", **settings)
+    meltano(project, "run", "tap-sentry-audit", "target-jsonl", **settings)
+
+    lines = {path.stem: len(path.read_text().splitlines()) for path in project.glob("output/*")}
+    assert lines == {"audit_logs": 300, "members": 5}
 
 
 def test_meltano_add_installs_the_tap_from_its_definition(tmp_path: Path) -> None:
