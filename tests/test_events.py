@@ -39,7 +39,7 @@ def held(inventory: Inventory) -> list[str]:
 
 
 @DATES
-@pytest.mark.parametrize("count", [0, 1, 100, 101, 250])
+@pytest.mark.parametrize("count", [0, 100, 250])
 def test_every_event_comes_once_and_oldest_first(count: int, *, honours_dates: bool) -> None:
     acme = Inventory.made(projects=3, events=count)
     with serving(acme, honours_dates=honours_dates) as sentry:

@@ -30,7 +30,7 @@ def some(inventory: Inventory) -> list[str]:
     return [issue["id"] for issue in inventory.issues[5::120]]
 
 
-@pytest.mark.parametrize("count", [0, 1, 100, 101, 999, 1000, 2500])
+@pytest.mark.parametrize("count", [0, 1, 101, 1000, 2500])
 def test_every_issue_comes_once_and_oldest_first(count: int) -> None:
     acme = Inventory.made(issues=count)
     with serving(acme) as sentry:
