@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tap_sentry_audit.times import read_time, time_text
 
 if TYPE_CHECKING:
@@ -20,6 +22,32 @@ if TYPE_CHECKING:
 
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
+
+
+class _Partition(msgspec.Struct):
+    context: dict[str, str]
+
+
+class _Stream(msgspec.Struct):
+    partitions: list[_Partition] = []
+
+
+class _State(msgspec.Struct):
+    bookmarks: dict[str, _Stream] = {}
+
+
+def check_state(state: object) -> None:
+    """Make sure that a state has a state's shape; what its bookmarks are is looked at later.
+
+    Raises:
+        ValueError: It has not.
+
+    """
+    for name, stream in msgspec.convert(state, _State).bookmarks.items():
+        contexts = [partition.context for partition in stream.partitions]
+        if any(contexts.count(context) > 1 for context in contexts):
+            message = f"two partitions of {name} have the same context"
+            raise ValueError(message)
 
 
 class Bookmark:

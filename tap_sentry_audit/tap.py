@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigValidationError
 
+from tap_sentry_audit.bookmark import check_state
+from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.messages import MessageWriter
 from tap_sentry_audit.pacing import Pacer
 from tap_sentry_audit.settings import (
@@ -171,6 +173,15 @@ class TapSentryAudit(Tap):
     def discover_streams(self) -> list[SentryStream]:
         """Return the streams."""
         return [stream(self) for stream in STREAMS]
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state, if it is one."""
+        try:
+            check_state(state)
+        except ValueError as error:
+            problem = f"the state cannot be used: {error}. Mend it, or leave it out to begin anew"
+            raise SentryError(problem) from None
+        super().load_state(state)
 
     def end_test(self, stream: SentryStream) -> None:
         """End a connection test with an error if a stream could not be read, behind the last."""

@@ -11,6 +11,7 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
+from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
@@ -184,6 +185,36 @@ def test_a_bookmark_that_cannot_be_read_is_an_error(state: object) -> None:
     assert run.log("ERROR") == [
         "acme: the bookmark in the state cannot be read: mend it or leave it out",
     ]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"bookmarks": 5},
+        {"bookmarks": {"audit_logs": []}},
+        {"bookmarks": {"audit_logs": {"partitions": {}}}},
+        {"bookmarks": {"audit_logs": {"partitions": [5]}}},
+        {"bookmarks": {"audit_logs": {"partitions": [{}]}}},
+        {"bookmarks": {"audit_logs": {"partitions": [{"context": {"organization": "a"}}] * 2}}},
+    ],
+)
+def test_a_state_that_is_none_is_an_error_before_the_first_request(
+    state: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
+        with pytest.raises(SentryError, match="the state cannot be used"):
+            TapSentryAudit(config=config(sentry), state=state)
+        assert not sentry.requests
+    assert capfd.readouterr().out == ""
+
+
+def test_a_state_that_is_none_ends_the_run_with_one_line() -> None:
+    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
+        run = run_tap(config(sentry), state={"bookmarks": {"audit_logs": []}})
+
+    assert run.returncode == 1
+    [line] = run.log("ERROR")
+    assert line.startswith("the state cannot be used")
 
 
 def test_a_start_date_newer_than_the_bookmark_hides_nothing() -> None:
