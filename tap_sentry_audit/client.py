@@ -1,4 +1,4 @@
-"""What every stream of Sentry's API shares: address, token, errors, retries."""
+"""What every stream of Sentry's API shares: addresses, token, errors, retries, the test."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ _ENVIRONMENT_CA_BUNDLE = "SSL_CERT_FILE"
 class SentryStream(RESTStream[str]):
     """A stream of Sentry's API.
 
-    A request goes to the configured host only: redirects are not followed, and of a `Link`
-    header only the cursor is used.
+    A request goes to the configured host or to a region below it and nowhere else: redirects
+    are not followed, and of a `Link` header only the cursor is used.
     """
 
     allow_redirects = False

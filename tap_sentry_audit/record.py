@@ -61,7 +61,7 @@ def row_record(row: Row, schema: Schema, organization: str) -> Record:
     record: Record = {}
     additional: Record = {}
     for name, value in row.items():
-        if name not in properties or name == "organization":
+        if name not in properties or name in {"organization", ADDITIONAL}:
             additional[name] = value
             continue
         fitted = _fitted(value, properties[name])

@@ -26,7 +26,6 @@ class SideBySide(Generic[Item, Result]):
         self._taken = 0
         self._results: dict[int, Result | Exception] = {}
         self._changed = threading.Condition()
-        self._is_stopped = False
         for _ in range(min(threads, len(items))):
             # Daemons, so that a run that was stopped need not wait for their answers.
             threading.Thread(target=self._run, daemon=True).start()
@@ -48,12 +47,6 @@ class SideBySide(Generic[Item, Result]):
             raise result
         return result
 
-    def stop(self) -> None:
-        """Let the threads end after what each is at."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify_all()
-
     def _run(self) -> None:
         while (number := self._begin()) is not None:
             try:
@@ -66,10 +59,8 @@ class SideBySide(Generic[Item, Result]):
 
     def _begin(self) -> int | None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_stopped or self._begun < self._taken + self._ahead
-            )
-            if self._is_stopped or self._begun == len(self._items):
+            self._changed.wait_for(lambda: self._begun < self._taken + self._ahead)
+            if self._begun == len(self._items):
                 return None
             self._begun += 1
             return self._begun - 1

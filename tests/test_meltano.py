@@ -58,16 +58,20 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_two_runs_write_every_entry_once_with_those_that_came_in_between(
-    project: Path, sentry: FakeSentry, log: Log
-) -> None:
-    settings = {
+def of(sentry: FakeSentry) -> dict[str, str]:
+    """The environment of a run against the stand-in."""
+    return {
         "MELTANO_AUTO_INSTALL": "false",
         "TAP_SENTRY_AUDIT_HOST": sentry.host,
         "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
         "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
     }
 
+
+def test_two_runs_write_every_entry_once_with_those_that_came_in_between(
+    project: Path, sentry: FakeSentry, log: Log
+) -> None:
+    settings = of(sentry)
     meltano(project, "run", "tap-sentry-audit", "target-jsonl", **settings)
     log.add(entries.micros(entries.UNTIL) + number for number in range(5))
     meltano(project, "run", "tap-sentry-audit", "target-jsonl", **settings)
@@ -79,13 +83,7 @@ def test_two_runs_write_every_entry_once_with_those_that_came_in_between(
 
 
 def test_meltano_select_adds_a_stream(project: Path, sentry: FakeSentry) -> None:
-    settings = {
-        "MELTANO_AUTO_INSTALL": "false",
-        "TAP_SENTRY_AUDIT_HOST": sentry.host,
-        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
-        "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
-    }
-
+    settings = of(sentry)
     meltano(project, "select", "tap-sentry-audit", "members", "*", **settings)
     meltano(project, "run", "tap-sentry-audit", "target-jsonl", **settings)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from entry_of import entry_of
 from fake_sentry import FakeSentry, Inventory, Log, entries
-from tap_process import config, run_tap, selecting
+from tap_process import config, discovered, run_tap, selecting
 from tap_sentry_audit.record import record_of, row_record
 from tap_sentry_audit.schema import AUDIT_LOGS
 from tap_sentry_audit.tap import STREAMS, TapSentryAudit
@@ -230,11 +229,8 @@ def test_without_a_catalog_only_the_audit_log_is_selected() -> None:
     assert selected == {"audit_logs"}
 
 
-@cache
 def catalog() -> dict[str, Any]:
-    run = run_tap({}, "--discover")
-    assert run.returncode == 0
-    return {stream["tap_stream_id"]: stream for stream in json.loads(run.stdout)["streams"]}
+    return {stream["tap_stream_id"]: stream for stream in json.loads(discovered())["streams"]}
 
 
 def test_deselected_fields_are_neither_in_schema_nor_in_records() -> None:

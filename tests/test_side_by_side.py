@@ -43,7 +43,6 @@ def test_no_more_is_worked_on_ahead_than_is_allowed() -> None:
     work.take(5)
     time.sleep(0.1)
     assert len(begun) == 8
-    work.stop()
 
 
 def test_an_error_comes_at_its_turn_and_the_others_go_on() -> None:
