@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,10 @@ from benchmarks.measure import (
     last_line,
     read_events,
     read_written,
+    received,
+    receiver,
     run_tap,
+    run_target,
     select,
     stand_in,
     start_up,
@@ -60,7 +64,8 @@ class Report:
     """What a case has measured.
 
     `is_exact` tells that each entry was written once, in order; `best` is the seconds that the
-    server's limits ask for.
+    server's limits ask for, `page` the entries of a request, and `start` what starting alone
+    takes, if that is not the tap's.
     """
 
     entries: int
@@ -70,6 +75,8 @@ class Report:
     checks: tuple[Check, ...]
     best: float | None = None
     note: str = ""
+    page: int = PAGE
+    start: Usage | None = None
 
     @property
     def is_met(self) -> bool:
@@ -84,12 +91,12 @@ class Report:
     @property
     def requests_per_page(self) -> float:
         """Requests for each page that is needed."""
-        return self.asked.requests / _pages(self.entries)
+        return self.asked.requests / _pages(self.entries, self.page)
 
     @property
     def cpu_per_entry(self) -> float | None:
         """Microseconds of a processor for each entry, start-up aside."""
-        spent = self.usage.cpu - start_up().cpu
+        spent = self.usage.cpu - (self.start or start_up()).cpu
         return 1_000_000 * spent / self.entries if self.entries else None
 
     def takes_at_most(self, seconds: float, best: float | None = None) -> Report:
@@ -198,6 +205,44 @@ def events(folder: Path) -> Report:
     return report.takes_at_most(CLOSE * best, best).must(_no_429(report))
 
 
+def otlp(folder: Path) -> Report:
+    """target-otlp: 100,000 audit entries in batches of 500 to a local receiver."""
+    entries, least = 100_000, 15_000
+    _, _, empty = _deliver(folder / "empty", 0)
+    _, _, small = _deliver(folder / "small", entries // 10)
+    counts, state, usage = _deliver(folder / "large", entries)
+    is_exact = usage.exit_code == 0 and counts["in_order"] == counts["records"] == entries
+    asked = Asked(counts["requests"], too_many=0, at_once=1)
+    each = Check(
+        "records, each once, in order", f"{counts['in_order']:,}", f"= {entries:,}", is_exact
+    )
+    more = (usage.memory - small.memory) / MB
+    rate = entries / usage.cpu
+    report = Report(entries, usage, asked, is_exact, (each,), page=500, start=empty)
+    return report.must(
+        Check("last state", "out" if state else "kept", "out", state),
+        Check("records/s of CPU, start-up too", f"{rate:,.0f}", f"≥ {least:,}", rate >= least),
+        _at_most("more memory than with a tenth", more, 5, "{:.1f} MB"),
+    )
+
+
+def _deliver(folder: Path, entries: int) -> tuple[dict[str, int], bool, Usage]:
+    """Let the tap read a log, and the target deliver it.
+
+    Return what the receiver counted, whether the tap's last state came out, and what the target
+    took.
+    """
+    folder.mkdir()
+    with stand_in(entries) as server:
+        run_tap(server, folder, **UNHINDERED)
+    with receiver() as server:
+        usage = run_target(server, folder, folder / "stdout", max_batch_size=500)
+        counts = received(server)
+    last_message = json.loads(last_line(folder / "stdout"))
+    state = json.loads(last_line(folder / "states") or "null")
+    return counts, state == last_message["value"], usage
+
+
 CASES: dict[str, Callable[[Path], Report]] = {
     "backfill": backfill,
     "backfill-100k": backfill_100k,
@@ -209,6 +254,7 @@ CASES: dict[str, Callable[[Path], Report]] = {
     "changing": changing,
     "shared": shared,
     "events": events,
+    "otlp": otlp,
 }
 
 
@@ -279,9 +325,9 @@ def _ask(answers: list[int], delay: float, server: StandIn, stopped: Event) -> N
         answers.append(answer.status)
 
 
-def _pages(entries: int) -> int:
+def _pages(entries: int, page: int = PAGE) -> int:
     """Return the pages needed: one, where nothing is there, to know that."""
-    return max(1, -(-entries // PAGE))
+    return max(1, -(-entries // page))
 
 
 def _no_429(report: Report) -> Check:

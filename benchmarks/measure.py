@@ -25,12 +25,15 @@ from benchmarks import TESTS
 from fake_sentry.log import FIRST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import IO
 
 TOKEN = "token"  # noqa: S105  (the stand-in's)
 DAYS = 365
 PATIENCE = 120
 """Seconds after which a run is killed."""
+
+EXAMPLE = Path(__file__).parents[1] / "plugins/target-otlp/examples/sentry-audit.json"
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -39,7 +42,8 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("PYTHON", "TAP_SENTRY_AUDIT")) and not name.lower().endswith("_proxy")
+    if not name.startswith(("PYTHON", "TAP_SENTRY_AUDIT", "TARGET_OTLP", "OTEL_"))
+    and not name.lower().endswith("_proxy")
 }
 
 
@@ -54,7 +58,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run of the tap took, start-up included: seconds and bytes."""
+    """What a run took, start-up included: seconds and bytes."""
 
     exit_code: int
     wall: float
@@ -149,10 +153,57 @@ def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
     if (folder / "catalog.json").exists():
         command.append(f"--catalog={folder / 'catalog.json'}")
     with (folder / "stdout").open("ab") as stdout, (folder / "stderr").open("ab") as stderr:
-        began = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603
-            command, env=ENVIRONMENT, stdout=stdout, stderr=stderr
-        )
+        return _measure(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+
+@contextmanager
+def receiver() -> Iterator[StandIn]:
+    """Receive log records while the context lasts."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.receiver"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            url = process.stdout.readline() if process.stdout else ""
+            yield StandIn(int(url.rpartition(":")[2]))
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def run_target(server: StandIn, folder: Path, messages: Path, **settings: object) -> Usage:
+    """Run target-otlp to its end, with the example of a mapping."""
+    config = folder / "target.json"
+    config.write_text(json.dumps({"endpoint": f"http://127.0.0.1:{server.port}"} | settings))
+    command = [sys.executable, "-m", "target_otlp", f"--config={EXAMPLE}", f"--config={config}"]
+    with (
+        messages.open("rb") as stdin,
+        (folder / "states").open("wb") as stdout,
+        (folder / "stderr").open("wb") as stderr,
+    ):
+        return _measure(command, stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def received(server: StandIn) -> dict[str, int]:
+    """Return what a receiver has counted."""
+    connection = server.connection()
+    connection.request("GET", "/")
+    counts: dict[str, int] = json.load(connection.getresponse())
+    connection.close()
+    return counts
+
+
+def _measure(
+    command: Sequence[str | Path],
+    *,
+    stdin: IO[bytes] | int,
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+) -> Usage:
+    """Run a program to its end."""
+    began = time.perf_counter()
+    process = subprocess.Popen(  # noqa: S603
+        command, env=ENVIRONMENT, stdin=stdin, stdout=stdout, stderr=stderr
+    )
     watchdog = Timer(PATIENCE, os.kill, (process.pid, signal.SIGKILL))
     watchdog.start()
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
+from fake_receiver import FakeReceiver, attributes
 from fake_sentry import FakeSentry, Inventory, Log, entries
 
 if TYPE_CHECKING:
@@ -89,6 +90,19 @@ def test_meltano_select_adds_a_stream(project: Path, sentry: FakeSentry) -> None
 
     lines = {path.stem: len(path.read_text().splitlines()) for path in project.glob("output/*")}
     assert lines == {"audit_logs": 300, "members": 5}
+
+
+def test_the_log_goes_to_an_opentelemetry_receiver_mapped_as_it_should_be(
+    project: Path, sentry: FakeSentry, log: Log
+) -> None:
+    with FakeReceiver() as receiver:
+        settings = of(sentry) | {"TARGET_OTLP_ENDPOINT": receiver.url}
+        meltano(project, "run", "tap-sentry-audit", "target-otlp", **settings)
+
+        assert receiver.ids == [row["id"] for row in log.rows() if row]
+        assert attributes(receiver.kept[0]).keys() >= {"event.name", "user.name"}
+        (resource_logs,) = receiver.requests[0].decoded.resource_logs
+        assert attributes(resource_logs.resource) == {"service.name": "sentry"}
 
 
 def test_meltano_add_installs_the_tap_from_its_definition(tmp_path: Path) -> None:

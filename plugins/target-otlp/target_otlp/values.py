@@ -1,0 +1,91 @@
+"""JSON values as OpenTelemetry's, and as JSON text; nothing that a record can hold is lost.
+
+What OTLP has no type for becomes text: integers beyond 64 bits, decimals that no double stands
+for, and what lies deeper than receivers read.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import simplejson
+
+if TYPE_CHECKING:
+    from datetime import date, datetime, time
+
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+Json: TypeAlias = (
+    "str | int | float | Decimal | bool | datetime | date | time"
+    " | list[Json] | dict[str, Json] | None"
+)
+"""What a record holds. Times are text, unless a stream map has made something else of them."""
+
+Record: TypeAlias = "dict[str, Json]"
+
+DEEPEST = 24
+"""Levels of objects and lists that are sent as such: protobuf's readers give up at about 30."""
+
+_INT64 = 2**63
+
+
+def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
+    """Write a value into an AnyValue that is still empty; null stays one without a value."""
+    match value:
+        case None:
+            target.SetInParent()
+        case bool():
+            target.bool_value = value
+        case int() if -_INT64 <= value < _INT64:
+            target.int_value = value
+        case float():
+            target.double_value = value
+        case Decimal() if Decimal(repr(float(value))) == value:
+            target.double_value = float(value)
+        case dict() if depth < DEEPEST:
+            target.kvlist_value.SetInParent()
+            for name, item in value.items():
+                set_value(
+                    target.kvlist_value.values.add(key=encodable(name)).value, item, depth + 1
+                )
+        case list() if depth < DEEPEST:
+            target.array_value.SetInParent()
+            for item in value:
+                set_value(target.array_value.values.add(), item, depth + 1)
+        case _:
+            _set_text(target, text_of(value))
+
+
+def text_of(value: Json) -> str:
+    """Return a value as text: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json_text(value)
+
+
+def json_text(value: Json) -> str:
+    """Return a value as JSON, with every number in full."""
+    try:
+        return _encode(value).decode()
+    except (UnicodeEncodeError, OverflowError):
+        # Lone surrogates, which only an escape can carry, and integers beyond 64 bits.
+        return simplejson.dumps(value, default=_iso, separators=(",", ":"), use_decimal=True)
+
+
+def encodable(text: str) -> str:
+    r"""Return text that UTF-8 can carry: a lone surrogate becomes its name (`\ud800`)."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _set_text(target: AnyValue, text: str) -> None:
+    try:
+        target.string_value = text
+    except UnicodeEncodeError:
+        target.string_value = encodable(text)
+
+
+def _iso(value: date | time) -> str:
+    return value.isoformat()
+
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -1,0 +1,173 @@
+"""A stand-in for an OTLP receiver over HTTP, which decodes what it gets and fails as it is told."""
+
+from __future__ import annotations
+
+import gzip
+import ssl
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from google.protobuf.json_format import Parse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    import trustme
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the receiver does with a request; `keeps` with one that it answers badly or not."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    keeps: bool = False
+    after_seconds: float = 0
+    hangs_up: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came in; names of headers are in lower case, `at` is in seconds."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def decoded(self) -> ExportLogsServiceRequest:
+        body = gzip.decompress(self.body) if "content-encoding" in self.headers else self.body
+        if self.headers["content-type"] == "application/json":
+            return Parse(body, ExportLogsServiceRequest())
+        return ExportLogsServiceRequest.FromString(body)
+
+    @property
+    def log_records(self) -> list[LogRecord]:
+        return [
+            log_record
+            for resource in self.decoded.resource_logs
+            for scope in resource.scope_logs
+            for log_record in scope.log_records
+        ]
+
+
+class FakeReceiver:
+    """A receiver with a port of its own while its context lasts.
+
+    It answers with the replies one after another, and then with the last of them again and again.
+    With an authority it speaks TLS, by a certificate from there.
+    """
+
+    def __init__(self, *replies: Reply, tls: trustme.CA | None = None) -> None:
+        self.replies = list(replies or [Reply()])
+        self.requests: list[Request] = []
+        self.kept: list[LogRecord] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.issue_cert("127.0.0.1").configure_cert(context)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def ids(self) -> list[object]:
+        """The ids of what was kept, in order."""
+        return [attributes(log_record).get("log.record.uid") for log_record in self.kept]
+
+    def take(self, request: Request) -> Reply:
+        """Take a request in, and return what to do with it."""
+        with self._lock:
+            self.requests.append(request)
+            reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+            if reply.keeps or (reply.status in {200, 201, 202, 204} and not reply.hangs_up):
+                self.kept += request.log_records
+            return reply
+
+
+def attributes(of: LogRecord | Resource) -> dict[str, object]:
+    """The attributes as plain values."""
+    return _plain(of.attributes)
+
+
+def plain(value: AnyValue) -> object:
+    """An AnyValue as a plain value; one without a value is None."""
+    kind = value.WhichOneof("value")
+    if kind == "kvlist_value":
+        return _plain(value.kvlist_value.values)
+    if kind == "array_value":
+        return [plain(item) for item in value.array_value.values]
+    return getattr(value, kind) if kind else None
+
+
+def _plain(pairs: Iterable[KeyValue]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for pair in pairs:
+        assert pair.HasField("value")
+        assert pair.key not in found
+        found[pair.key] = plain(pair.value)
+    return found
+
+
+def _handler(receiver: FakeReceiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            reply = receiver.take(Request(self.path, headers, body, time.monotonic()))
+            time.sleep(reply.after_seconds)
+            if reply.hangs_up:
+                self.close_connection = True
+                return
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            if reply.status != 204:
+                self.send_header("Content-Length", str(len(reply.body)))
+            with suppress(ConnectionError):
+                self.end_headers()
+                self.wfile.write(reply.body)
+
+        def do_GET(self) -> None:
+            """Nothing but a followed redirect would come here."""
+            receiver.take(Request(self.path, {}, b"", time.monotonic()))
+            self.send_error(405)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler

@@ -1,0 +1,200 @@
+"""Which part of a record becomes which part of a log record."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from fake_receiver import attributes
+from recorded_answers import audit_rows
+from target_otlp.mapping import LogMapping, nanoseconds, read_path
+from target_process import EXAMPLE, settings
+
+SECOND = 1_000_000_000
+NOON = 1_763_208_000 * SECOND
+"""2025-11-15T12:00:00Z."""
+
+
+def filled(mapping: LogMapping, record: dict[str, Any]) -> LogRecord:
+    log_record = LogRecord()
+    mapping.fill(log_record, record)
+    return log_record
+
+
+def test_without_a_mapping_the_whole_record_is_in_the_body() -> None:
+    log_record = filled(LogMapping("a"), {"id": 1, "nested": {"b": None}})
+
+    assert log_record.body.string_value == '{"id":1,"nested":{"b":null}}'
+    assert attributes(log_record) == {"singer.stream": "a"}
+    assert log_record.severity_number == 9
+    assert log_record.time_unix_nano == 0
+
+
+def test_the_example_does_what_semantic_conventions_want_with_recorded_audit_entries() -> None:
+    mapping = settings("http://localhost", **EXAMPLE).mapping("audit_logs")
+    rows = audit_rows()
+
+    assert rows
+    for row in rows:
+        log_record = filled(mapping, row)
+        actor = row["actor"] or {}
+        assert attributes(log_record) == {
+            "singer.stream": "audit_logs",
+            "event.name": row["event"],
+            "log.record.uid": row["id"],
+            **{f"user.{name}": actor[name] for name in ("id", "email", "name") if name in actor},
+            "client.address": row["ipAddress"],
+            **({"sentry.organization": row["organization"]} if "organization" in row else {}),
+        }
+        assert log_record.event_name == row["event"]
+        assert json.loads(log_record.body.string_value) == row
+        time = datetime.fromisoformat(row["dateCreated"])
+        assert log_record.time_unix_nano == round(time.timestamp() * 1e6) * 1000
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2025-11-15T12:00:00Z", NOON),
+        ("2025-11-15T12:00:00.000001Z", NOON + 1000),
+        ("2025-11-15T12:00:00.123456789Z", NOON + 123_456_789),
+        ("2025-11-15T12:00:00.1234567+00:00", NOON + 123_456_700),
+        ("2025-11-15T13:00:00+01:00", NOON),
+        ("2025-11-15T12:00:00", NOON),
+        ("2025-11-15 12:00:00", NOON),
+        ("2025-11-15", NOON - 43_200 * SECOND),
+        (datetime(2025, 11, 15, 12, tzinfo=UTC), NOON),
+        (NOON // SECOND, NOON),
+        (Decimal(NOON // SECOND) + Decimal("0.5"), NOON + SECOND // 2),
+        (NOON // 10**6, NOON),
+        (NOON // 1000, NOON),
+        (NOON, NOON),
+    ],
+    ids=str,
+)
+def test_a_time_is_read(time: Any, expected: int) -> None:  # noqa: ANN401
+    assert nanoseconds(time) == expected
+
+
+@pytest.mark.parametrize(
+    "time",
+    [None, True, "", "yesterday", "1969-12-31T00:00:00Z", "9999-01-01T00:00:00Z", 10**40, {}, []],
+    ids=str,
+)
+def test_what_is_no_time_that_otlp_can_hold_is_unknown(time: Any) -> None:  # noqa: ANN401
+    assert nanoseconds(time) == 0
+
+
+@pytest.mark.parametrize(
+    ("severity", "number", "text"),
+    [
+        ("Warning", 13, "Warning"),
+        ("err", 17, "err"),
+        ("emergency", 21, "emergency"),
+        ("unheard of", 9, "unheard of"),
+        (17, 17, ""),
+        (Decimal(5), 5, ""),
+        (25, 9, ""),
+        (True, 9, ""),
+        (None, 9, ""),
+        ({}, 9, ""),
+    ],
+    ids=str,
+)
+def test_a_severity_is_read(severity: object, number: int, text: str) -> None:
+    log_record = filled(LogMapping("a", severity=("level",)), {"level": severity})
+
+    assert (log_record.severity_number, log_record.severity_text) == (number, text)
+
+
+def test_null_is_an_attribute_without_a_value_and_what_is_missing_is_none() -> None:
+    mapping = LogMapping("a", attributes={"null": ("null",), "missing": ("missing",)})
+
+    found = attributes(filled(mapping, {"null": None}))
+
+    assert found == {"singer.stream": "a", "null": None}
+
+
+@pytest.mark.parametrize("value", [7, Decimal("7.5"), True, {"a": [1]}, "\ud800"], ids=repr)
+def test_ids_and_event_names_of_any_type_become_text(value: object) -> None:
+    mapping = LogMapping("a", id=("value",), event_name=("value",))
+
+    found = filled(mapping, {"value": value})
+
+    text = "\\ud800" if isinstance(value, str) else json.dumps(value, default=float)
+    assert attributes(found)["log.record.uid"] == text.replace(" ", "")
+    assert found.event_name == attributes(found)["event.name"] == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [("$.note", "text"), ("$.data", '{"a":1}'), ("$.nothing", "")]
+)
+def test_the_body_can_be_a_part_of_the_record(body: str, expected: str) -> None:
+    mapping = LogMapping("a", body=read_path(body))
+
+    found = filled(mapping, {"note": "text", "data": {"a": 1}, "nothing": None})
+
+    assert found.body.string_value == expected
+    assert found.HasField("body") == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("$", ()),
+        ("$.actor.email", ("actor", "email")),
+        ("$.tags[0][10].x", ("tags", 0, 10, "x")),
+        ("$['a b']['c.d'].e", ("a b", "c.d", "e")),
+        ('$["it\'s"]', ("it's",)),
+        ("$.naïve-key", ("naïve-key",)),
+    ],
+)
+def test_a_path_is_read(path: str, steps: tuple[str | int, ...]) -> None:
+    assert read_path(path) == steps
+
+
+@pytest.mark.parametrize(
+    "path", ["", "actor", "$actor", "$.", "$..a", "$.*", "$[*]", "$[-1]", "$.a["]
+)
+def test_what_is_no_path_to_one_value_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="is no path to one value"):
+        read_path(path)
+
+
+def test_a_path_that_leads_through_something_else_finds_nothing() -> None:
+    mapping = LogMapping(
+        "a", attributes={"of_text": ("a", "b"), "of_list": ("c", "d"), "beyond": ("c", 5)}
+    )
+
+    assert attributes(filled(mapping, {"a": "text", "c": [1]})) == {"singer.stream": "a"}
+
+
+def test_names_with_dots_may_come_as_objects_in_objects_as_meltano_makes_them() -> None:
+    flat = {"attributes": {"user.id": "$.a", "user.name.first": "$.b"}}
+    nested = {"attributes": {"user": {"id": "$.a", "name": {"first": "$.b"}}}}
+    read = settings("http://localhost", mapping={"flat": flat, "nested": nested})
+
+    assert read.mapping("flat").attributes == read.mapping("nested").attributes
+    resource = {"service": {"name": "x", "instance": {"id": 7}}}
+    assert settings("http://localhost", resource_attributes=resource).resource == {
+        "service.name": "x",
+        "service.instance.id": 7,
+    }
+
+
+def test_what_a_stream_does_not_say_comes_from_that_of_every_stream() -> None:
+    given = {
+        "*": {"time": "$.at", "id": "$.id", "attributes": {"x": "$.x", "y": "$.y"}},
+        "special": {"id": None, "attributes": {"y": "$.z", "x": None}},
+    }
+    read = settings("http://localhost", mapping=given)
+
+    assert read.mapping("any") == LogMapping(
+        "any", time=("at",), id=("id",), attributes={"x": ("x",), "y": ("y",)}
+    )
+    assert read.mapping("special") == LogMapping("special", time=("at",), attributes={"y": ("z",)})

@@ -1,0 +1,252 @@
+"""Every setting is checked, and OpenTelemetry's own variables stand in for those not given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_otlp.settings import SettingsError, read_settings, remarks
+from target_otlp.target import TargetOtlp
+from target_process import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "http://localhost:4318"
+OTEL = "OTEL_EXPORTER_OTLP_"
+
+
+def problems(**config: object) -> list[str]:
+    return problems_in({}, **config)
+
+
+def problems_in(environment: dict[str, str], **config: object) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"endpoint": URL} | config, environment)
+    return caught.value.problems
+
+
+def test_defaults() -> None:
+    read = settings(URL)
+
+    assert (read.max_batch_size, read.max_batch_bytes) == (500, 4_000_000)
+    assert (read.timeout, read.max_retry_seconds) == (10, 300)
+    assert (read.compresses, read.as_json, read.fails_on_partial) == (False, False, True)
+    assert (read.headers, read.resource) == ({}, {"service.name": "singer"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("http://localhost:4318", "http://localhost:4318/v1/logs"),
+        ("http://localhost:4318/", "http://localhost:4318/v1/logs"),
+        ("https://example.com?key=1", "https://example.com/v1/logs?key=1"),
+        ("https://example.com/otlp/v1/logs", "https://example.com/otlp/v1/logs"),
+        ("https://example.com/insert/", "https://example.com/insert/"),
+        (" https://[::1]:9/x ", "https://[::1]:9/x"),
+        ("HTTP://localhost", "http://localhost/v1/logs"),
+    ],
+)
+def test_an_endpoint_without_a_path_gets_the_one_of_otlp(given: str, expected: str) -> None:
+    assert settings(given).endpoint == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:4318",
+        "grpc://localhost",
+        "http://",
+        "http://:4318",
+        "http://localhost:99999",
+        "http://localhost:0",
+        "http://[::1",
+        "http://local host",
+        "http://localhost/\x01",
+        "http://user:hidden@localhost",
+        "http://localhost/#here",
+        7,
+        ["http://localhost"],
+    ],
+    ids=repr,
+)
+def test_an_endpoint_that_is_none_is_one_clear_problem(url: object) -> None:
+    (problem,) = problems(endpoint=url)
+
+    assert problem.startswith("endpoint ")
+    assert ": " in problem
+    assert "hidden" not in problem
+
+
+def test_a_missing_endpoint_is_one_clear_problem() -> None:
+    assert (
+        problems(endpoint=None)
+        == problems(endpoint="")
+        == ["endpoint is missing: write where the receiver is, such as http://localhost:4318"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_batch_size", 0),
+        ("max_batch_size", 1001),
+        ("max_batch_size", "500"),
+        ("max_batch_size", True),
+        ("max_batch_size", 1.5),
+        ("max_batch_bytes", 999),
+        ("max_batch_bytes", 10**9),
+        ("max_retry_seconds", -1),
+        ("timeout_seconds", 0),
+        ("timeout_seconds", -1),
+        ("timeout_seconds", "soon"),
+        ("timeout_seconds", True),
+        ("timeout_seconds", 601),
+        ("timeout_seconds", float("nan")),
+        ("compression", "zstd"),
+        ("compression", False),
+        ("encoding", "xml"),
+        ("on_partial_success", "ignore"),
+        ("headers", "a=b"),
+        ("headers", []),
+        ("headers", {"a b": "c"}),
+        ("headers", {"": "c"}),
+        ("headers", {"Content-Type": "c"}),
+        ("headers", {"Authorization": "hidden\n"}),
+        ("headers", {"Authorization": " hidden"}),
+        ("headers", {"Authorization": "hiddén"}),
+        ("headers", {"Authorization": {"hidden": 1}}),
+        ("resource_attributes", "a=b"),
+        ("mapping", []),
+        ("mapping", {"a": []}),
+        ("mapping", {"a": {"times": "$.a"}}),
+        ("mapping", {"a": {"time": "a"}}),
+        ("mapping", {"a": {"time": 5}}),
+        ("mapping", {"a": {"attributes": "$.a"}}),
+        ("mapping", {"a": {"attributes": {"b": "$..c"}}}),
+        ("mapping", {"*": {"attributes": {"event.name": "$.c"}}}),
+    ],
+    ids=repr,
+)
+def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: object) -> None:
+    (problem,) = problems(**{name: value})
+
+    assert problem.startswith(f"{name} ")
+    assert ": " in problem
+    assert "hidd" not in problem
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = problems(endpoint="http://", compression="x", mapping={"a": {"x": "$"}})
+
+    assert found == [
+        "endpoint is no URL: write where the receiver is, such as http://localhost:4318",
+        "compression is 'x': write none or gzip",
+        "mapping of a has 'x': it can have time, event_name, id, severity, body and attributes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"ENDPOINT": "http://general:4318"}, "http://general:4318/v1/logs"),
+        ({"ENDPOINT": "http://general/otlp/"}, "http://general/otlp/v1/logs"),
+        ({"LOGS_ENDPOINT": "http://logs:4318"}, "http://logs:4318"),
+        ({"LOGS_ENDPOINT": "http://logs/x", "ENDPOINT": "http://general"}, "http://logs/x"),
+        ({"LOGS_ENDPOINT": "", "ENDPOINT": "http://general"}, "http://general/v1/logs"),
+    ],
+    ids=str,
+)
+def test_the_endpoint_can_come_from_opentelemetrys_variables(
+    environment: dict[str, str], expected: str
+) -> None:
+    variables = {OTEL + name: value for name, value in environment.items()}
+
+    assert read_settings({}, variables).endpoint == expected
+    assert read_settings({"endpoint": "http://set/a"}, variables).endpoint == "http://set/a"
+
+
+def test_every_variable_of_opentelemetry_works_and_what_is_for_logs_comes_first(
+    tmp_path: Path,
+) -> None:
+    for name in ("ca", "cert", "key", "other"):
+        (tmp_path / name).touch()
+    variables = {
+        f"{OTEL}HEADERS": "api-key=a%20b, x = y ,",
+        f"{OTEL}TIMEOUT": "2500",
+        f"{OTEL}COMPRESSION": "gzip",
+        f"{OTEL}PROTOCOL": "http/json",
+        f"{OTEL}CERTIFICATE": str(tmp_path / "other"),
+        f"{OTEL}LOGS_CERTIFICATE": str(tmp_path / "ca"),
+        f"{OTEL}CLIENT_CERTIFICATE": str(tmp_path / "cert"),
+        f"{OTEL}CLIENT_KEY": str(tmp_path / "key"),
+        "OTEL_RESOURCE_ATTRIBUTES": "service.name=a,deployment.environment.name=prod",
+        "OTEL_SERVICE_NAME": "b",
+    }
+    read = read_settings({"endpoint": URL}, variables)
+
+    assert read.headers == {"api-key": "a b", "x": "y"}
+    assert read.timeout == 2.5
+    assert (read.compresses, read.as_json) == (True, True)
+    assert read.certificate == str(tmp_path / "ca")
+    assert (read.client_certificate, read.client_key) == (
+        str(tmp_path / "cert"),
+        str(tmp_path / "key"),
+    )
+    assert read.resource == {"service.name": "b", "deployment.environment.name": "prod"}
+
+
+def test_a_setting_wins_over_a_variable_even_one_that_cannot_be_used() -> None:
+    variables = {f"{OTEL}{name}": "?" for name in ("TIMEOUT", "COMPRESSION", "HEADERS", "PROTOCOL")}
+    config = {"timeout_seconds": 3, "compression": "none", "headers": {}, "encoding": "protobuf"}
+
+    assert read_settings({"endpoint": URL, **config}, variables).timeout == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENDPOINT", "localhost"),
+        ("LOGS_ENDPOINT", "localhost"),
+        ("HEADERS", "hidden"),
+        ("HEADERS", "=hidden"),
+        ("LOGS_HEADERS", "key=hidden%0A"),
+        ("TIMEOUT", "10s"),
+        ("TIMEOUT", "0"),
+        ("COMPRESSION", "brotli"),
+        ("PROTOCOL", "grpc"),
+        ("PROTOCOL", "http"),
+        ("CERTIFICATE", "/no/such/file"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    (problem,) = problems_in({OTEL + name: value}, endpoint=None if "ENDPOINT" in name else URL)
+
+    assert problem.startswith(f"{OTEL}{name} ")
+    assert ": " in problem
+    assert "hidden" not in problem
+
+
+def test_a_secret_is_not_in_the_text_of_the_settings() -> None:
+    read = settings("http://localhost/?key=hidden", headers={"Authorization": "hidden"})
+
+    assert "hidden" not in repr(read)
+
+
+def test_what_a_person_should_know_is_remarked() -> None:
+    known = TargetOtlp.config_jsonschema["properties"]
+    config = {"endpoint": "http://otel.example.com", "headers": {"a": "b"}, "bach_size": 5}
+
+    assert remarks(config, read_settings(config, {}), known) == [
+        "There is no setting 'bach_size'; it is ignored: did you mean max_batch_size?",
+        "endpoint: headers go to otel.example.com unencrypted; write https:// if it can do that",
+    ]
+
+
+@pytest.mark.parametrize("host", ["http://localhost", "http://127.0.0.1", "https://example.com"])
+def test_nothing_is_remarked_where_all_is_well(host: str) -> None:
+    config = {"endpoint": host, "headers": {"a": "b"}}
+
+    known = TargetOtlp.config_jsonschema["properties"]
+    assert remarks(config, read_settings(config, {}), known) == []

@@ -1,0 +1,304 @@
+"""What a receiver's answers mean. The receivers are real servers on this machine."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+
+from fake_receiver import FakeReceiver, Reply
+from target_otlp import receiver
+from target_otlp.receiver import Answer, DeliveryError, Receiver
+from target_otlp.settings import read_settings
+from target_process import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JSON = {"Content-Type": "application/json"}
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+SECRET = "Bearer hunter2hunter2"  # noqa: S105  (the test's)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let no time pass but what is slept, and return the sleeps."""
+    slept: list[float] = []
+    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept), time=time.time)
+    monkeypatch.setattr(receiver, "time", clock)
+    return slept
+
+
+def request(records: int = 1) -> ExportLogsServiceRequest:
+    made = ExportLogsServiceRequest()
+    log_records = made.resource_logs.add().scope_logs.add().log_records
+    for number in range(records):
+        log_records.add(time_unix_nano=2**63, severity_number=9).body.string_value = str(number)
+    return made
+
+
+def send(server: FakeReceiver, **config: object) -> Answer:
+    return send_in({}, server, **config)
+
+
+def send_in(environment: dict[str, str], server: FakeReceiver, **config: object) -> Answer:
+    read = read_settings({"endpoint": server.url, **config}, environment)
+    return Receiver(read).send(request())
+
+
+def failure(server: FakeReceiver, **config: object) -> str:
+    with pytest.raises(DeliveryError) as caught:
+        send(server, **config)
+    return str(caught.value)
+
+
+def partial_success(rejected: int, message: str = "") -> bytes:
+    response = ExportLogsServiceResponse()
+    response.partial_success.rejected_log_records = rejected
+    response.partial_success.error_message = message
+    return response.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200),
+        Reply(200, b"\n\x00", PROTOBUF),
+        Reply(200, b"\n\x00"),
+        Reply(200, b"{}", JSON),
+        Reply(200, b'{"partialSuccess": {}}', JSON),
+        Reply(200, b'{"partialSuccess": null, "new": 1}', JSON),
+        Reply(200, b'{"partialSuccess": {"rejectedLogRecords": "0"}}', JSON),
+        Reply(200, b"OK", {"Content-Type": "text/plain"}),
+        Reply(200, b"{not json", JSON),
+        Reply(200, b"<html></html>", {"Content-Type": "text/html"}),
+        Reply(200, b"\xff\xff", PROTOBUF),
+        Reply(201),
+        Reply(202, b"accepted"),
+        Reply(204),
+    ],
+    ids=str,
+)
+def test_a_receiver_accepts_with(reply: Reply) -> None:
+    with FakeReceiver(reply) as server:
+        assert send(server) == Answer()
+        assert len(server.kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (partial_success(3, "too old"), PROTOBUF),
+        (partial_success(3, "too old"), {}),
+        (b'{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}', JSON),
+        (b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":"too\\nold"}}', JSON),
+        (b' {"partial_success":{"rejected_log_records":3,"error_message":"too old"}}', {}),
+    ],
+    ids=repr,
+)
+def test_a_receiver_rejects_some_records_with(body: bytes, headers: dict[str, str]) -> None:
+    with FakeReceiver(Reply(200, body, headers)) as server:
+        assert send(server) == Answer(3, "too old")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 413, 415, 418, 422, 500, 501])
+def test_other_failures_are_not_tried_again(status: int) -> None:
+    with FakeReceiver(Reply(status, b"no")) as server:
+        assert failure(server).startswith(f"{server.url}/v1/logs answered {status} no")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [203, 205, 206, 299, 599, 999])
+def test_a_status_that_is_no_acceptance_is_a_failure(status: int) -> None:
+    with FakeReceiver(Reply(status)) as server:
+        assert failure(server) == f"{server.url}/v1/logs answered {status}"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_a_failure_and_is_not_followed(status: int) -> None:
+    with FakeReceiver() as other:
+        location = {"Location": f"{other.url}/v1/logs?key=hidden"}
+        with FakeReceiver(Reply(status, headers=location)) as server:
+            told = failure(server, headers={"Authorization": SECRET})
+            assert len(server.requests) == 1
+        assert not other.requests
+    assert told == (
+        f"{server.url}/v1/logs answered {status}: redirects are not followed; is "
+        f"{other.url}/v1/logs the right endpoint?"
+    )
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_failure_that_passes_is_tried_again_ever_more_rarely(
+    status: int, waits: list[float]
+) -> None:
+    with FakeReceiver(*[Reply(status)] * 4, Reply(200)) as server:
+        assert send(server) == Answer()
+        assert len(server.requests) == 5
+    for wait, longest in zip(waits, (1, 2, 4, 8), strict=True):
+        assert longest / 2 <= wait <= longest
+
+
+def test_a_connection_that_breaks_is_tried_again(waits: list[float]) -> None:
+    with FakeReceiver(Reply(hangs_up=True), Reply(hangs_up=True), Reply(200)) as server:
+        assert send(server) == Answer()
+    assert len(waits) == 2
+
+
+def test_an_answer_that_does_not_come_in_time_is_tried_again(waits: list[float]) -> None:
+    with FakeReceiver(Reply(after_seconds=0.5), Reply(200)) as server:
+        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "100"}, server) == Answer()
+        assert len(server.requests) == 2
+    assert len(waits) == 1
+
+
+def test_retry_after_is_obeyed_in_seconds(waits: list[float]) -> None:
+    with FakeReceiver(Reply(503, headers={"Retry-After": "120"}), Reply(200)) as server:
+        send(server)
+    assert 120.1 <= waits[0] <= 120.5
+
+
+def test_retry_after_is_obeyed_as_a_date(waits: list[float]) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    with FakeReceiver(Reply(429, headers={"Retry-After": date}), Reply(200)) as server:
+        send(server)
+    assert 97 < waits[0] < 101
+
+
+@pytest.mark.parametrize("text", ["soon", "-5", "", "1e3", "\u00b2"])
+def test_a_retry_after_that_is_none_is_ignored(text: str, waits: list[float]) -> None:
+    with FakeReceiver(Reply(429, headers={"Retry-After": text}), Reply(200)) as server:
+        send(server)
+    assert 0.5 <= waits[0] <= 1
+
+
+def test_a_retry_after_of_zero_is_no_reason_to_hammer(waits: list[float]) -> None:
+    with FakeReceiver(*[Reply(429, headers={"Retry-After": "0"})] * 3, Reply(200)) as server:
+        send(server)
+    assert all(wait >= 0.1 for wait in waits)
+
+
+def test_trying_again_ends_at_its_cap(waits: list[float]) -> None:
+    with FakeReceiver(Reply(503, b"overloaded")) as server:
+        told = failure(server, max_retry_seconds=60)
+    assert told == f"{server.url}/v1/logs answered 503 overloaded; max_retry_seconds is 60"
+    assert 30 < sum(waits) <= 60
+
+
+def test_a_wait_beyond_the_cap_is_not_begun(waits: list[float]) -> None:
+    with FakeReceiver(Reply(429, headers={"Retry-After": "3600"})) as server:
+        told = failure(server)
+        assert len(server.requests) == 1
+    assert told.endswith("answered 429, asks to wait 3,600 s; max_retry_seconds is 300")
+    assert not waits
+
+
+def test_a_receiver_that_is_not_there_is_named(waits: list[float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(DeliveryError, match=rf"{url}/v1/logs cannot be reached \(Connection"):
+        Receiver(settings(url, max_retry_seconds=5)).send(request())
+    assert waits
+
+
+def test_the_message_of_a_status_is_shown_whatever_its_form() -> None:
+    status = b"\x08\x03\x12\x08bad body\x1a\x02\x0a\x00"  # code, message, details
+    for body, headers in (
+        (b"bad body", {}),
+        (b'{"code": 3, "message": "bad body"}', JSON),
+        (status, PROTOBUF),
+    ):
+        with FakeReceiver(Reply(422, body, headers)) as server:
+            assert failure(server) == f"{server.url}/v1/logs answered 422 bad body"
+
+
+@pytest.mark.parametrize("body", [b"{broken", b"[]", b'{"message": {"a": 1}}', b"\xff\xfe", b""])
+@pytest.mark.parametrize("headers", [JSON, PROTOBUF, {}], ids=str)
+def test_a_failure_with_any_body_is_one_line(body: bytes, headers: dict[str, str]) -> None:
+    with FakeReceiver(Reply(500, body, headers)) as server:
+        assert len(failure(server).splitlines()) == 1
+
+
+def test_a_message_is_shown_on_one_line_cut_and_without_secrets() -> None:
+    body = f"key {SECRET} ({SECRET.split()[1]})\n\nis \x1b[31mno good ".encode() + b"x" * 9000
+    with FakeReceiver(Reply(401, body)) as server:
+        told = failure(server, headers={"Authorization": SECRET})
+    assert "hunter2" not in told
+    assert told.startswith(f"{server.url}/v1/logs answered 401 key *** (***) is [31mno good xxx")
+    assert told.endswith("x…: check the API key in headers")
+    assert len(told) < 500
+
+
+def test_the_query_of_the_endpoint_is_sent_but_not_shown() -> None:
+    with FakeReceiver(Reply(500)) as server:
+        with pytest.raises(DeliveryError) as caught:
+            Receiver(settings(f"{server.url}/insert?key=hidden")).send(request())
+        assert server.requests[0].path == "/insert?key=hidden"
+    assert str(caught.value) == f"{server.url}/insert answered 500"
+
+
+def test_headers_are_on_every_request_and_a_netrc_file_changes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with FakeReceiver(Reply(hangs_up=True), Reply(200)) as server:
+        send(server, headers={"Authorization": SECRET, "X-Scope-OrgID": "7"})
+        sent = [one.headers for one in server.requests]
+    assert [(one["authorization"], one["x-scope-orgid"]) for one in sent] == [(SECRET, "7")] * 2
+    assert sent[0]["user-agent"].startswith("target-otlp/")
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+def test_each_form_of_a_request_is_understood(encoding: str, compression: str) -> None:
+    with FakeReceiver() as server:
+        send(server, encoding=encoding, compression=compression)
+        (one,) = server.requests
+        assert one.decoded == request()
+    assert one.path == "/v1/logs"
+    assert (
+        one.headers["content-type"]
+        == {
+            "protobuf": "application/x-protobuf",
+            "json": "application/json",
+        }[encoding]
+    )
+    assert one.headers.get("content-encoding") == (None if compression == "none" else "gzip")
+    if encoding == "json":
+        body = gzip.decompress(one.body) if compression == "gzip" else one.body
+        (log_record,) = json.loads(body)["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+        # OTLP's own form of JSON: enumerations as numbers, 64-bit integers as text.
+        assert log_record == {
+            "timeUnixNano": str(2**63),
+            "severityNumber": 9,
+            "body": {"stringValue": "0"},
+        }
+
+
+def test_a_certificate_that_is_not_known_is_a_failure_at_once_and_a_known_one_is_none(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with FakeReceiver(tls=authority) as server:
+        with pytest.raises(DeliveryError, match=r"cannot be trusted \(SSLCertVerificationError\)"):
+            Receiver(settings(server.url)).send(request())
+        known = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")}
+        assert send_in(known, server) == Answer()
+        assert len(server.requests) == 1

@@ -1,0 +1,135 @@
+"""Every JSON value survives the way from a Singer message to a receiver."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from fake_receiver import attributes, plain
+from target_otlp.mapping import LogMapping
+from target_otlp.target import MessageReader
+from target_otlp.values import DEEPEST, json_text, set_value
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**80), 2**80)
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec=None)),
+    lambda values: (
+        st.lists(values, max_size=5)
+        | st.dictionaries(st.text(st.characters(codec=None)), values, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+def sent(value: object) -> Any:  # noqa: ANN401
+    """What is left of a value behind protobuf."""
+    message = AnyValue()
+    set_value(message, value)  # type: ignore[arg-type]
+    return plain(AnyValue.FromString(message.SerializeToString()))
+
+
+def as_otlp(value: object) -> object:
+    """What a value is in OTLP, which has doubles, 64-bit integers and text of UTF-8."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case bool() | None:
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**63 else str(value)
+        case Decimal():
+            return float(value) if Decimal(repr(float(value))) == value else str(value)
+        case list():
+            return [as_otlp(item) for item in value]
+        case dict():
+            return {str(as_otlp(name)): as_otlp(item) for name, item in value.items()}
+    raise TypeError(value)
+
+
+def line_of(record: object) -> bytes:
+    """A message as a tap writes it, with each number in full."""
+    return f'{{"type": "RECORD", "stream": "a", "record": {json_text(record)}}}'.encode()  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(st.text(st.characters(codec=None)), JSON, max_size=5))
+def test_the_body_is_the_record_as_it_came(record: dict[str, Any]) -> None:
+    log_record = LogRecord()
+    read = MessageReader().deserialize_json(line_of(record))["record"]
+
+    LogMapping("a").fill(log_record, read)
+
+    request = ExportLogsServiceRequest()
+    request.resource_logs.add().scope_logs.add().log_records.append(log_record)
+    received = ExportLogsServiceRequest.FromString(request.SerializeToString())
+    body = received.resource_logs[0].scope_logs[0].log_records[0].body.string_value
+    assert json.loads(body, parse_float=Decimal) == record
+
+
+@given(JSON)
+def test_an_attribute_is_the_value_in_the_nearest_form_that_otlp_has(value: object) -> None:
+    mapping = LogMapping("a", attributes={"value": ("value",)})
+    log_record = LogRecord()
+    read = MessageReader().deserialize_json(line_of({"value": value}))["record"]
+
+    mapping.fill(log_record, read)
+
+    received = LogRecord.FromString(log_record.SerializeToString())
+    assert attributes(received)["value"] == as_otlp(read["value"])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ({}, {}),
+        ([], []),
+        ("", ""),
+        ("a\0b", "a\0b"),
+        ("\ud800", "\\ud800"),
+        (True, True),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, "9223372036854775808"),
+        (Decimal("0.1"), 0.1),
+        (Decimal("0.10000000000000000001"), "0.10000000000000000001"),
+        (Decimal("1E+400"), "1E+400"),
+        ({"a": [None, {"b": {}}]}, {"a": [None, {"b": {}}]}),
+    ],
+    ids=repr,
+)
+def test_an_odd_value_becomes(value: object, expected: object) -> None:
+    found = sent(value)
+
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_what_lies_too_deep_for_receivers_becomes_text() -> None:
+    value: Any = "bottom"
+    for _ in range(200):
+        value = [value]
+
+    found = sent(value)
+
+    for _ in range(DEEPEST):
+        (found,) = found
+    rest = 200 - DEEPEST
+    assert found == "[" * rest + '"bottom"' + "]" * rest
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_have_become_text(text: str) -> None:
+    line = f'{{"type": "RECORD", "record": {{"value": {text}}}}}'.encode()
+
+    assert MessageReader().deserialize_json(line)["record"] == {"value": text}
