@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.singerlib.exceptions import InvalidInputLine
@@ -14,8 +14,8 @@ from target_otlp.receiver import DeliveryError
 from target_otlp.settings import unusable_variables
 from target_otlp.target import TargetOtlp
 
-if TYPE_CHECKING:
-    from logging import LogRecord
+# How the SDK reads settings, and its count of lines: a person wants to know of records.
+_NOT_TOLD = ("Skipping parse of env var", "Parsing env var", "Reader '%s' completed")
 
 
 def main() -> None:
@@ -24,6 +24,8 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     TargetOtlp.logger.addFilter(_is_told)
+    # It would show URLs with their query, which can hold a key.
+    logging.getLogger("urllib3").setLevel(logging.INFO)
     try:
         TargetOtlp.cli()
     except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
@@ -33,9 +35,8 @@ def main() -> None:
     sys.exit(1)
 
 
-def _is_told(line: LogRecord) -> bool:
-    """Leave out how the SDK reads settings, and its count of lines: a person wants records."""
-    return "env var" not in str(line.msg) and not str(line.msg).startswith("Reader '%s'")
+def _is_told(line: logging.LogRecord) -> bool:
+    return line.levelno > logging.INFO or not str(line.msg).startswith(_NOT_TOLD)
 
 
 def _explained(error: Exception) -> list[str]:
@@ -43,18 +44,13 @@ def _explained(error: Exception) -> list[str]:
         return list(error.errors)
     if isinstance(error, DeliveryError | InvalidInputLine | SingerSDKError):
         return [" ".join(str(error).split())]
-    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
-        # The SDK turns variables into objects before it lets a target look at them.
-        return _problems() or [f"A file given as --config is no JSON: {error}"]
-    if isinstance(error, FileNotFoundError):
-        return [f"{error} Check what was given as --config"]
-    if isinstance(error, ValueError) and _problems():
-        return _problems()
-    return [f"Unexpected {type(error).__name__}: {error} (LOGLEVEL=DEBUG shows where)"]
-
-
-def _problems() -> list[str]:
-    return unusable_variables(os.environ, TargetOtlp.config_jsonschema["properties"])
+    if isinstance(error, ValueError):
+        # The SDK turns variables into values before it lets a target look at them.
+        problems = unusable_variables(os.environ, TargetOtlp.config_jsonschema["properties"])
+        if problems:
+            return problems
+    # Its text could hold a part of a record.
+    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from target_otlp.receiver import DeliveryError, Receiver
-from target_otlp.values import set_value
+from target_otlp.values import encodable, set_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Delivery:
         self._settings = settings
         self._write_state = write_state
         self._state: State | None = None
-        self._written: State | None = None
+        self._has_let_state_out = False
         self._begin()
 
     def _begin(self) -> None:
@@ -52,7 +52,7 @@ class Delivery:
         self._request = ExportLogsServiceRequest()
         resource_logs = self._request.resource_logs.add()
         for name, value in self._settings.resource.items():
-            set_value(resource_logs.resource.attributes.add(key=name).value, value)
+            set_value(resource_logs.resource.attributes.add(key=encodable(name)).value, value)
         scope_logs = resource_logs.scope_logs.add()
         scope_logs.scope.name = "target-otlp"
         scope_logs.scope.version = self._settings.version
@@ -91,8 +91,8 @@ class Delivery:
         if not self._waiting:
             self._let_state_out()
 
-    def send(self) -> None:
-        """Send what waits, then let the state out.
+    def send(self, *, once: bool = False) -> None:
+        """Send what waits, then let the state out; `once` tries no second time.
 
         Raises:
             DeliveryError: It was not accepted.
@@ -101,13 +101,13 @@ class Delivery:
         if self._waiting:
             # A signal may have come while another one was being filled.
             del self._log_records[self._waiting :]
-            self._send_batch(self._waiting)
+            self._send_batch(self._waiting, once=once)
             self._begin()
         self._let_state_out()
 
-    def _send_batch(self, count: int) -> None:
+    def _send_batch(self, count: int, *, once: bool) -> None:
         try:
-            answer = self.receiver.send(self._request)
+            answer = self.receiver.send(self._request, once=once)
         except DeliveryError as error:
             raise self._failed(str(error)) from None
         rejected = min(answer.rejected, count)
@@ -123,10 +123,12 @@ class Delivery:
             _log.warning("%s says: %s", self.receiver.name, answer.message)
 
     def _failed(self, what: str) -> DeliveryError:
-        state = "the state up to there is out" if self._written else "no state stands for them"
+        out = self._has_let_state_out
+        state = "the state up to there is out" if out else "no state stands for them"
         return DeliveryError(f"{what}. {self.accepted:,} records were accepted before; {state}.")
 
     def _let_state_out(self) -> None:
-        if self._state and self._state != self._written:
+        if self._state:
             self._write_state(self._state)
-            self._written = self._state
+            self._state = None
+            self._has_let_state_out = True

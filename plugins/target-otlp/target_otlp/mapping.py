@@ -137,7 +137,10 @@ def nanoseconds(time: Json) -> int:
         found = _nanoseconds_of(time)
     elif _is_number(time):
         unit = next((unit for most, unit in _UNITS if time < most), 1)
-        found = int(time * unit)
+        try:
+            found = int(time * unit)
+        except (ArithmeticError, ValueError):
+            return 0
     return found if 0 < found < _UINT64 else 0
 
 

@@ -6,21 +6,18 @@ import gzip
 import logging
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from random import uniform
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import backoff
 import requests
-from google.protobuf.json_format import MessageToDict, Parse, ParseError
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsPartialSuccess,
-    ExportLogsServiceResponse,
-)
+from google.protobuf.json_format import MessageToDict
+from urllib3.exceptions import HTTPError
 
+from target_otlp.answers import Answer, partial_success, retry_after, status_message
 from target_otlp.values import json_text
 
 if TYPE_CHECKING:
@@ -43,7 +40,7 @@ TRY_AGAIN = {
 }
 """After these OTLP says to try again, and after no other."""
 
-_REMEDIES = {
+_REMEDIES: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "if it cannot read OTLP in this form, try another encoding",
     HTTPStatus.UNAUTHORIZED: "check the API key in headers",
     HTTPStatus.FORBIDDEN: "check what the API key in headers may do",
@@ -54,6 +51,9 @@ _REMEDIES = {
 }
 _SHOWN = 300
 _SHORTEST_SECRET = 6
+_MOST_BYTES = 1 << 20
+"""Of an answer; more of it is not read."""
+
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
 _log = logging.getLogger("target-otlp")
@@ -64,19 +64,18 @@ class DeliveryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a receiver said to a request that it accepted: how much of it not, and its message."""
-
-    rejected: int = 0
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Failure:
     """What went wrong, and the seconds that the receiver asked to wait."""
 
     what: str
     wait: float | None = None
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect, and does not even look where it leads."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Tell of none."""
 
 
 class Receiver:
@@ -85,22 +84,27 @@ class Receiver:
     def __init__(self, settings: Settings) -> None:
         """Make a session; nothing is sent yet."""
         self._settings = settings
-        self._session = requests.Session()
+        self._session = _Session()
         # A netrc file would replace the header Authorization.
         self._session.auth = lambda request: request
         self._session.headers.update(
             {
+                "Accept-Encoding": "identity",
                 "Content-Type": JSON if settings.as_json else PROTOBUF,
                 "User-Agent": f"target-otlp/{settings.version}",
                 **({"Content-Encoding": "gzip"} if settings.compresses else {}),
                 **settings.headers,
             }
         )
-        self.name = urlsplit(settings.endpoint)._replace(query="").geturl()
+        url = urlsplit(settings.endpoint)
+        self.name = url._replace(query="").geturl()
         """The endpoint without its query, which can hold a key."""
+        self._secrets = [url.query, *(value for _, value in parse_qsl(url.query))]
+        for value in settings.headers.values():
+            self._secrets += [value, value.rpartition(" ")[2]]
 
-    def send(self, request: ExportLogsServiceRequest) -> Answer:
-        """Send a request until it is accepted.
+    def send(self, request: ExportLogsServiceRequest, *, once: bool = False) -> Answer:
+        """Send a request until it is accepted, or once.
 
         Raises:
             DeliveryError: It was refused, or not accepted in time.
@@ -116,6 +120,8 @@ class Receiver:
             if outcome.wait is not None:
                 # A little later than asked for, lest a receiver that asks for 0 is asked at once.
                 wait = outcome.wait + uniform(0.1, 0.5)  # noqa: S311  (no secret)
+            if once:
+                raise DeliveryError(outcome.what)
             most = self._settings.max_retry_seconds
             if time.monotonic() - began + wait > most:
                 asked = "" if outcome.wait is None else f", asks to wait {outcome.wait:,.0f} s"
@@ -141,70 +147,68 @@ class Receiver:
 
         """
         try:
-            response = self._session.post(
+            with self._session.post(
                 self._settings.endpoint,
                 data=body,
                 timeout=self._settings.timeout,
                 allow_redirects=False,
+                stream=True,
                 verify=self._settings.certificate or True,
                 cert=_certificate(self._settings),
-            )
-        except requests.exceptions.SSLError as error:
-            message = f"{self.name} cannot be trusted ({_cause(error)})"
-            raise DeliveryError(message) from None
-        except (requests.ConnectionError, requests.Timeout) as error:
-            return _Failure(f"{self.name} cannot be reached ({_cause(error)})")
-        except (requests.RequestException, OSError) as error:
-            message = f"{self.name} cannot be used ({_cause(error)})"
-            raise DeliveryError(message) from None
+            ) as response:
+                return self._outcome(response)
+        except (HTTPError, requests.RequestException, OSError) as error:
+            cause = _cause(error)
+            what = f"{self.name} cannot be reached ({type(cause).__name__})"
+            if isinstance(cause, SSLCertVerificationError):
+                what = f"{self.name} cannot be trusted: {self._shown(cause.verify_message)}"
+                raise DeliveryError(what) from None
+            return _Failure(what)
+
+    def _outcome(self, response: requests.Response) -> Answer | _Failure:
         status = response.status_code
         if status in ACCEPTED:
-            return self._answer(response)
-        what = f"{self.name} answered {status} {self._message(response)}".rstrip()
+            answer = partial_success(self._content(response))
+            return Answer(answer.rejected, self._shown(answer.message))
+        try:
+            told = status_message(self._content(response))
+        except (HTTPError, OSError):
+            told = ""
+        what = f"{self.name} answered {status} {self._shown(told)}".rstrip()
         if status in TRY_AGAIN:
-            return _Failure(what, _retry_after(response.headers.get("Retry-After", "")))
+            return _Failure(what, retry_after(response.headers.get("Retry-After", "")))
+        remedy = _REMEDIES.get(status, "")
         if response.is_redirect:
-            remedy = f"redirects are not followed; is {_target(response)} the right endpoint?"
-        else:
-            remedy = _REMEDIES.get(HTTPStatus(status), "") if status in set(HTTPStatus) else ""
+            to = self._shown(response.headers["Location"].partition("?")[0].rpartition("@")[2])
+            remedy = f"redirects are not followed; is {to} the right endpoint?"
         raise DeliveryError(f"{what}: {remedy}" if remedy else what)
 
-    def _answer(self, response: requests.Response) -> Answer:
-        """Read an acceptance; receivers answer with nothing, with plain text, or with OTLP."""
-        answer = ExportLogsServiceResponse()
-        try:
-            if response.content.lstrip().startswith(b"{"):
-                Parse(response.content, answer, ignore_unknown_fields=True)
-            else:
-                answer.ParseFromString(response.content)
-        except (DecodeError, ParseError):
-            return Answer()
-        partial = answer.partial_success
-        return Answer(max(0, partial.rejected_log_records), self._shown(partial.error_message))
+    def _content(self, response: requests.Response) -> bytes:
+        """Return the body, as far as it is reasonable.
 
-    def _message(self, response: requests.Response) -> str:
-        """Return what the receiver says to a failure."""
-        content_type = response.headers.get("Content-Type", "")
-        if "json" in content_type:
-            try:
-                return self._shown(str(response.json()["message"]))
-            except (KeyError, TypeError, ValueError):
-                pass
-        elif "protobuf" in content_type:
-            try:
-                # A google.rpc.Status: its message has the same place as this one's.
-                status = ExportLogsPartialSuccess.FromString(response.content)
-            except DecodeError:
-                return ""
-            return self._shown(status.error_message)
-        return self._shown(response.text)
+        Raises:
+            HTTPError, OSError: It broke off, or takes longer than the timeout.
+
+        """
+        end = time.monotonic() + self._settings.timeout
+        content = b""
+        # One read at a time: a body that drips would never end otherwise.
+        while len(content) < _MOST_BYTES:
+            part = response.raw.read1(_MOST_BYTES)
+            if not part:
+                # For the next request; otherwise the connection is closed.
+                response.raw.release_conn()
+                break
+            content += part
+            if time.monotonic() > end:
+                raise TimeoutError
+        return content
 
     def _shown(self, text: str) -> str:
-        """Return text on one line, not too long, and without what the headers hold."""
-        for value in self._settings.headers.values():
-            for secret in (value, value.rpartition(" ")[2]):
-                if len(secret) >= _SHORTEST_SECRET:
-                    text = text.replace(secret, "***")
+        """Return text on one line, not too long, and without what headers and query hold."""
+        for secret in self._secrets:
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "***")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
@@ -224,24 +228,8 @@ def _waits() -> Iterator[float]:
         yield wait / 2 + backoff.full_jitter(wait / 2)
 
 
-def _retry_after(text: str) -> float | None:
-    """Return the seconds that a header Retry-After asks for, in either of its forms."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _target(response: requests.Response) -> str:
-    """Return where a redirect leads, without a query, which can hold a key."""
-    return urlsplit(response.headers["Location"])._replace(query="", fragment="").geturl()
-
-
-def _cause(error: BaseException) -> str:
-    """Return the name of what lies deepest; its text could name headers or proxies."""
+def _cause(error: BaseException) -> BaseException:
+    """Return what lies deepest; the text of the others could name headers or proxies."""
     while error.__context__ is not None:
         error = error.__context__
-    return type(error).__name__
+    return error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from target_otlp.mapping import OWN_ATTRIBUTES, LogMapping, read_path
+from target_otlp.values import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,9 +26,11 @@ NAME = "target-otlp"
 LOGS_PATH = "/v1/logs"
 EVERY_STREAM = "*"
 
+_OTEL = "OTEL_"
 _GENERAL, _LOGS = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_LOGS_"
 _PATHS = ("time", "event_name", "id", "severity", "body")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _OWN_HEADERS = {"content-type", "content-encoding", "content-length", "transfer-encoding", "host"}
 _WHERE = "write where the receiver is, such as http://localhost:4318"
 
@@ -59,7 +64,8 @@ class Settings:
 
     def mapping(self, stream: str) -> LogMapping:
         """Return what holds for a stream."""
-        return self.mappings.get(stream) or replace(self.mappings[EVERY_STREAM], stream=stream)
+        known = self.mappings.get(stream, self.mappings[EVERY_STREAM])
+        return replace(known, stream=encodable(stream))
 
 
 class SettingsError(ValueError):
@@ -84,7 +90,10 @@ def read_settings(config: Mapping[str, object], environment: Mapping[str, str]) 
 
     """
     problems: list[str] = []
-    given: dict[str, object] = {**environment, **config}
+    given: dict[str, object] = {
+        **{name: value for name, value in environment.items() if name.startswith(_OTEL)},
+        **{name: value for name, value in config.items() if not name.startswith(_OTEL)},
+    }
 
     def read(default: T, *sources: tuple[str, Callable[[object], T]]) -> T:
         """Read the first source that is given, or return the default."""
@@ -134,6 +143,7 @@ def read_settings(config: Mapping[str, object], environment: Mapping[str, str]) 
     )
     if not settings.endpoint and not problems:
         problems.append(f"endpoint is missing: {_WHERE}")
+    problems += _unusable_certificates(settings)
     if problems:
         raise SettingsError(problems)
     return settings
@@ -204,7 +214,7 @@ def _url(value: object) -> str:
         raise _Problem(message) from None
     if url.scheme not in {"http", "https"}:
         message = f"does not begin with http:// or https://: {_WHERE}"
-    elif not url.hostname or port == 0 or not text.isprintable() or " " in text:
+    elif port == 0 or not text.isprintable() or " " in text or not _is_host(url.hostname or ""):
         message = f"is no URL: {_WHERE}"
     elif url.username is not None or url.password is not None:
         message = "has a user or password in it: put them into headers, as Authorization"
@@ -217,9 +227,10 @@ def _url(value: object) -> str:
 
 def _headers(value: object) -> dict[str, str]:
     headers = {}
-    for name, text in _object(value).items():
+    for name, text in _dotted(value).items():
         if not _HEADER_NAME.fullmatch(name):
-            message = f"has the name {name!r}: write one of letters, digits and -"
+            # What it is could be a secret that got to the wrong place.
+            message = "has a name that no header can have: write letters, digits and - alone"
         elif name.lower() in _OWN_HEADERS:
             message = f"has {name}, which the target sets itself: leave it out"
         elif not isinstance(text, str):
@@ -259,7 +270,7 @@ def _service_name(value: object) -> Record:
 
 def _mappings(value: object) -> dict[str, LogMapping]:
     """Read the mapping of each stream; what it does not say comes from that of every stream."""
-    given = {EVERY_STREAM: _NOTHING} | _object(value)
+    given = {EVERY_STREAM: _NOTHING} | _streams(value)
     found = {}
     for stream, own in given.items():
         try:
@@ -283,7 +294,7 @@ def _mapping(stream: str, given: Record, attributes: Record) -> LogMapping:
         message = f"has the attribute {name}, which comes from {OWN_ATTRIBUTES[name]}: leave it out"
         raise _Problem(message)
     paths = {name: _path(name, given[name]) for name in _PATHS if name in given}
-    named = {name: _path(name, path) for name, path in attributes.items()}
+    named = {encodable(name): _path(name, path) for name, path in attributes.items()}
     return LogMapping(
         stream,
         **paths,
@@ -309,15 +320,31 @@ def _object(value: object) -> Record:
     return cast("dict[str, Json]", value)
 
 
+def _streams(value: object) -> Record:
+    """Read the mappings of streams. Of names with dots Meltano makes objects in objects."""
+    found: Record = {}
+    for name, own in _object(value).items():
+        parts = own.values() if isinstance(own, dict) else ()
+        is_mapping = isinstance(own, dict) and not own.keys().isdisjoint((*_PATHS, "attributes"))
+        if parts and not is_mapping and all(isinstance(part, dict) for part in parts):
+            found |= {f"{name}.{inner}": one for inner, one in _streams(own).items()}
+        else:
+            found[name] = own
+    return found
+
+
 def _dotted(value: object) -> Record:
     """Read an object with names such as user.id, of which Meltano makes objects in objects."""
-    found: Record = {}
+    pairs: list[tuple[str, Json]] = []
     for name, item in _object(value).items():
-        if isinstance(item, dict) and item:
-            found |= {f"{name}.{inner}": one for inner, one in _dotted(item).items()}
-        else:
-            found[name] = item
-    return found
+        inner = _dotted(item).items() if isinstance(item, dict) and item else ()
+        pairs += [(f"{name}.{one}", each) for one, each in inner] or [(name, item)]
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            message = f"has {name} twice: leave one out"
+            raise _Problem(message)
+    return dict(pairs)
 
 
 def _text(value: object) -> str:
@@ -347,7 +374,8 @@ def _protocol(value: object) -> str:
 
 def _whole(least: int, most: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
-        if isinstance(value, float) and value.is_integer():
+        # The SDK reads 500.0 in a file as a Decimal.
+        if isinstance(value, Decimal) and value == int(value):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             message = f"is {value!r}: write a whole number from {least} to {most}"
@@ -375,6 +403,43 @@ def _file(value: object) -> str:
         message = f"is {value!r}, and there is no such file: give the path of a PEM file"
         raise _Problem(message)
     return str(path)
+
+
+def _unusable_certificates(settings: Settings) -> list[str]:
+    """Return what is wrong with the files of certificates."""
+    certificate, key = settings.client_certificate, settings.client_key
+    if key and not certificate:
+        return [f"{_GENERAL}CLIENT_KEY is set without {_GENERAL}CLIENT_CERTIFICATE: set both"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    found = []
+    try:
+        if settings.certificate:
+            context.load_verify_locations(settings.certificate)
+    except OSError:
+        found.append(
+            f"{_GENERAL}CERTIFICATE is no file of PEM certificates: {settings.certificate}"
+        )
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except OSError:
+        found.append(
+            f"{_GENERAL}CLIENT_CERTIFICATE and {_GENERAL}CLIENT_KEY are no PEM files of a "
+            f"certificate and its key, without a password: {certificate}"
+        )
+    return found
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        try:
+            name = host.encode("idna").decode()
+        except UnicodeError:
+            return False
+        return bool(_HOST_NAME.fullmatch(name))
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import sys
 from decimal import Decimal
 from functools import cached_property
@@ -17,14 +19,18 @@ from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib.encoding import GenericSingerReader
 from singer_sdk.singerlib.exceptions import InvalidInputLine
-from singer_sdk.sinks import BatchSink
+from singer_sdk.sinks import RecordSink
 
 from target_otlp.delivery import Delivery
+from target_otlp.receiver import DeliveryError
 from target_otlp.settings import NAME, Settings, SettingsError, read_settings, remarks
 
 if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
     from types import FrameType
 
+    import click
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
 
     from target_otlp.delivery import State
@@ -32,7 +38,18 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_PARTS: dict[str, dict[str, type]] = {
+    "SCHEMA": {"stream": str, "schema": dict},
+    "RECORD": {"stream": str, "record": dict},
+    "STATE": {"value": dict},
+    "ACTIVATE_VERSION": {},
+}
+"""What a message must have."""
+
+_LONG = 4000
+_WRONG_TYPE = re.compile(r"in config\['?(\w+)")
+
+_decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 class MessageReader(GenericSingerReader[bytes]):
@@ -45,49 +62,72 @@ class MessageReader(GenericSingerReader[bytes]):
         """What is read."""
         return sys.stdin.buffer
 
+    def process_lines(
+        self,
+        file_input: IO[bytes] | None,
+        callbacks: dict[str, Callable[[Message], None]],
+    ) -> Counter[str]:
+        """Read all messages; what the SDK opens as text is read as bytes too."""
+        return super().process_lines(getattr(file_input, "buffer", file_input), callbacks)
+
     def deserialize_json(self, line: bytes) -> Message:
         """Return a line's message.
 
         Raises:
-            InvalidInputLine: It is none.
+            InvalidInputLine: It is none that a target can use.
 
         """
         self._lines += 1
+        message: Message | None
         try:
             message = _decode(line)
-        except (msgspec.DecodeError, RecursionError):
-            message = self._decode_leniently(line)
-        if not isinstance(message, dict):
-            error = f"Line {self._lines:,} of the input is no object."
-            raise InvalidInputLine(error)
-        if message.get("type") == "RECORD" and not isinstance(message.get("record"), dict):
-            error = f"Line {self._lines:,} of the input is a RECORD without a record."
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            try:
+                message = _decode_leniently(line)
+            except (ValueError, RecursionError):
+                message = None
+        problem = _problem(message)
+        if problem or message is None:
+            error = f"Line {self._lines:,} of the input {problem}."
             raise InvalidInputLine(error)
         return message
 
-    def _decode_leniently(self, line: bytes) -> object:
-        """Read what only Python reads: lone surrogates, NaN and its like, which become text."""
-        try:
-            return json.loads(line, parse_float=Decimal, parse_constant=str)
-        except (ValueError, RecursionError) as error:
-            message = f"Line {self._lines:,} of the input is no JSON ({error})."
-            raise InvalidInputLine(message) from None
 
-    @staticmethod
-    def assert_line_requires(line_dict: Message, requires: set[str]) -> None:
-        """Raise an error if a message lacks something; the SDK's would hold the whole message."""
-        missing = sorted(requires - line_dict.keys())
-        if missing:
-            kind = line_dict.get("type", "message")
-            error = f"A {kind} of the input has no {' and no '.join(missing)}."
-            raise InvalidInputLine(error)
+def _decode_leniently(line: bytes) -> Message:
+    """Read what only Python reads: lone surrogates; NaN and its like, which become text."""
+    text = line.decode("utf-8-sig", "surrogatepass")
+    message: Message = json.loads(text, parse_float=Decimal, parse_int=_integer, parse_constant=str)
+    return message
 
 
-class OtlpSink(BatchSink):
+def _integer(digits: str) -> int | Decimal:
+    """Read an integer of any length; Python has a limit for its own."""
+    return int(digits) if len(digits) < _LONG else Decimal(digits)
+
+
+def _problem(message: object) -> str | None:
+    """Return what is wrong with a message, without what it holds."""
+    if not isinstance(message, dict):
+        return "is no message in JSON"
+    kind = message.get("type")
+    if kind == "BATCH":
+        return (
+            "is a BATCH, and only records can be sent: take batch_config out of the tap's settings"
+        )
+    if not isinstance(kind, str) or kind not in _PARTS:
+        return "has no type that Singer knows"
+    for name, shape in _PARTS[kind].items():
+        if not isinstance(message.get(name), shape):
+            return f"is a {kind} without a usable {name}"
+    if kind == "SCHEMA" and not isinstance(message["schema"].get("properties"), dict):
+        return "is a SCHEMA whose schema has no properties"
+    return None
+
+
+class OtlpSink(RecordSink):
     """Hands a stream's records on as they come; the target's one delivery has the batches."""
 
-    current_size = 0
-    """The sink itself keeps nothing back."""
+    include_sdc_metadata_properties = False
 
     def __init__(self, target: TargetOtlp, **stream: Any) -> None:  # noqa: ANN401  (the SDK's)
         """Make a sink of a stream."""
@@ -115,11 +155,6 @@ class OtlpSink(BatchSink):
                 "are sent without one",
                 self.stream_name,
             )
-
-    def process_batch(self, context: Message) -> None:
-        """Take the records of a BATCH message's file."""
-        for record in context.get("records", ()):
-            self.process_record(record, context)
 
     def clean_up(self) -> None:
         """Send what waits at the end."""
@@ -238,9 +273,7 @@ class TargetOtlp(Target):
     def process_endofpipe(self) -> None:
         """Send what waits, and say how much it was."""
         super().process_endofpipe()
-        self.logger.info(
-            "%s records accepted by %s", f"{self.delivery.accepted:,}", self.delivery.receiver.name
-        )
+        self._say_accepted()
 
     def _process_state_message(self, message_dict: Message) -> None:
         """Let a state out as soon as all before it is accepted.
@@ -248,15 +281,31 @@ class TargetOtlp(Target):
         The SDK has no public hook for it: by itself it writes state at the end alone, and none
         where that is an error.
         """
-        self.message_reader.assert_line_requires(message_dict, {"value"})
         self.delivery.add_state(message_dict["value"])
 
+    def _process_activate_version_message(self, message_dict: Message) -> None:
+        """Do nothing: logs have no versions. The SDK would warn of columns that no one adds."""
+
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Send what waits, and stop. The SDK would end with 0 even where that failed."""
+        """Try once to send what waits, and stop; a second signal stops at once.
+
+        The SDK has no public hook for it, and would end with 0 even where that failed.
+        """
         del frame
-        self.logger.info("Stopped by signal %d", signum)
-        self.process_endofpipe()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        self.logger.info("Stopped by signal %d: sending what waits", signum)
+        try:
+            self.delivery.send(once=True)
+        except DeliveryError as error:
+            self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps nobody)
+            sys.exit(1)
+        self._say_accepted()
         sys.exit(0)
+
+    def _say_accepted(self) -> None:
+        accepted, name = f"{self.delivery.accepted:,}", self.delivery.receiver.name
+        self.logger.info("%s records accepted by %s", accepted, name)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
@@ -266,23 +315,47 @@ class TargetOtlp(Target):
         try:
             settings = read_settings(self.config, os.environ)
         except SettingsError as error:
-            if not raise_errors:
-                return error.problems
+            problems = error.problems
+        else:
+            self.append_builtin_config(self.config_jsonschema)
+            for remark in remarks(self.config, settings, self.config_jsonschema["properties"]):
+                self.logger.warning(remark)
+            # Without the values that its errors hold, only the SDK's own settings are left here.
+            problems = [
+                f"{name} has a wrong type or value: compare it with --about"
+                for error in super()._validate_config(raise_errors=False)
+                for name in _WRONG_TYPE.findall(error)
+            ]
+            if self.config.get("stream_maps", {}) is None:
+                problems.append("stream_maps is null: leave it out")
+        if problems and raise_errors:
             message = "the settings cannot be used"
-            raise ConfigValidationError(
-                message, errors=error.problems, schema=self.config_jsonschema
-            ) from None
-        self.append_builtin_config(self.config_jsonschema)
-        for remark in remarks(self.config, settings, self.config_jsonschema["properties"]):
-            self.logger.warning(remark)
-        return super()._validate_config(raise_errors=raise_errors)
+            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
+        return problems
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
         """Offer the SDK's stream maps and flattening; its other settings are for tables."""
         super(Target, cls).append_builtin_config(config_jsonschema)
 
+    @classmethod
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:  # noqa: ANN401  (the SDK's)
+        """Read the files of --config."""
+        try:
+            return super().cb_config(ctx, param, value)
+        except (OSError, TypeError, ValueError):
+            names = ", ".join(name for name in value if name != "ENV")
+            problem = f"--config is {names}: name files that each hold one JSON object"
+            raise ConfigValidationError(
+                problem, errors=[problem], schema=cls.config_jsonschema
+            ) from None
+
 
 def _write_state(state: State) -> None:
-    sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
+        sys.stdout.flush()
+    except (AttributeError, OSError) as error:
+        # Where stdout was closed from the start, Python has none.
+        message = f"The state cannot be written to stdout ({type(error).__name__})"
+        raise DeliveryError(message) from None

@@ -35,16 +35,20 @@ class Reply:
     keeps: bool = False
     after_seconds: float = 0
     hangs_up: bool = False
+    raw: bytes = b""
+    """Written as it is in the place of an answer, before the connection is closed."""
+    drips: bool = False
+    """Whether its body never ends."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came in; names of headers are in lower case, `at` is in seconds."""
+    """A request as it came in from a client's port; names of headers are in lower case."""
 
     path: str
     headers: dict[str, str]
     body: bytes
-    at: float
+    port: int
 
     @property
     def decoded(self) -> ExportLogsServiceRequest:
@@ -148,23 +152,27 @@ def _handler(receiver: FakeReceiver) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = receiver.take(Request(self.path, headers, body, time.monotonic()))
+            reply = receiver.take(Request(self.path, headers, body, self.client_address[1]))
             time.sleep(reply.after_seconds)
-            if reply.hangs_up:
+            if reply.hangs_up or reply.raw:
+                self.wfile.write(reply.raw)
                 self.close_connection = True
                 return
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
-            if reply.status != 204:
+            if reply.status != 204 and not reply.drips:
                 self.send_header("Content-Length", str(len(reply.body)))
             with suppress(ConnectionError):
                 self.end_headers()
                 self.wfile.write(reply.body)
+                while reply.drips:
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
 
         def do_GET(self) -> None:
             """Nothing but a followed redirect would come here."""
-            receiver.take(Request(self.path, {}, b"", time.monotonic()))
+            receiver.take(Request(self.path, {}, b"", self.client_address[1]))
             self.send_error(405)
 
         def log_message(self, *_: object) -> None:

@@ -83,7 +83,20 @@ def test_a_time_is_read(time: Any, expected: int) -> None:  # noqa: ANN401
 
 @pytest.mark.parametrize(
     "time",
-    [None, True, "", "yesterday", "1969-12-31T00:00:00Z", "9999-01-01T00:00:00Z", 10**40, {}, []],
+    [
+        None,
+        True,
+        "",
+        "yesterday",
+        Decimal("-1e999999"),
+        float("inf"),
+        float("nan"),
+        "1969-12-31T00:00:00Z",
+        "9999-01-01T00:00:00Z",
+        10**40,
+        {},
+        [],
+    ],
     ids=str,
 )
 def test_what_is_no_time_that_otlp_can_hold_is_unknown(time: Any) -> None:  # noqa: ANN401
@@ -185,6 +198,21 @@ def test_names_with_dots_may_come_as_objects_in_objects_as_meltano_makes_them() 
         "service.name": "x",
         "service.instance.id": 7,
     }
+
+
+def test_names_of_streams_with_dots_may_come_so_too() -> None:
+    nested = {"public": {"users": {"id": "$.a"}, "x": {"y": {"id": "$.b"}}}, "plain": {"id": "$.c"}}
+    read = settings("http://localhost", mapping=nested)
+
+    assert read.mapping("public.users").id == ("a",)
+    assert read.mapping("public.x.y").id == ("b",)
+    assert read.mapping("plain").id == ("c",)
+
+
+def test_a_stream_may_have_any_name() -> None:
+    found = filled(settings("http://localhost").mapping("\ud800"), {})
+
+    assert attributes(found) == {"singer.stream": "\\ud800"}
 
 
 def test_what_a_stream_does_not_say_comes_from_that_of_every_stream() -> None:

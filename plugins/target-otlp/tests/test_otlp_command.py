@@ -6,11 +6,14 @@ import json
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from singer_sdk.singerlib.exceptions import InvalidInputLine
 
 from fake_receiver import FakeReceiver, Reply, attributes
+from target_otlp.target import MessageReader
 from target_process import (
     COMMAND,
     ENVIRONMENT,
@@ -132,30 +135,6 @@ def test_a_state_with_numbers_of_any_size_comes_out_as_it_went_in(server: FakeRe
     assert run.stdout == f"{value}\n"
 
 
-def test_a_batch_file_is_sent_too(server: FakeReceiver, tmp_path: Path) -> None:
-    lines = "".join(json.dumps({"id": str(number)}) + "\n" for number in range(1200))
-    (tmp_path / "batch.jsonl").write_text(lines)
-    run = run_target(
-        [
-            schema(),
-            {
-                "type": "BATCH",
-                "stream": "audit_logs",
-                "encoding": {"format": "jsonl", "compression": "none"},
-                "manifest": [f"file://{tmp_path}/batch.jsonl"],
-            },
-            state(1),
-        ],
-        endpoint=server.url,
-        **ID,
-    )
-
-    assert run.returncode == 0
-    assert server.ids == [str(number) for number in range(1200)]
-    assert max(len(request.log_records) for request in server.requests) == 500
-    assert run.states == [{"done": 1}]
-
-
 def test_stream_maps_work(server: FakeReceiver) -> None:
     maps = {"audit_logs": {"id": "id", "double": "int(id) * 2", "__else__": None}}
     run_target([schema(id={"type": "string"}), record(4)], endpoint=server.url, stream_maps=maps)
@@ -252,18 +231,50 @@ def test_a_bad_setting_is_one_clear_error_before_the_first_request(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (b"{secret", "Line 4 of the input is no JSON (Expecting property name enclosed in double"),
-        (b"\xff\xfe", "Line 4 of the input is no JSON ("),
-        (b"5", "Line 4 of the input is no object."),
-        (b'{"type": "RECORD", "stream": "audit_logs"}', "Line 4 of the input is a RECORD without"),
-        (b'{"type": "RECORD", "record": {"a": "secret"}}', "A RECORD of the input has no stream."),
-        (b'{"secret": 1}', "A message of the input has no type."),
-        (b'{"type": "STATE"}', "A STATE of the input has no value."),
+        (b"{secret", "is no message in JSON."),
+        (b"\xff\xfe", "is no message in JSON."),
+        (b'{"type": "RECORD", "stream": "a\xff", "record": {}}', "is no message in JSON."),
+        (b"5", "is no message in JSON."),
+        (b"", "is no message in JSON."),
+        (b"[" * 100_000, "is no message in JSON."),
+        (b'{"secret": 1}', "has no type that Singer knows."),
+        (b'{"type": "secret"}', "has no type that Singer knows."),
+        (b'{"type": ["secret"]}', "has no type that Singer knows."),
+        (b'{"type": "RECORD", "stream": "a"}', "is a RECORD without a usable record."),
+        (b'{"type": "RECORD", "record": {"a": "secret"}}', "is a RECORD without a usable stream."),
+        (b'{"type": "RECORD", "stream": 5, "record": {}}', "is a RECORD without a usable stream."),
+        (b'{"type": "STATE", "value": "secret"}', "is a STATE without a usable value."),
+        (b'{"type": "SCHEMA", "stream": "a", "schema": 5}', "is a SCHEMA without a usable schema."),
+        (
+            b'{"type": "SCHEMA", "stream": "a", "schema": {}}',
+            "is a SCHEMA whose schema has no properties.",
+        ),
+        (
+            b'{"type": "BATCH", "stream": "audit_logs", "manifest": []}',
+            (
+                "is a BATCH, and only records can be sent: take batch_config out of the tap's "
+                "settings."
+            ),
+        ),
+    ],
+)
+def test_a_line_that_is_no_message_is_named_and_not_repeated(line: bytes, told: str) -> None:
+    reader = MessageReader()
+    reader.deserialize_json(b'{"type": "STATE", "value": {}}')
+    with pytest.raises(InvalidInputLine) as caught:
+        reader.deserialize_json(line)
+
+    assert str(caught.value) == f"Line 2 of the input {told}"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"{secret", "Line 4 of the input is no message in JSON."),
         (
             b'{"type": "RECORD", "stream": "b", "record": {}}',
             "A record for stream 'b' was encountered before a corresponding schema.",
         ),
-        (b"[" * 100_000, "Line 4 of the input is no JSON ("),
     ],
 )
 def test_a_bad_line_is_one_clear_error_and_the_state_before_it_is_kept(
@@ -307,22 +318,27 @@ def test_a_receiver_that_dies_is_named_and_the_next_run_goes_on_from_the_state()
         ) == ["28", "29"]
 
 
-def test_what_waits_is_sent_when_the_target_is_told_to_stop(server: FakeReceiver) -> None:
+@contextmanager
+def running(server: FakeReceiver, *messages: Message) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the target, and give it messages behind which its input stays open."""
+    environment = {**ENVIRONMENT, "TARGET_OTLP_ENDPOINT": server.url}
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        [*COMMAND, "--config=ENV"],
-        env={**ENVIRONMENT, "TARGET_OTLP_ENDPOINT": server.url},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [*COMMAND, "--config=ENV"], env=environment, stdin=pipe, stdout=pipe, stderr=pipe
     ) as process:
         assert process.stdin
         assert process.stdout
-        # The first state is let out at once: then the target is there.
-        for message in (state(0), schema(), record(1), state(1)):
+        # A state for which nothing waits comes out at once: then the target is there.
+        for message in (state(0), *messages):
             process.stdin.write(json.dumps(message).encode() + b"\n")
         process.stdin.flush()
         assert process.stdout.readline() == b'{"done": 0}\n'
-        time.sleep(0.3)
+        time.sleep(0.2)
+        yield process
+
+
+def test_what_waits_is_sent_when_the_target_is_told_to_stop(server: FakeReceiver) -> None:
+    with running(server, schema(), record(1), state(1)) as process:
         process.send_signal(signal.SIGTERM)
         stdout, _ = process.communicate(timeout=20)
 
@@ -331,30 +347,112 @@ def test_what_waits_is_sent_when_the_target_is_told_to_stop(server: FakeReceiver
     assert len(server.kept) == 1
 
 
-def test_to_be_told_to_stop_while_the_receiver_refuses_is_a_failure() -> None:
+@pytest.mark.parametrize("reply", [Reply(403, b"no"), Reply(503, b"no"), Reply(hangs_up=True)])
+def test_to_be_told_to_stop_while_the_receiver_fails_is_a_failure_at_once(reply: Reply) -> None:
     with (
-        FakeReceiver(Reply(403, b"no")) as server,
-        subprocess.Popen(
-            [*COMMAND, "--config=ENV"],
-            env={**ENVIRONMENT, "TARGET_OTLP_ENDPOINT": server.url},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process,
+        FakeReceiver(reply) as server,
+        running(server, schema(), record(1), state(1)) as process,
     ):
-        assert process.stdin
-        assert process.stdout
-        for message in (state(0), schema(), record(1), state(1)):
-            process.stdin.write(json.dumps(message).encode() + b"\n")
-        process.stdin.flush()
-        process.stdout.readline()
-        time.sleep(0.3)
-        process.send_signal(signal.SIGTERM)
-        stdout, stderr = process.communicate(timeout=20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=5)
 
     assert process.returncode == 1
     assert stdout == b""
-    assert b"answered 403 no: check what the API key" in stderr
+    assert stderr.count(b"0 records were accepted before; the state up to there is out.") == 1
+    assert b"Traceback" not in stderr
+
+
+def test_a_signal_ends_a_wait_before_another_try() -> None:
+    waits = Reply(503, headers={"Retry-After": "60"})
+    full = [record(number) for number in range(500)]
+    with FakeReceiver(waits, Reply()) as server, running(server, schema(), *full) as process:
+        while not server.requests:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=5)
+
+    assert process.returncode == 0
+    assert len(server.kept) == 500
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    slow = Reply(after_seconds=4)
+    with FakeReceiver(slow) as server, running(server, schema(), record(1)) as process:
+        process.send_signal(signal.SIGTERM)
+        while not server.requests:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=2)
+
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_state_that_nobody_takes_is_one_clear_error(server: FakeReceiver) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--config=ENV"],
+        env={**ENVIRONMENT, "TARGET_OTLP_ENDPOINT": server.url},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        process.stdout.close()
+        _, stderr = process.communicate(json.dumps(state(1)).encode(), timeout=20)
+
+    assert process.returncode == 1
+    assert b"The state cannot be written to stdout (BrokenPipeError)" in stderr
+
+
+def test_input_can_come_from_a_file_in_any_utf_8(server: FakeReceiver, tmp_path: Path) -> None:
+    lines = [json.dumps(schema()).encode(), b'{"type": "RECORD", "stream": "audit_logs", "record":']
+    # A byte order mark, and a surrogate as some programs write it.
+    odd = b"\xef\xbb\xbf" + lines[0] + b"\n" + lines[1] + b' {"id": "\xed\xa0\x80"}}\n'
+    (tmp_path / "input").write_bytes(odd)
+    run = run_target([], f"--input={tmp_path / 'input'}", endpoint=server.url)
+
+    assert run.returncode == 0
+    assert server.kept[0].body.string_value == '{"id":"\\ud800"}'
+
+
+def test_a_version_that_is_activated_is_nothing_to_logs(server: FakeReceiver) -> None:
+    version = {"type": "ACTIVATE_VERSION", "stream": "audit_logs", "version": 1}
+    run = run_target([version, schema(), record(1), version], endpoint=server.url)
+
+    assert run.returncode == 0
+    assert not run.log("WARNING")
+
+
+def test_what_the_receiver_says_is_told_whatever_it_is() -> None:
+    with FakeReceiver(Reply(500, b"missing env var DB_URL")) as server:
+        run = run_target([schema(), record(1)], endpoint=server.url)
+
+    (error,) = run.log("ERROR")
+    assert "answered 500 missing env var DB_URL. 0 records were accepted" in error
+
+
+@pytest.mark.parametrize("content", ["null", "5", "{broken", None])
+def test_a_config_that_is_none_is_one_clear_error(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    if content:
+        path.write_text(content)
+    run = run_target([], f"--config={path}")
+
+    assert run.returncode == 1
+    assert run.log("ERROR")[0].endswith("name files that each hold one JSON object")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    "config", [{"stream_maps": "hidden"}, {"stream_maps": None}, {"flattening_enabled": "hidden"}]
+)
+def test_the_sdks_own_settings_are_not_shown_either(
+    server: FakeReceiver, config: dict[str, object]
+) -> None:
+    run = run_target([schema(), record(1)], endpoint=server.url, **config)
+
+    assert run.returncode == 1
+    assert "hidden" not in run.stderr
+    assert "Unexpected" not in run.stderr
 
 
 def _number(message: Message) -> int:

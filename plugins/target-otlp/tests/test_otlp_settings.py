@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from target_otlp.settings import SettingsError, read_settings, remarks
 from target_otlp.target import TargetOtlp
@@ -64,6 +66,9 @@ def test_an_endpoint_without_a_path_gets_the_one_of_otlp(given: str, expected: s
         "http://[::1",
         "http://local host",
         "http://localhost/\x01",
+        "http://a..b",
+        "http://*a",
+        f"http://{'a' * 64}",
         "http://user:hidden@localhost",
         "http://localhost/#here",
         7,
@@ -116,7 +121,8 @@ def test_a_missing_endpoint_is_one_clear_problem() -> None:
         ("headers", {"Authorization": "hidden\n"}),
         ("headers", {"Authorization": " hidden"}),
         ("headers", {"Authorization": "hiddén"}),
-        ("headers", {"Authorization": {"hidden": 1}}),
+        ("headers", {"Authorization: hidden": "x"}),
+        ("headers", {"Authorization": ["hidden"]}),
         ("resource_attributes", "a=b"),
         ("mapping", []),
         ("mapping", {"a": []}),
@@ -126,6 +132,7 @@ def test_a_missing_endpoint_is_one_clear_problem() -> None:
         ("mapping", {"a": {"attributes": "$.a"}}),
         ("mapping", {"a": {"attributes": {"b": "$..c"}}}),
         ("mapping", {"*": {"attributes": {"event.name": "$.c"}}}),
+        ("mapping", {"a": {"attributes": {"b.c": "$.d", "b": {"c": "$.e"}}}}),
     ],
     ids=repr,
 )
@@ -170,14 +177,17 @@ def test_the_endpoint_can_come_from_opentelemetrys_variables(
 def test_every_variable_of_opentelemetry_works_and_what_is_for_logs_comes_first(
     tmp_path: Path,
 ) -> None:
-    for name in ("ca", "cert", "key", "other"):
-        (tmp_path / name).touch()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca")
+    shown = authority.issue_cert("localhost")
+    shown.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    shown.private_key_pem.write_to_path(tmp_path / "key")
     variables = {
         f"{OTEL}HEADERS": "api-key=a%20b, x = y ,",
         f"{OTEL}TIMEOUT": "2500",
         f"{OTEL}COMPRESSION": "gzip",
         f"{OTEL}PROTOCOL": "http/json",
-        f"{OTEL}CERTIFICATE": str(tmp_path / "other"),
+        f"{OTEL}CERTIFICATE": "/no/such/file",
         f"{OTEL}LOGS_CERTIFICATE": str(tmp_path / "ca"),
         f"{OTEL}CLIENT_CERTIFICATE": str(tmp_path / "cert"),
         f"{OTEL}CLIENT_KEY": str(tmp_path / "key"),
@@ -226,6 +236,27 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
     assert problem.startswith(f"{OTEL}{name} ")
     assert ": " in problem
     assert "hidden" not in problem
+
+
+@pytest.mark.parametrize("names", [["CERTIFICATE"], ["CLIENT_CERTIFICATE"], ["CLIENT_KEY"]])
+def test_certificates_that_are_none_are_found_before_the_first_request(
+    names: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no certificate")
+    (problem,) = problems_in({OTEL + name: str(tmp_path / "file") for name in names})
+
+    assert problem.startswith(OTEL + names[0])
+    assert ": " in problem
+
+
+def test_nothing_but_opentelemetrys_own_variables_is_looked_at() -> None:
+    variables = {"encoding": "utf-8", "endpoint": "http://other", "OTEL_X": "y"}
+
+    assert read_settings({"endpoint": URL}, variables).endpoint == f"{URL}/v1/logs"
+
+
+def test_a_whole_number_in_a_file_may_have_decimals() -> None:
+    assert settings(URL, max_batch_size=Decimal("500.0")).max_batch_size == 500
 
 
 def test_a_secret_is_not_in_the_text_of_the_settings() -> None:

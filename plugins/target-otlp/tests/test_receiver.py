@@ -20,7 +20,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 
 from fake_receiver import FakeReceiver, Reply
 from target_otlp import receiver
-from target_otlp.receiver import Answer, DeliveryError, Receiver
+from target_otlp.answers import Answer
+from target_otlp.receiver import DeliveryError, Receiver
 from target_otlp.settings import read_settings
 from target_process import settings
 
@@ -105,6 +106,7 @@ def test_a_receiver_accepts_with(reply: Reply) -> None:
         (b'{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}', JSON),
         (b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":"too\\nold"}}', JSON),
         (b' {"partial_success":{"rejected_log_records":3,"error_message":"too old"}}', {}),
+        (b'\xef\xbb\xbf{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":"too old"}}', {}),
     ],
     ids=repr,
 )
@@ -112,6 +114,58 @@ def test_a_receiver_rejects_some_records_with(body: bytes, headers: dict[str, st
     with FakeReceiver(Reply(200, body, headers)) as server:
         assert send(server) == Answer(3, "too old")
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n\x07\x08\x03\x12\x03a\xffb",
+        b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":5}}',
+        b'{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"\\ud800"}}',
+        b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":"\xff"}}',
+    ],
+)
+def test_the_number_of_rejected_records_counts_though_the_message_cannot_be_read(
+    body: bytes,
+) -> None:
+    with FakeReceiver(Reply(200, body)) as server:
+        assert send(server).rejected == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 503 No\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"no HTTP\r\n\r\n",
+    ],
+)
+def test_an_answer_that_breaks_off_is_tried_again(answer: bytes, waits: list[float]) -> None:
+    with FakeReceiver(Reply(raw=answer), Reply(200)) as server:
+        assert send(server) == Answer()
+    assert len(waits) == 1
+
+
+def test_an_answer_whose_encoding_is_not_what_it_says_is_judged_by_its_status() -> None:
+    headers = {"Content-Encoding": "gzip"}
+    with FakeReceiver(Reply(200, b"plain", headers), Reply(400, b"plain", headers)) as server:
+        assert send(server) == Answer()
+        assert "answered 400 plain" in failure(server)
+
+
+def test_an_answer_that_never_ends_is_given_up() -> None:
+    with FakeReceiver(Reply(200, drips=True)) as server:
+        brief = {"OTEL_EXPORTER_OTLP_TIMEOUT": "200"}
+        with pytest.raises(DeliveryError, match="cannot be reached"):
+            send_in(brief, server, max_retry_seconds=0)
+
+
+def test_no_more_of_an_answer_is_read_than_anybody_needs() -> None:
+    with FakeReceiver(Reply(200, b"x" * (1 << 25)), Reply(500, b"y" * (1 << 25))) as server:
+        assert send(server) == Answer()
+        assert len(failure(server)) < 500
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 413, 415, 418, 422, 500, 501])
@@ -178,7 +232,21 @@ def test_retry_after_is_obeyed_as_a_date(waits: list[float]) -> None:
     assert 97 < waits[0] < 101
 
 
-@pytest.mark.parametrize("text", ["soon", "-5", "", "1e3", "\u00b2"])
+def test_a_date_without_a_zone_is_in_utc(waits: list[float]) -> None:
+    date = (datetime.now(UTC) + timedelta(seconds=100)).strftime("%a %b %d %H:%M:%S %Y")
+    with FakeReceiver(Reply(429, headers={"Retry-After": date}), Reply(200)) as server:
+        send(server)
+    assert 97 < waits[0] < 101
+
+
+def test_a_retry_after_of_ages_is_beyond_any_cap() -> None:
+    with FakeReceiver(Reply(429, headers={"Retry-After": "9" * 5000})) as server:
+        assert "asks to wait 1,000,000,000 s" in failure(server)
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "-5", "", "1e3", "\u00b2", "Mon, 01 Jan 99999 00:00:00 GMT"]
+)
 def test_a_retry_after_that_is_none_is_ignored(text: str, waits: list[float]) -> None:
     with FakeReceiver(Reply(429, headers={"Retry-After": text}), Reply(200)) as server:
         send(server)
@@ -250,6 +318,34 @@ def test_the_query_of_the_endpoint_is_sent_but_not_shown() -> None:
     assert str(caught.value) == f"{server.url}/insert answered 500"
 
 
+def test_a_query_that_the_receiver_repeats_is_masked() -> None:
+    with (
+        FakeReceiver(Reply(404, b"no route /insert?key=hiddenkey and hiddenkey")) as server,
+        pytest.raises(DeliveryError, match=r"answered 404 no route /insert\?\*\*\* and \*\*\*:"),
+    ):
+        Receiver(settings(f"{server.url}/insert?key=hiddenkey")).send(request())
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1/", "http://user:hidden@other/\x1b[31m", "//", "x" * 9000]
+)
+def test_a_redirect_to_anywhere_is_one_line(location: str) -> None:
+    with FakeReceiver(Reply(302, headers={"Location": location})) as server:
+        told = failure(server)
+    assert "answered 302: redirects are not followed" in told
+    assert "hidden" not in told
+    assert told.isprintable()
+    assert len(told) < 500
+
+
+def test_requests_share_a_connection() -> None:
+    with FakeReceiver(Reply(), Reply(200, b"{}", JSON), Reply(204)) as server:
+        sender = Receiver(settings(server.url))
+        for _ in range(4):
+            sender.send(request())
+        assert len({one.port for one in server.requests}) == 1
+
+
 def test_headers_are_on_every_request_and_a_netrc_file_changes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +393,7 @@ def test_a_certificate_that_is_not_known_is_a_failure_at_once_and_a_known_one_is
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with FakeReceiver(tls=authority) as server:
-        with pytest.raises(DeliveryError, match=r"cannot be trusted \(SSLCertVerificationError\)"):
+        with pytest.raises(DeliveryError, match="cannot be trusted: "):
             Receiver(settings(server.url)).send(request())
         known = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")}
         assert send_in(known, server) == Answer()

@@ -130,6 +130,15 @@ def test_what_lies_too_deep_for_receivers_becomes_text() -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_json_does_not_have_become_text(text: str) -> None:
-    line = f'{{"type": "RECORD", "record": {{"value": {text}}}}}'.encode()
+    line = f'{{"type": "RECORD", "stream": "a", "record": {{"value": {text}}}}}'.encode()
 
     assert MessageReader().deserialize_json(line)["record"] == {"value": text}
+
+
+def test_an_integer_of_any_length_survives() -> None:
+    digits = "9" * 10_000
+    line = f'{{"type": "RECORD", "stream": "a", "record": {{"value": {digits}}}}}'.encode()
+    read = MessageReader().deserialize_json(line)["record"]
+
+    assert json_text(read) == f'{{"value":{digits}}}'
+    assert sent(read["value"]) == digits
