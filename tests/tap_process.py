@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import forked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,12 +101,10 @@ def run_tap(
                 path = Path(folder, f"{name}.json")
                 path.write_text(json.dumps(content))
                 options += [f"--{name}", str(path)]
-        done = subprocess.run(
-            command(*options, *arguments),
-            env={**os.environ, **(environment or {})},
-            capture_output=True,
-            encoding="utf-8",
+        done = forked.run(
+            "tap_sentry_audit",
+            [*options, *arguments],
+            {**os.environ, **(environment or {})},
             timeout=timeout,
-            check=False,
         )
     return Run(done.returncode, done.stdout, done.stderr)

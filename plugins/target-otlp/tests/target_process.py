@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forked
 from target_otlp.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -87,12 +87,10 @@ def run_target_in(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.json")
         path.write_text(json.dumps(config))
-        done = subprocess.run(
-            [*COMMAND, f"--config={path}", *arguments],
-            input=messages,
-            env={**ENVIRONMENT, **environment},
-            capture_output=True,
-            timeout=60,
-            check=False,
+        done = forked.run(
+            "target_otlp",
+            [f"--config={path}", *arguments],
+            {**ENVIRONMENT, **environment},
+            messages,
         )
-    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Run(done.returncode, done.stdout, done.stderr)
