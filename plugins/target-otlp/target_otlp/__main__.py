@@ -25,10 +25,12 @@ def main() -> None:
     gc.set_threshold(10_000, 20, 20)
     TargetOtlp.logger.addFilter(_is_told)
     # It would show URLs with their query, which can hold a key.
-    logging.getLogger("urllib3").setLevel(logging.INFO)
+    logging.getLogger("urllib3.connectionpool").addFilter(lambda line: line.levelno > logging.DEBUG)
     try:
         TargetOtlp.cli()
     except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
+        # A file of SINGER_SDK_LOG_CONFIG may have disabled it.
+        TargetOtlp.logger.disabled = False
         for line in _explained(error):
             TargetOtlp.logger.error(line)
         TargetOtlp.logger.debug("Where it happened:", exc_info=True)

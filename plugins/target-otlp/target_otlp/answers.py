@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 
 from google.protobuf.empty_pb2 import Empty
@@ -30,20 +31,29 @@ def partial_success(body: bytes) -> Answer:
     The number counts even where the rest cannot be read.
     """
     if _is_json(body):
-        told = _member(_json(body), "partialSuccess", "partial_success")
+        value = _json(body)
+        if value is None and b"rejected" in body:
+            return Answer(1, _text(body))
+        told = _member(value, "partialSuccess", "partial_success")
         rejected = _member(told, "rejectedLogRecords", "rejected_log_records")
         message = _member(told, "errorMessage", "error_message")
         return Answer(_count(rejected), "" if message is None else str(message))
     # ExportLogsServiceResponse: partial_success = 1; in it rejected_log_records = 1, message = 2.
     fields = _fields(_fields(body).get(1))
-    return Answer(_count(fields.get(1)), _text(fields.get(2)))
+    rejected = fields.get(1)
+    is_negative = isinstance(rejected, int) and rejected >= _INT64
+    return Answer(0 if is_negative else _count(rejected), _text(fields.get(2)))
 
 
 def status_message(body: bytes) -> str:
     """Read what is said to a failure: a google.rpc.Status, JSON with a message, or text."""
     if _is_json(body):
-        message = _member(_json(body), "message")
-        return message if isinstance(message, str) else _text(body)
+        value = _json(body)
+        message = _member(value, "message")
+        if isinstance(message, str):
+            return message
+        # As text that can be searched for secrets: without JSON's escapes.
+        return _text(body) if value is None else json.dumps(value, ensure_ascii=False)
     # google.rpc.Status: code = 1, message = 2.
     return _text(_fields(body).get(2)) or _text(body)
 
@@ -67,8 +77,10 @@ def _is_json(body: bytes) -> bool:
 
 
 def _json(body: bytes) -> object:
+    """Return what stands first in a body; None where that is no JSON."""
+    text = body.decode("utf-8-sig", "replace").lstrip()
     try:
-        value: object = json.loads(body.decode("utf-8-sig", "replace"))
+        value: object = json.JSONDecoder(strict=False).raw_decode(text)[0]
     except (ValueError, RecursionError):
         return None
     return value
@@ -83,10 +95,9 @@ def _member(value: object, *names: str) -> object:
 def _count(value: object) -> int:
     """Return a number of records; 64-bit integers of JSON are text."""
     try:
-        count = int(value) if isinstance(value, int | float | str) else 0
-    except (ValueError, OverflowError):
+        return max(0, int(Decimal(value))) if isinstance(value, int | float | str) else 0
+    except (ArithmeticError, ValueError):
         return 0
-    return count if 0 < count < _INT64 else 0
 
 
 def _fields(body: object) -> dict[int, object]:

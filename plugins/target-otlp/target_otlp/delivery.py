@@ -44,7 +44,9 @@ class Delivery:
         self._settings = settings
         self._write_state = write_state
         self._state: State | None = None
-        self._has_let_state_out = False
+        self._added = 0
+        self._state_stands_for = 0
+        self._out_stands_for = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -80,6 +82,7 @@ class Delivery:
         self._since = self._since or now
         self._bytes += size
         self._waiting += 1
+        self._added += 1
         is_full = self._waiting >= self._settings.max_batch_size
         if is_full or now - self._since > LONGEST_WAIT:
             self.send()
@@ -87,7 +90,7 @@ class Delivery:
 
     def add_state(self, state: State) -> None:
         """Take a state, which stands for all records that were added before it."""
-        self._state = state
+        self._state, self._state_stands_for = state, self._added
         if not self._waiting:
             self._let_state_out()
 
@@ -123,12 +126,13 @@ class Delivery:
             _log.warning("%s says: %s", self.receiver.name, answer.message)
 
     def _failed(self, what: str) -> DeliveryError:
-        out = self._has_let_state_out
-        state = "the state up to there is out" if out else "no state stands for them"
-        return DeliveryError(f"{what}. {self.accepted:,} records were accepted before; {state}.")
+        return DeliveryError(
+            f"{what}. {self.accepted:,} records were accepted before, and the state is out up to "
+            f"the first {self._out_stands_for:,}."
+        )
 
     def _let_state_out(self) -> None:
         if self._state:
             self._write_state(self._state)
             self._state = None
-            self._has_let_state_out = True
+            self._out_stands_for = self._state_stands_for

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import time
+import zlib
+from base64 import b64decode
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import uniform
 from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import backoff
 import requests
@@ -53,6 +56,9 @@ _SHOWN = 300
 _SHORTEST_SECRET = 6
 _MOST_BYTES = 1 << 20
 """Of an answer; more of it is not read."""
+
+_SECRET_PARTS = re.compile(r"(?<=//).*@|[?#].*", re.DOTALL)
+"""Of a URL: user and password, query and fragment."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
@@ -99,9 +105,7 @@ class Receiver:
         url = urlsplit(settings.endpoint)
         self.name = url._replace(query="").geturl()
         """The endpoint without its query, which can hold a key."""
-        self._secrets = [url.query, *(value for _, value in parse_qsl(url.query))]
-        for value in settings.headers.values():
-            self._secrets += [value, value.rpartition(" ")[2]]
+        self._secrets = _secrets([url.query, *settings.headers.values()])
 
     def send(self, request: ExportLogsServiceRequest, *, once: bool = False) -> Answer:
         """Send a request until it is accepted, or once.
@@ -179,14 +183,15 @@ class Receiver:
             return _Failure(what, retry_after(response.headers.get("Retry-After", "")))
         remedy = _REMEDIES.get(status, "")
         if response.is_redirect:
-            to = self._shown(response.headers["Location"].partition("?")[0].rpartition("@")[2])
+            to = self._shown(_SECRET_PARTS.sub("", response.headers["Location"]))
             remedy = f"redirects are not followed; is {to} the right endpoint?"
         raise DeliveryError(f"{what}: {remedy}" if remedy else what)
 
     def _content(self, response: requests.Response) -> bytes:
-        """Return the body, as far as it is reasonable.
+        """Return the body.
 
         Raises:
+            DeliveryError: An acceptance is so long that it cannot be one.
             HTTPError, OSError: It broke off, or takes longer than the timeout.
 
         """
@@ -202,15 +207,40 @@ class Receiver:
             content += part
             if time.monotonic() > end:
                 raise TimeoutError
+        content = _unzipped(content, response.headers.get("Content-Encoding", ""))
+        if response.status_code in ACCEPTED and len(content) >= _MOST_BYTES:
+            message = f"{self.name} answered {response.status_code} and more than a receiver says"
+            raise DeliveryError(message)
         return content
 
     def _shown(self, text: str) -> str:
         """Return text on one line, not too long, and without what headers and query hold."""
         for secret in self._secrets:
-            if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, "***")
+            text = text.replace(secret, "***")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def _secrets(values: list[str]) -> list[str]:
+    """Return what must not be shown of headers and a query: longest first, whole and in parts."""
+    parts = {part for value in values for part in (value, *re.split(r"[\s;,&=]+", value))}
+    parts |= {unquote(part) for part in parts}
+    for value in values:
+        if value.lower().startswith("basic "):
+            decoded = b64decode(value[6:] + "==").decode("utf-8", "replace")
+            parts |= {decoded, decoded.partition(":")[2]}
+    return sorted((part for part in parts if len(part) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _unzipped(content: bytes, encoding: str) -> bytes:
+    """Return content decoded, though it was asked for as it is: a proxy may not know that."""
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return content
+    try:
+        # 32 more than the window: either of the two forms.
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, _MOST_BYTES)
+    except zlib.error:
+        return content
 
 
 def _certificate(settings: Settings) -> tuple[str, str] | str | None:

@@ -6,7 +6,6 @@ import json
 import re
 import ssl
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -227,18 +226,18 @@ def _url(value: object) -> str:
 
 def _headers(value: object) -> dict[str, str]:
     headers = {}
-    for name, text in _dotted(value).items():
+    # Where one cannot be used, only its number is told: what is its name could be the secret.
+    for number, (name, text) in enumerate(_dotted(value).items(), 1):
         if not _HEADER_NAME.fullmatch(name):
-            # What it is could be a secret that got to the wrong place.
-            message = "has a name that no header can have: write letters, digits and - alone"
+            message = f"has a name, number {number}, that is none: write letters, digits and -"
         elif name.lower() in _OWN_HEADERS:
             message = f"has {name}, which the target sets itself: leave it out"
         elif not isinstance(text, str):
-            message = f"has a value for {name} that is no text: put it in quotes"
+            message = f"has a value, number {number}, that is no text: put it in quotes"
         elif not (text.isascii() and text.isprintable()) or text != text.strip():
             message = (
-                f"has a value for {name} with spaces around it, line breaks or characters that "
-                "HTTP cannot carry: copy it once more"
+                f"has a value, number {number}, with spaces around it, line breaks or characters "
+                "that HTTP cannot carry: copy it once more"
             )
         else:
             headers[name] = text
@@ -342,7 +341,7 @@ def _dotted(value: object) -> Record:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            message = f"has {name} twice: leave one out"
+            message = "has a name twice, with dots and as an object in an object: leave one out"
             raise _Problem(message)
     return dict(pairs)
 
@@ -374,9 +373,6 @@ def _protocol(value: object) -> str:
 
 def _whole(least: int, most: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
-        # The SDK reads 500.0 in a file as a Decimal.
-        if isinstance(value, Decimal) and value == int(value):
-            value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             message = f"is {value!r}: write a whole number from {least} to {most}"
             raise _Problem(message)
@@ -399,7 +395,11 @@ def _milliseconds(value: object) -> float:
 
 def _file(value: object) -> str:
     path = Path(_text(value))
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError:
+        is_there = False
+    if not is_there:
         message = f"is {value!r}, and there is no such file: give the path of a PEM file"
         raise _Problem(message)
     return str(path)

@@ -81,7 +81,7 @@ class MessageReader(GenericSingerReader[bytes]):
         message: Message | None
         try:
             message = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
             try:
                 message = _decode_leniently(line)
             except (ValueError, RecursionError):
@@ -96,8 +96,18 @@ class MessageReader(GenericSingerReader[bytes]):
 def _decode_leniently(line: bytes) -> Message:
     """Read what only Python reads: lone surrogates; NaN and its like, which become text."""
     text = line.decode("utf-8-sig", "surrogatepass")
-    message: Message = json.loads(text, parse_float=Decimal, parse_int=_integer, parse_constant=str)
+    message: Message = json.loads(
+        text, parse_float=_decimal, parse_int=_integer, parse_constant=str
+    )
     return message
+
+
+def _decimal(digits: str) -> Decimal | str:
+    """Read a number; one beyond all bounds stays text."""
+    try:
+        return Decimal(digits)
+    except ArithmeticError:
+        return digits
 
 
 def _integer(digits: str) -> int | Decimal:
@@ -119,8 +129,14 @@ def _problem(message: object) -> str | None:
     for name, shape in _PARTS[kind].items():
         if not isinstance(message.get(name), shape):
             return f"is a {kind} without a usable {name}"
-    if kind == "SCHEMA" and not isinstance(message["schema"].get("properties"), dict):
+    return _problem_of_schema(message) if kind == "SCHEMA" else None
+
+
+def _problem_of_schema(message: Message) -> str | None:
+    if not isinstance(message["schema"].get("properties"), dict):
         return "is a SCHEMA whose schema has no properties"
+    if not isinstance(message.get("key_properties", []), list | None):
+        return "is a SCHEMA whose key_properties are no list"
     return None
 
 

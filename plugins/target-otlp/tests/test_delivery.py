@@ -122,7 +122,7 @@ def test_state_between_two_batches_comes_out_though_the_second_one_fails() -> No
             sent.add(4)
         assert sent.states == [{"at": 2}]
     assert str(caught.value).endswith(
-        ". 2 records were accepted before; the state up to there is out."
+        ". 2 records were accepted before, and the state is out up to the first 2."
     )
 
 
@@ -148,8 +148,8 @@ def test_records_that_the_receiver_rejects_are_a_failure() -> None:
         assert sent.states == []
         assert len(server.requests) == 1
     assert str(caught.value) == (
-        f"{server.url}/v1/logs rejected 2 of 5 records: too old. 3 records were accepted before; "
-        "no state stands for them."
+        f"{server.url}/v1/logs rejected 2 of 5 records: too old. 3 records were accepted before, "
+        "and the state is out up to the first 0."
     )
 
 

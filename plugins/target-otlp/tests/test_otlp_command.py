@@ -193,7 +193,7 @@ def test_opentelemetrys_variables_are_enough(server: FakeReceiver) -> None:
             {"headers": {"Authorization": "hidden\n"}},
             {},
             (
-                "headers has a value for Authorization with spaces around it, line breaks or "
+                "headers has a value, number 1, with spaces around it, line breaks or "
                 "characters that HTTP cannot carry: copy it once more"
             ),
         ),
@@ -244,6 +244,10 @@ def test_a_bad_setting_is_one_clear_error_before_the_first_request(
         (b'{"type": "RECORD", "record": {"a": "secret"}}', "is a RECORD without a usable stream."),
         (b'{"type": "RECORD", "stream": 5, "record": {}}', "is a RECORD without a usable stream."),
         (b'{"type": "STATE", "value": "secret"}', "is a STATE without a usable value."),
+        (
+            b'{"type": "SCHEMA", "stream": "a", "schema": {"properties": {}}, "key_properties": 5}',
+            "is a SCHEMA whose key_properties are no list.",
+        ),
         (b'{"type": "SCHEMA", "stream": "a", "schema": 5}', "is a SCHEMA without a usable schema."),
         (
             b'{"type": "SCHEMA", "stream": "a", "schema": {}}',
@@ -298,8 +302,8 @@ def test_a_receiver_that_dies_is_named_and_the_next_run_goes_on_from_the_state()
         assert first.returncode == 1
         (error,) = first.log("ERROR")
         assert error == (
-            f"{server.url}/v1/logs answered 500 disk full. 30 records were accepted before; "
-            "the state up to there is out."
+            f"{server.url}/v1/logs answered 500 disk full. 30 records were accepted before, "
+            "and the state is out up to the first 28."
         )
         assert "Traceback" not in first.stderr
         done = first.states[-1]["done"]
@@ -358,7 +362,10 @@ def test_to_be_told_to_stop_while_the_receiver_fails_is_a_failure_at_once(reply:
 
     assert process.returncode == 1
     assert stdout == b""
-    assert stderr.count(b"0 records were accepted before; the state up to there is out.") == 1
+    assert (
+        stderr.count(b"0 records were accepted before, and the state is out up to the first 0.")
+        == 1
+    )
     assert b"Traceback" not in stderr
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,6 +122,8 @@ def test_a_missing_endpoint_is_one_clear_problem() -> None:
         ("headers", {"Authorization": "hiddén"}),
         ("headers", {"Authorization: hidden": "x"}),
         ("headers", {"Authorization": ["hidden"]}),
+        ("headers", {"hidden": 5}),
+        ("headers", {"hidden.x": "a", "hidden": {"x": "b"}}),
         ("resource_attributes", "a=b"),
         ("mapping", []),
         ("mapping", {"a": []}),
@@ -228,6 +229,7 @@ def test_a_setting_wins_over_a_variable_even_one_that_cannot_be_used() -> None:
         ("PROTOCOL", "grpc"),
         ("PROTOCOL", "http"),
         ("CERTIFICATE", "/no/such/file"),
+        ("CERTIFICATE", "x" * 5000),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
@@ -253,10 +255,6 @@ def test_nothing_but_opentelemetrys_own_variables_is_looked_at() -> None:
     variables = {"encoding": "utf-8", "endpoint": "http://other", "OTEL_X": "y"}
 
     assert read_settings({"endpoint": URL}, variables).endpoint == f"{URL}/v1/logs"
-
-
-def test_a_whole_number_in_a_file_may_have_decimals() -> None:
-    assert settings(URL, max_batch_size=Decimal("500.0")).max_batch_size == 500
 
 
 def test_a_secret_is_not_in_the_text_of_the_settings() -> None:

@@ -123,6 +123,7 @@ def test_a_receiver_rejects_some_records_with(body: bytes, headers: dict[str, st
         b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":5}}',
         b'{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"\\ud800"}}',
         b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":"\xff"}}',
+        b'{"partialSuccess":{"rejectedLogRecords":"3.0","errorMessage":"a\x01b"}} and more',
     ],
 )
 def test_the_number_of_rejected_records_counts_though_the_message_cannot_be_read(
@@ -130,6 +131,24 @@ def test_the_number_of_rejected_records_counts_though_the_message_cannot_be_read
 ) -> None:
     with FakeReceiver(Reply(200, body)) as server:
         assert send(server).rejected == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"partialSuccess":{"rejectedLogRecords":99999999999999999999}}',
+        b'{"partialSuccess":{"rejectedLogRecords":3,"errorMessage":"\\q"}}',
+    ],
+)
+def test_how_many_were_rejected_may_be_unreadable_but_not_that_some_were(body: bytes) -> None:
+    with FakeReceiver(Reply(200, body)) as server:
+        assert send(server).rejected > 0
+
+
+def test_what_was_rejected_counts_in_an_answer_that_a_proxy_has_compressed() -> None:
+    body = gzip.compress(partial_success(3, "too old"))
+    with FakeReceiver(Reply(200, body, {"Content-Encoding": "gzip"})) as server:
+        assert send(server) == Answer(3, "too old")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +183,7 @@ def test_an_answer_that_never_ends_is_given_up() -> None:
 
 def test_no_more_of_an_answer_is_read_than_anybody_needs() -> None:
     with FakeReceiver(Reply(200, b"x" * (1 << 25)), Reply(500, b"y" * (1 << 25))) as server:
-        assert send(server) == Answer()
+        assert failure(server).endswith("/v1/logs answered 200 and more than a receiver says")
         assert len(failure(server)) < 500
 
 
@@ -310,6 +329,26 @@ def test_a_message_is_shown_on_one_line_cut_and_without_secrets() -> None:
     assert len(told) < 500
 
 
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Cookie": "sid=hidden123; x=1"}, b"no session hidden123"),
+        ({"Authorization": "Basic dXNlcjpoaWRkZW4xMjM="}, b"user and hidden123 do not match"),
+        ({"a": "hidden1", "b": "hidden123"}, b"hidden123 is wrong"),
+        ({"a": "hidden/12="}, b'{"error": "hidden\\/12\\u003d is wrong"}'),
+    ],
+    ids=str,
+)
+def test_a_secret_is_masked_in_whatever_form_it_is_repeated(
+    headers: dict[str, str], body: bytes
+) -> None:
+    with FakeReceiver(Reply(400, body, JSON)) as server:
+        told = failure(server, headers=headers)
+    assert "***" in told
+    assert "hidden" not in told
+    assert "123" not in told.rpartition("answered")[2]
+
+
 def test_the_query_of_the_endpoint_is_sent_but_not_shown() -> None:
     with FakeReceiver(Reply(500)) as server:
         with pytest.raises(DeliveryError) as caught:
@@ -327,7 +366,15 @@ def test_a_query_that_the_receiver_repeats_is_masked() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["http://[::1/", "http://user:hidden@other/\x1b[31m", "//", "x" * 9000]
+    "location",
+    [
+        "http://[::1/",
+        "http://user:hidden@other/\x1b[31m",
+        "http://u:hid?hidden@other",
+        "/#token=hidden",
+        "//",
+        "x" * 9000,
+    ],
 )
 def test_a_redirect_to_anywhere_is_one_line(location: str) -> None:
     with FakeReceiver(Reply(302, headers={"Location": location})) as server:

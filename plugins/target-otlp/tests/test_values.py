@@ -142,3 +142,10 @@ def test_an_integer_of_any_length_survives() -> None:
 
     assert json_text(read) == f'{{"value":{digits}}}'
     assert sent(read["value"]) == digits
+
+
+def test_a_number_beyond_all_bounds_becomes_text() -> None:
+    digits = "1e99999999999999999999"
+    line = f'{{"type": "RECORD", "stream": "a", "record": {{"value": {digits}}}}}'.encode()
+
+    assert MessageReader().deserialize_json(line)["record"] == {"value": digits}
