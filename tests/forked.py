@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tap_sentry_audit.__main__", "target_otlp.__main__"])
+_FORKING.set_forkserver_preload(
+    [
+        "tap_captivateiq_audit.__main__",
+        "tap_sentry_audit.__main__",
+        "target_otlp.__main__",
+    ]
+)
 
 
 @dataclass(frozen=True)

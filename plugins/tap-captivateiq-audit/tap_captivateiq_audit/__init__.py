@@ -1,0 +1,1 @@
+"""Singer tap for CaptivateIQ's audit log: every entry, once, in order."""

@@ -1,0 +1,45 @@
+"""The command `tap-captivateiq-audit`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+
+from tap_captivateiq_audit.errors import ApiError
+from tap_captivateiq_audit.settings import unusable_variables
+from tap_captivateiq_audit.tap import TapCaptivateiqAudit
+
+
+def main() -> None:
+    """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
+    # It would show each URL that is asked.
+    logging.getLogger("urllib3").setLevel(logging.INFO)
+    try:
+        TapCaptivateiqAudit.cli()
+    except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
+        for line in _explained(error):
+            TapCaptivateiqAudit.logger.error(line)
+        TapCaptivateiqAudit.logger.debug("Where it happened:", exc_info=True)
+    sys.exit(1)
+
+
+def _explained(error: Exception) -> list[str]:
+    if isinstance(error, ConfigValidationError):
+        return list(error.errors)
+    if isinstance(error, ApiError | SingerSDKError):
+        return [" ".join(str(error).split())]
+    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
+        return [f"A file given to the tap is not JSON: {error}"]
+    if isinstance(error, FileNotFoundError):
+        return [f"{error} Check what was given as --config"]
+    if isinstance(error, ValueError) and unusable_variables(os.environ):
+        return unusable_variables(os.environ)
+    # Its text could hold a part of an entry.
+    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Run after run over a living log: each entry once, whatever the server and whatever breaks off."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fake_captivateiq import Log, row
+from tap_captivateiq_audit.bookmark import VALUE, Bookmark
+from tap_captivateiq_audit.reader import read_range
+from test_days import SERVERS, Api
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOOKBACK = timedelta(days=1)
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def run(log: Log, state: dict[str, Any], now: datetime, stops_after: int) -> list[str]:
+    """Send what is new to nobody, and change the state, as the stream does."""
+    bookmark = Bookmark(LOOKBACK, since=START)
+    if VALUE in state:
+        bookmark = Bookmark.from_state(state, LOOKBACK)
+    sent: list[str] = []
+    assert bookmark.start
+    for entries in read_range(Api(log), bookmark.start, now.date()):
+        for entry in entries:
+            if bookmark.has(entry.id):
+                continue
+            if len(sent) == stops_after:
+                return sent
+            sent.append(entry.id)
+            bookmark.add(entry.id, entry.created, now)
+            bookmark.keep_in(state)
+    return sent
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    servers=st.fixed_dictionaries(SERVERS),
+    runs=st.lists(
+        st.fixed_dictionaries(
+            {
+                "hours": st.integers(1, 100),
+                "new": st.integers(0, 12),
+                "late": st.integers(0, 3),
+                "stops_after": st.sampled_from([3, 1000]),
+            }
+        ),
+        max_size=6,
+    ),
+)
+def test_runs_over_a_living_log_send_each_entry_once(
+    servers: dict[str, object], runs: list[Mapping[str, int]]
+) -> None:
+    log = Log([], **servers)  # type: ignore[arg-type]
+    state: dict[str, Any] = {}
+    sent: list[str] = []
+    now, number = START + timedelta(days=3), 0
+    for one in [*runs, {"hours": 1, "new": 1, "late": 0, "stops_after": 1000}]:
+        before, now = now, now + timedelta(hours=one["hours"])
+        times = [before + (now - before) * share / 13 for share in range(one["new"])]
+        # Handed over hours later than what lies behind them.
+        times += [before - timedelta(hours=7 * (late + 1)) for late in range(one["late"])]
+        for at in times:
+            number += 1
+            log.rows.append(row(number, at.replace(microsecond=0)))
+        state = json.loads(json.dumps(state))
+        sent += run(log, state, now, one["stops_after"])
+
+    assert sorted(sent) == sorted(each["id"] for each in log.rows)
+
+
+def test_the_state_holds_no_ids_that_no_run_looks_at_again() -> None:
+    bookmark = Bookmark(LOOKBACK)
+    for hour in range(100):
+        bookmark.add(str(hour), START + timedelta(hours=hour), START + timedelta(days=9))
+    state: dict[str, Any] = {}
+    bookmark.keep_in(state)
+
+    assert list(state["lookback"]["ids"]) == [str(hour) for hour in range(75, 100)]
+    assert state["lookback"]["since"] == "2026-03-04T03:00:00.000000Z"
+
+
+def test_a_longer_lookback_sends_nothing_again() -> None:
+    bookmark = Bookmark(LOOKBACK)
+    bookmark.add("1", START, START)
+    state: dict[str, Any] = {}
+    bookmark.keep_in(state)
+
+    assert Bookmark.from_state(state, timedelta(days=20)).start == START - LOOKBACK
+
+
+def test_a_state_made_by_hand_needs_no_ids() -> None:
+    bookmark = Bookmark.from_state({VALUE: "2026-03-01"}, LOOKBACK)
+
+    assert bookmark.start == bookmark.newest == START
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {VALUE: "soon"},
+        {VALUE: "0001-01-01T00:00:00Z", "lookback": {"since": "0001-01-01", "ids": {}}},
+        {VALUE: "2026-03-01", "lookback": {}},
+        {VALUE: "2026-03-01", "lookback": {"since": "2026-03-01", "ids": {"a": "b"}}},
+        {VALUE: "2026-03-01", "lookback": {"since": "2026-03-01", "ids": []}},
+    ],
+    ids=str,
+)
+def test_a_state_that_cannot_be_read_is_refused(state: dict[str, object]) -> None:
+    with pytest.raises((AttributeError, KeyError, OverflowError, TypeError, ValueError)):
+        Bookmark.from_state(state, LOOKBACK)

@@ -1,0 +1,72 @@
+"""Never more requests in any second, and in any hour, than are allowed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_captivateiq_audit.pacing import Pacer
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Clock:
+    """A clock that stands still but for sleeps and for what a request takes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@given(
+    per_second=st.integers(1, 15),
+    per_hour=st.integers(1, 60),
+    takes=st.lists(st.floats(0, 30), min_size=1, max_size=150),
+)
+def test_no_second_and_no_hour_has_more_requests_than_it_may(
+    per_second: int, per_hour: int, takes: list[float]
+) -> None:
+    clock = Clock()
+    pacer = Pacer(per_second, per_hour, clock.monotonic, clock.sleep)
+    times = []
+    for seconds in takes:
+        pacer.wait()
+        times.append(clock.now)
+        clock.now += seconds
+
+    for limit, length in ((per_second, 1), (per_hour, 3600)):
+        for first, after in zip(times, times[limit:], strict=False):
+            assert after - first > length
+
+
+def test_nothing_waits_below_the_limits() -> None:
+    clock = Clock()
+    pacer = Pacer(5, 1500, clock.monotonic, clock.sleep)
+    for _ in range(5):
+        pacer.wait()
+
+    assert clock.slept == []
+
+
+def test_an_hour_that_is_used_up_is_told_with_the_time_until_when(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    pacer = Pacer(5, 1500, clock.monotonic, clock.sleep)
+    for _ in range(1501):
+        pacer.wait()
+
+    (line,) = caplog.messages
+    assert line.startswith("1,500 requests in an hour are used up: waiting until ")
+    assert line.endswith(" UTC")
+    assert clock.now > 3600

@@ -1,0 +1,251 @@
+"""Runs of the tap as a process: what it writes, and how the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ciq_process import ENVIRONMENT, Run, config, run_tap
+from fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
+
+if TYPE_CHECKING:
+    from ciq_process import Message
+    from fake_captivateiq import Row
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TARGET = Path(__file__).parents[3] / ".meltano/loaders/target-jsonl/venv/bin/target-jsonl"
+
+
+def hours(count: int, first: int = 1) -> list[Row]:
+    """One entry for each of the last hours, the latest an hour ago."""
+    return [row(first + number, NOW - timedelta(hours=count - number)) for number in range(count)]
+
+
+def ids(rows: list[Row]) -> list[str]:
+    return [one["id"] for one in rows]
+
+
+def test_whole_output() -> None:
+    at = NOW - timedelta(days=2)
+    odd = row(
+        2,
+        f"{at + timedelta(hours=2):%Y-%m-%dT%H:%M:%S}.5+02:00",
+        version="1",
+        user_name=None,
+        parent_objects=[{"object_id": "1", "name": "a", "type": "b"}],
+        data={"old": [1, {"deep": None}]},
+        source="api",
+    )
+    del odd["ip_address"]
+    with FakeCaptivateIQ(Log([odd, row(1, at)])) as server:
+        run = run_tap(config(server, start_date="2026-01-01", lookback_days=0))
+
+    schema, *rest = run.messages
+    assert schema["type"] == "SCHEMA"
+    assert schema["key_properties"] == ["id"]
+    assert schema["bookmark_properties"] == ["created_at"]
+    times = [f"{at:%Y-%m-%dT%H:%M:%S}.{fraction}Z" for fraction in ("000000", "500000")]
+    plain: Message = {**row(1, at), "created_at": times[0], "additional_fields": None}
+    others = {"version": "1", "source": "api"}
+    expected = {**odd, "created_at": times[1], "version": None, "ip_address": None}
+    del expected["source"]
+    assert [message["record"] for message in rest if message["type"] == "RECORD"] == [
+        plain,
+        {**expected, "additional_fields": others},
+    ]
+    assert run.state == {
+        "bookmarks": {
+            "audit_logs": {
+                "replication_key": "created_at",
+                "replication_key_value": times[1],
+                "lookback": {
+                    "since": times[1],
+                    "ids": {
+                        plain["id"]: int(at.timestamp()),
+                        odd["id"]: int(at.timestamp()),
+                    },
+                },
+            }
+        }
+    }
+
+
+def test_every_record_fits_the_schema() -> None:
+    catalog = json.loads(run_tap({}, "--discover").stdout)
+    properties = catalog["streams"][0]["schema"]["properties"]
+    with FakeCaptivateIQ(Log([row(1, NOW, new_field=1)])) as server:
+        (record,) = run_tap(config(server)).records
+
+    assert record.keys() == properties.keys()
+
+
+def test_a_second_run_brings_what_is_new_and_what_is_late() -> None:
+    log = Log(hours(200))
+    with FakeCaptivateIQ(log) as server:
+        first = run_tap(config(server))
+        late = row(900, NOW - timedelta(hours=20))
+        new = row(901, NOW - timedelta(minutes=1))
+        log.rows += [new, late]
+        second = run_tap(config(server), state=first.state)
+        third = run_tap(config(server), state=second.state)
+
+    assert first.ids == ids(hours(200))
+    assert second.ids == ids([late, new])
+    assert third.ids == []
+    assert third.state == second.state
+
+
+def test_a_run_over_what_is_up_to_date_takes_one_request() -> None:
+    with FakeCaptivateIQ(Log(hours(30))) as server:
+        state = run_tap(config(server)).state
+        server.requests.clear()
+        run_tap(config(server), state=state)
+
+        assert len(server.requests) == 1
+
+
+def test_a_run_that_breaks_off_goes_on_where_it_stopped() -> None:
+    rows = hours(700)
+    with FakeCaptivateIQ(Log(list(rows))) as server:
+        settings = config(server, start_date=rows[20]["created_at"])
+        server.fails_from = 5
+        first = run_tap(settings)
+        server.fails_from = None
+        second = run_tap(settings, state=first.state)
+
+    assert first.returncode == 1
+    (error,) = first.log("ERROR")
+    assert error.startswith("api_token is not accepted (401): ")
+    assert "Traceback" not in first.stderr
+    assert 0 < len(first.ids) < 600
+    assert first.ids + second.ids == ids(rows[20:])
+
+
+def test_without_backfill_a_first_run_reads_nothing_and_the_next_one_what_came_since() -> None:
+    log = Log(hours(50))
+    with FakeCaptivateIQ(log) as server:
+        first = run_tap(config(server, backfill=False))
+        new = row(900, NOW + timedelta(minutes=5))
+        log.rows += [new, row(901, NOW - timedelta(minutes=30))]
+        second = run_tap(config(server, backfill=False), state=first.state)
+
+    assert first.ids == []
+    assert first.state
+    assert second.ids == ids([new])
+
+
+def test_start_date_is_where_a_first_run_begins() -> None:
+    start = NOW - timedelta(hours=30)
+    with FakeCaptivateIQ(Log(hours(50))) as server:
+        run = run_tap(config(server, start_date=start.isoformat()))
+
+    assert run.ids == ids(hours(50)[20:])
+
+
+def test_an_entry_in_the_future_comes_once_and_hides_none() -> None:
+    log = Log([row(1, NOW + timedelta(days=300)), *hours(3, first=2)])
+    with FakeCaptivateIQ(log) as server:
+        first = run_tap(config(server))
+        log.rows.append(row(900, NOW - timedelta(minutes=1)))
+        second = run_tap(config(server), state=first.state)
+
+    assert len(first.ids) == 4
+    assert second.ids == [log.rows[-1]["id"]]
+
+
+def test_an_empty_log_is_no_error() -> None:
+    with FakeCaptivateIQ(Log([])) as server:
+        run = run_tap(config(server))
+
+    assert run.returncode == 0
+    assert run.ids == []
+    assert not run.log("ERROR")
+
+
+def test_the_token_goes_into_one_header_and_nowhere_else() -> None:
+    with FakeCaptivateIQ(Log(hours(3)), Reply(503)) as server:
+        run = run_tap(config(server))
+
+        assert server.authorizations == {f"Token {TOKEN}"}
+    assert TOKEN not in run.stdout + run.stderr
+
+
+def test_a_pipe_into_target_jsonl_leaves_each_entry_once(tmp_path: Path) -> None:
+    log = Log(hours(120), "descending", is_inclusive=True, zone=-8, most=30)
+    (tmp_path / "target.json").write_text(
+        json.dumps({"destination_path": str(tmp_path), "do_timestamp_file": False})
+    )
+
+    def load(run: Run) -> Message:
+        done = subprocess.run(
+            [TARGET, "--config", tmp_path / "target.json"],
+            input=run.stdout,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        )
+        state: Message = json.loads(done.stdout.splitlines()[-1])
+        return state
+
+    with FakeCaptivateIQ(log) as server:
+        state = load(run_tap(config(server)))
+        log.rows += [row(900, NOW - timedelta(hours=20)), row(901, NOW)]
+        load(run_tap(config(server), state=state))
+
+    lines = (tmp_path / "audit_logs.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["id"] for line in lines) == sorted(ids(log.rows))
+
+
+def test_test_says_whether_the_token_is_good() -> None:
+    with FakeCaptivateIQ(Log(hours(3))) as server:
+        good = run_tap(config(server), "--test")
+        server.fails_from = 0
+        bad = run_tap(config(server), "--test")
+
+    assert (good.returncode, bad.returncode) == (0, 1)
+    assert bad.log("ERROR")[-1].startswith("api_token is not accepted (401)")
+    assert "Traceback" not in bad.stderr
+
+
+def test_a_run_that_is_told_to_stop_ends_with_a_state_of_all_that_it_sent(tmp_path: Path) -> None:
+    log = Log(hours(600))
+    (tmp_path / "state.json").write_text("{}")
+    sent: list[str] = []
+    with FakeCaptivateIQ(log) as server:
+        # Slow enough to be caught in the middle.
+        settings = config(server, start_date=log.rows[0]["created_at"], requests_per_second=2)
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        command = [sys.executable, "-m", "tap_captivateiq_audit"]
+        files = [f"--{name}={tmp_path / name}.json" for name in ("config", "state")]
+        with subprocess.Popen(
+            [*command, *files], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            while len(server.requests) < 4 and process.poll() is None:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            stdout, _ = process.communicate(timeout=20)
+        stopped = Run(process.returncode, stdout.decode(), "")
+        sent += stopped.ids
+        sent += run_tap(config(server), state=stopped.state).ids
+
+    assert stopped.returncode == 0
+    assert 0 < len(stopped.ids) < 600
+    assert sent == ids(log.rows)
+
+
+@pytest.mark.parametrize("state", [{"bookmarks": {"audit_logs": {"replication_key_value": "x"}}}])
+def test_a_state_that_is_none_is_one_clear_error(state: Message) -> None:
+    with FakeCaptivateIQ(Log(hours(3))) as server:
+        run = run_tap(config(server), state=state)
+
+        assert not server.requests
+    assert run.returncode == 1
+    assert run.log("ERROR") == ["the bookmark in the state cannot be read: mend it or leave it out"]

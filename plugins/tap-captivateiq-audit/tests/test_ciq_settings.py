@@ -1,0 +1,124 @@
+"""Every setting is checked before the first request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ciq_process import run_tap
+from tap_captivateiq_audit.settings import SettingsError, read_settings, remarks
+from tap_captivateiq_audit.tap import TapCaptivateiqAudit
+
+
+def problems(**config: object) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"api_token": "token"} | config)
+    return caught.value.problems
+
+
+def test_defaults_keep_the_limits_of_the_standard_plan() -> None:
+    read = read_settings({"api_token": "token"})
+
+    assert (read.requests_per_second, read.requests_per_hour) == (5, 1500)
+    assert (read.start, read.backfill, read.lookback) == (None, True, timedelta(days=1))
+    assert read.api_url == "https://api.captivateiq.com/ciq/v1"
+    assert "token" not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("api_token", ""),
+        ("api_token", "hidden\n"),
+        ("api_token", "Token hidden"),
+        ("api_token", 7),
+        ("start_date", "yesterday"),
+        ("start_date", 2026),
+        ("backfill", "no"),
+        ("lookback_days", -1),
+        ("lookback_days", 32),
+        ("lookback_days", 1.5),
+        ("requests_per_second", 0),
+        ("requests_per_hour", True),
+        ("api_url", "api.captivateiq.com"),
+        ("api_url", "http://api.captivateiq.com/ciq/v1"),
+        ("api_url", "https://user:hidden@api.captivateiq.com"),
+        ("api_url", "https://api.captivateiq.com/?a=b"),
+        ("api_url", "https://[::1"),
+        ("api_url", "https://"),
+    ],
+    ids=repr,
+)
+def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: object) -> None:
+    (problem,) = problems(**{name: value})
+
+    assert problem.startswith(f"{name} ")
+    assert ": " in problem or name == "backfill"
+    assert "hidden" not in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T08:00:00+02:00", datetime(2026, 1, 31, 6, tzinfo=UTC)),
+    ],
+)
+def test_a_start_date_is_a_date_or_a_date_time(value: str, expected: datetime) -> None:
+    assert read_settings({"api_token": "token", "start_date": value}).start == expected
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/ciq/v1/", "http://localhost", "https://x"])
+def test_http_is_for_this_machine_alone(url: str) -> None:
+    assert read_settings({"api_token": "token", "api_url": url}).api_url == url.rstrip("/")
+
+
+def test_what_a_person_should_know_is_remarked() -> None:
+    known = TapCaptivateiqAudit.config_jsonschema["properties"]
+
+    assert remarks({"start_dat": "x", "backfill": False, "start_date": "2026-01-01"}, known) == [
+        "There is no setting 'start_dat'; it is ignored: did you mean start_date?",
+        "start_date is not used while backfill is false",
+    ]
+
+
+def test_a_bad_setting_ends_the_run_with_a_line_and_no_traceback() -> None:
+    run = run_tap({"api_token": "hidden hidden", "lookback_days": "1"})
+
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.log("ERROR")[:2] == [
+        "api_token has spaces, line breaks or characters that no token has: copy it once more",
+        "lookback_days is '1': write a whole number from 0 to 31",
+    ]
+    assert "hidden" not in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("option", ["--version", "--help", "--about", "--discover"])
+def test_what_needs_no_settings_asks_for_none(option: str) -> None:
+    run = run_tap({}, option)
+
+    assert run.returncode == 0
+    assert run.stdout
+    assert not run.log("ERROR")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("LOOKBACK_DAYS", "two", "write a whole number"),
+        ("REQUESTS_PER_HOUR", "-5", "write a whole number"),
+        ("BACKFILL", "maybe", "write true or false"),
+    ],
+)
+def test_a_bad_variable_is_named(name: str, text: str, hint: str) -> None:
+    variables = {"TAP_CAPTIVATEIQ_AUDIT_API_TOKEN": "x", f"TAP_CAPTIVATEIQ_AUDIT_{name}": text}
+    run = run_tap({}, "--config=ENV", environment=variables)
+
+    assert run.returncode == 1
+    assert run.log("ERROR")[0] == (
+        f"{name.lower()} (from TAP_CAPTIVATEIQ_AUDIT_{name}) is {text!r}: {hint}"
+    )
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,227 @@
+"""Whatever the server does that nobody knows: no entry is lost, none comes twice, all in order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fake_captivateiq import Log, row
+from tap_captivateiq_audit.entries import read_page
+from tap_captivateiq_audit.errors import ApiError
+from tap_captivateiq_audit.reader import Span, first_day, read_range, read_span
+
+if TYPE_CHECKING:
+    from fake_captivateiq import Row
+    from tap_captivateiq_audit.entries import Entry, Page
+
+TODAY = datetime(2026, 3, 31, tzinfo=UTC)
+
+
+class Api:
+    """A log that can be fetched from, as the reader wants it."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.requests = 0
+
+    def __call__(self, span: Span, offset: int) -> Page:
+        self.requests += 1
+        assert self.requests < 3000, "it does not end"
+        days = {"start_date": span.start, "end_date": span.end}
+        parameters = {name: str(day) for name, day in days.items() if day}
+        return read_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
+
+
+def read(log: Log, since: datetime) -> list[Entry]:
+    return [entry for part in read_range(Api(log), since, TODAY.date()) for entry in part]
+
+
+def at_random(count: int, days: int, seed: int) -> list[Row]:
+    """Rows of the last days, some at the same time."""
+    dice = Random(seed)  # noqa: S311  (no secret)
+    seconds = [dice.randrange(days * 86_400) for _ in range(count)]
+    seconds = [second - second % dice.choice([1, 3600]) for second in seconds]
+    return [
+        row(number, TODAY + timedelta(hours=20) - timedelta(seconds=second))
+        for number, second in enumerate(seconds)
+    ]
+
+
+SERVERS = {
+    "order": st.sampled_from(["ascending", "descending", "arbitrary"]),
+    "is_inclusive": st.booleans(),
+    "zone": st.sampled_from([-12, -9.5, -8, 0, 2, 5.5, 14]),
+    "most": st.sampled_from([1, 7, 10, 100]),
+    "next": st.sampled_from(["url", "never", "always"]),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    servers=st.fixed_dictionaries(SERVERS),
+    count=st.integers(0, 60),
+    days=st.integers(1, 30),
+    arriving=st.integers(0, 15),
+    seed=st.integers(),
+)
+def test_every_entry_comes_once_and_in_order(
+    servers: dict[str, object], count: int, days: int, arriving: int, seed: int
+) -> None:
+    rows = at_random(count, days, seed)
+    since = TODAY - timedelta(days=days // 2)
+    there = [one for one in rows if datetime.fromisoformat(one["created_at"]) >= since]
+    log = Log(rows, **servers)  # type: ignore[arg-type]
+    # What comes in meanwhile is of today, or of a day that may have been read already.
+    log.arriving = [
+        row(1000 + number, TODAY + timedelta(hours=20, minutes=number))
+        for number in range(arriving)
+    ]
+
+    found = read(log, since)
+
+    ids = [entry.id for entry in found]
+    assert len(set(ids)) == len(ids)
+    assert set(ids) >= {one["id"] for one in there}
+    assert [entry.created for entry in found] == sorted(entry.created for entry in found)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    total=st.integers(0, 60),
+    most=st.sampled_from([7, 25, 100]),
+    is_inclusive=st.booleans(),
+    seed=st.integers(),
+)
+def test_a_server_that_shuffles_each_answer_hides_nothing(
+    total: int,
+    most: int,
+    is_inclusive: bool,  # noqa: FBT001  (drawn)
+    seed: int,
+) -> None:
+    log = Log(at_random(total, 5, seed), "shuffled", is_inclusive, most=most)
+    log.dice = Random(seed)  # noqa: S311  (no secret)
+
+    found = read_span(Api(log), Span(None, None))
+
+    assert found.keys() == {one["id"] for one in log.rows}
+
+
+@given(leaving=st.integers(1, 30), order=st.sampled_from(["ascending", "descending"]))
+def test_rows_that_slip_to_a_page_already_read_because_others_go_away_are_found(
+    leaving: int, order: str
+) -> None:
+    log = Log(at_random(80, 3, 1), order, most=10, leaving=leaving)
+
+    found = read_span(Api(log), Span(None, None))
+
+    assert found.keys() >= {one["id"] for one in log.rows}
+
+
+def test_a_server_that_does_not_count_is_read_until_it_shows_the_same_twice() -> None:
+    log = Log(at_random(250, 3, 1), "descending", counts="nothing")
+    log.arriving = [row(1000 + number, TODAY) for number in range(2)]
+    everything = {one["id"] for one in [*log.rows, *log.arriving]}
+
+    assert read_span(Api(log), Span(None, None)).keys() == everything
+
+
+def test_a_server_that_counts_only_the_page_is_read_to_its_end() -> None:
+    log = Log(at_random(250, 3, 1), "descending", most=30, counts="page")
+
+    assert len(read_span(Api(log), Span(None, None))) == 250
+
+
+def test_no_day_of_the_future_is_asked_for() -> None:
+    spans: list[Span] = []
+    api = Api(Log(at_random(50, 30, 1)))
+
+    def fetch(span: Span, offset: int) -> Page:
+        spans.append(span)
+        return api(span, offset)
+
+    list(read_range(fetch, TODAY - timedelta(days=30), TODAY.date()))
+
+    assert max(span.end for span in spans if span.end) < TODAY.date()
+    assert spans[-1].end is None
+
+
+def test_a_span_of_one_page_takes_one_request() -> None:
+    api = Api(Log(at_random(100, 3, 1)))
+
+    read_span(api, Span(None, None))
+
+    assert api.requests == 1
+
+
+def test_what_comes_in_on_top_while_pages_are_read_costs_one_request_more() -> None:
+    log = Log(at_random(250, 3, 1), "descending")
+    api = Api(log)
+    log.arriving = [row(1000, TODAY), row(1001, TODAY)]
+
+    assert len(read_span(api, Span(None, None))) == 252
+    assert api.requests == 4
+
+
+def test_a_server_that_counts_more_than_it_shows_is_an_error() -> None:
+    class Hiding(Log):
+        def answer(self, parameters: object) -> dict[str, object]:
+            return super().answer(parameters) | {"total_count": 6}  # type: ignore[arg-type]
+
+    with pytest.raises(ApiError, match="counts 6 entries from the beginning to now and shows 5"):
+        read_span(Api(Hiding(at_random(5, 3, 1))), Span(None, None))
+
+
+def test_a_server_that_ignores_the_offset_is_an_error_and_no_endless_loop() -> None:
+    class Stuck(Log):
+        def answer(self, _: object) -> dict[str, object]:
+            return super().answer({"offset": "0"})
+
+    with pytest.raises(ApiError, match="counts 250 entries"):
+        read_span(Api(Stuck(at_random(250, 3, 1), next="always")), Span(None, None))
+
+
+def test_quiet_years_take_few_requests() -> None:
+    rows = [row(number, TODAY - timedelta(days=number * 30)) for number in range(60)]
+    api = Api(Log(rows))
+
+    found = list(read_range(api, TODAY - timedelta(days=1830), TODAY.date()))
+
+    assert sum(map(len, found)) == 60
+    assert api.requests < 50
+
+
+def test_a_busy_day_is_read_by_itself() -> None:
+    spans: list[Span] = []
+    api = Api(Log(at_random(2500, 12, 1), most=1000))
+
+    def fetch(span: Span, offset: int) -> Page:
+        spans.append(span)
+        return api(span, offset)
+
+    list(read_range(fetch, TODAY - timedelta(days=12), TODAY.date()))
+
+    assert max((span.end - span.start).days for span in spans if span.start and span.end) <= 2
+
+
+@pytest.mark.parametrize("is_inclusive", [True, False])
+@pytest.mark.parametrize("zone", [-12, 0, 14])
+@pytest.mark.parametrize("age", [1, 2, 100, 5000])
+def test_the_first_day_is_found(age: int, zone: float, is_inclusive: bool) -> None:  # noqa: FBT001
+    first = TODAY - timedelta(days=age)
+    log = Log([row(1, first), row(2, TODAY)], zone=zone, is_inclusive=is_inclusive)
+    api = Api(log)
+
+    day = first_day(api, TODAY.date())
+
+    assert timedelta(days=-1) <= first - datetime(day.year, day.month, day.day, tzinfo=UTC)
+    assert first.date() - day <= timedelta(days=3)
+    assert api.requests < 20
+
+
+def test_the_first_day_of_an_empty_log_is_about_today() -> None:
+    assert TODAY.date() - first_day(Api(Log([])), TODAY.date()) <= timedelta(days=1)
