@@ -225,14 +225,15 @@ def test_a_run_that_is_told_to_stop_ends_with_a_state_of_all_that_it_sent(tmp_pa
         (tmp_path / "config.json").write_text(json.dumps(settings))
         command = [sys.executable, "-m", "tap_captivateiq_audit"]
         files = [f"--{name}={tmp_path / name}.json" for name in ("config", "state")]
-        with subprocess.Popen(
-            [*command, *files], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            while len(server.requests) < 4 and process.poll() is None:
-                time.sleep(0.01)
-            process.send_signal(signal.SIGTERM)
-            stdout, _ = process.communicate(timeout=20)
-        stopped = Run(process.returncode, stdout.decode(), "")
+        with (tmp_path / "stdout").open("wb") as stdout:
+            process = subprocess.Popen(
+                [*command, *files], env=ENVIRONMENT, stdout=stdout, stderr=subprocess.DEVNULL
+            )
+        while len(server.requests) < 4 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        stopped = Run(process.returncode, (tmp_path / "stdout").read_text(), "")
         sent += stopped.ids
         sent += run_tap(config(server), state=stopped.state).ids
 
