@@ -6,29 +6,20 @@ import json
 import re
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from jsonschema import Draft7Validator
-from referencing import Registry
-from ruamel.yaml import YAML
 
+from hub import Definition, read_yaml, schema_of, settings_of
 from tap_process import run_tap
 from tap_sentry_audit.settings import SettingsError, read_settings
 
-Definition = dict[str, Any]
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = Path(__file__).with_name("hub_schema")
-
-
-def read_yaml(name: str) -> Definition:
-    content: Definition = YAML(typ="safe", pure=True).load(ROOT / name)
-    return content
-
-
-HUB: Definition = read_yaml("hub/tap-sentry-audit.yml")
-PROJECT: Definition = read_yaml("meltano.yml")
+HUB = read_yaml(ROOT / "hub" / "tap-sentry-audit.yml")
+PROJECT = read_yaml(ROOT / "meltano.yml")
 EXTRACTOR: Definition = PROJECT["plugins"]["extractors"][0]
 
 both = pytest.mark.parametrize(
@@ -44,16 +35,7 @@ def about() -> Definition:
 
 @pytest.fixture(scope="module")
 def schema() -> Draft7Validator:
-    contents = {path.as_uri(): json.loads(path.read_text()) for path in SCHEMAS.rglob("*.json")}
-    for content in contents.values():
-        # By these ids the references between the files would lead nowhere.
-        del content["$id"]
-    root = SCHEMAS / "plugin_definitions" / "extractors.schema.json"
-    return Draft7Validator(
-        {"$ref": root.as_uri()},
-        registry=Registry().with_contents(contents.items()),
-        format_checker=Draft7Validator.FORMAT_CHECKER,
-    )
+    return schema_of("extractors")
 
 
 def test_the_definition_is_valid_for_the_hub(schema: Draft7Validator) -> None:
@@ -81,13 +63,7 @@ def test_a_mistake_in_the_definition_would_be_found(
 def test_the_definition_has_each_setting_as_the_tap_describes_it(
     definition: Definition, about: Definition
 ) -> None:
-    assert definition["settings"] == [
-        {"name": name, "label": found["title"], "kind": found["type"][0]}
-        | ({"value": found["default"]} if "default" in found else {})
-        | ({"sensitive": True} if found.get("secret") else {})
-        | {"description": found["description"]}
-        for name, found in about["settings"]["properties"].items()
-    ]
+    assert definition["settings"] == settings_of(about)
 
 
 @both

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from local_server import LocalServer
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
-    from typing import Self
 
 Row = dict[str, Any]
 
@@ -126,7 +125,7 @@ class Reply:
     after_seconds: float = 0
 
 
-class FakeCaptivateIQ:
+class FakeCaptivateIQ(LocalServer):
     """The API over HTTP while its context lasts; first it gives the replies, one a request."""
 
     def __init__(self, log: Log, *replies: Reply) -> None:
@@ -137,26 +136,8 @@ class FakeCaptivateIQ:
         self.requests: list[dict[str, str]] = []
         self.authorizations: set[str | None] = set()
         self.times: list[float] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
-        self.url = f"http://127.0.0.1:{self._server.server_port}/ciq/v1"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_handler(self))
+        self.url += "/ciq/v1"
 
     def take(self, url: str, authorization: str | None) -> Reply:
         """Take a request in, and return what to answer."""

@@ -8,16 +8,16 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import Parse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from local_server import LocalServer
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
-    from typing import Self
 
     import trustme
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -67,7 +67,7 @@ class Request:
         ]
 
 
-class FakeReceiver:
+class FakeReceiver(LocalServer):
     """A receiver with a port of its own while its context lasts.
 
     It answers with the replies one after another, and then with the last of them again and again.
@@ -79,31 +79,12 @@ class FakeReceiver:
         self.requests: list[Request] = []
         self.kept: list[LogRecord] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(_handler(self))
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.issue_cert("127.0.0.1").configure_cert(context)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
             self.url = self.url.replace("http:", "https:")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def ids(self) -> list[object]:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from jsonschema import Draft7Validator
-from referencing import Registry
-from ruamel.yaml import YAML
 
+from hub import Definition, read_yaml, schema_of, settings_of
 from target_otlp.settings import SettingsError, read_settings
 from target_process import EXAMPLE, run_target
 
-Definition = dict[str, Any]
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = ROOT / "tests" / "hub_schema"
-
-
-def read_yaml(path: Path) -> Definition:
-    content: Definition = YAML(typ="safe", pure=True).load(path)
-    return content
-
-
 HUB = read_yaml(Path(__file__).parents[1] / "hub" / "target-otlp.yml")
 (LOADER,) = (
     loader
@@ -45,16 +36,7 @@ def about() -> Definition:
 
 @pytest.fixture(scope="module")
 def schema() -> Draft7Validator:
-    contents = {path.as_uri(): json.loads(path.read_text()) for path in SCHEMAS.rglob("*.json")}
-    for content in contents.values():
-        # By these ids the references between the files would lead nowhere.
-        del content["$id"]
-    root = SCHEMAS / "plugin_definitions" / "loaders.schema.json"
-    return Draft7Validator(
-        {"$ref": root.as_uri()},
-        registry=Registry().with_contents(contents.items()),
-        format_checker=Draft7Validator.FORMAT_CHECKER,
-    )
+    return schema_of("loaders")
 
 
 def test_the_definition_is_valid_for_the_hub(schema: Draft7Validator) -> None:
@@ -74,13 +56,7 @@ def test_a_mistake_in_the_definition_would_be_found(
 def test_the_definition_has_each_setting_as_the_target_describes_it(
     definition: Definition, about: Definition
 ) -> None:
-    assert definition["settings"] == [
-        {"name": name, "label": found["title"], "kind": found["type"][0]}
-        | ({"value": found["default"]} if "default" in found else {})
-        | ({"sensitive": True} if found.get("secret") else {})
-        | {"description": found["description"]}
-        for name, found in about["settings"]["properties"].items()
-    ]
+    assert definition["settings"] == settings_of(about)
 
 
 @both
