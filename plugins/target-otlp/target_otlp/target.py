@@ -372,6 +372,9 @@ def _write_state(state: State) -> None:
         sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
         sys.stdout.flush()
     except (AttributeError, OSError) as error:
-        # Where stdout was closed from the start, Python has none.
+        # Where stdout was closed from the start, Python has none. Otherwise what is left in its
+        # buffer must go somewhere, or Python complains of it at the end.
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message = f"The state cannot be written to stdout ({type(error).__name__})"
         raise DeliveryError(message) from None

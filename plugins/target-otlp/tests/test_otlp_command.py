@@ -408,6 +408,7 @@ def test_a_state_that_nobody_takes_is_one_clear_error(server: FakeReceiver) -> N
 
     assert process.returncode == 1
     assert b"The state cannot be written to stdout (BrokenPipeError)" in stderr
+    assert b"Exception ignored" not in stderr
 
 
 def test_input_can_come_from_a_file_in_any_utf_8(server: FakeReceiver, tmp_path: Path) -> None:
