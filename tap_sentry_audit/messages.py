@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.singerlib import RecordMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from singer_sdk.singerlib.encoding.simple import Message
 
 
@@ -21,6 +25,23 @@ class MessageWriter(MsgSpecWriter):
 
     def write_message(self, message: Message) -> None:
         """Write a message to stdout."""
-        sys.stdout.buffer.write(self.format_message(message))
-        if not isinstance(message, RecordMessage):
+        if isinstance(message, RecordMessage):
+            # The stream holds signals meanwhile.
+            sys.stdout.buffer.write(self.format_message(message))
+            return
+        with _undisturbed():
+            sys.stdout.buffer.write(self.format_message(message))
             sys.stdout.flush()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal break off what is being written: its handler would write a STATE into it."""
+    if sys.platform == "win32":  # which has no signals to put off
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -521,6 +521,32 @@ def test_runs_that_are_asked_to_stop_end_with_a_state_of_all_they_sent(
     assert sent + rest.ids == expected(log)
 
 
+def test_a_signal_breaks_off_no_state(tmp_path: Path) -> None:
+    # More ids than a pipe holds: the last STATE stands in it for a while.
+    log = Log([START + number * MILLISECOND for number in range(6000)])
+    with FakeSentry({"acme": log}) as sentry:
+        settings = config(sentry, requests_per_second=1000)
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        with subprocess.Popen(
+            command(f"--config={tmp_path / 'config.json'}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdout
+            records, lines = 0, []
+            while records < 6000:
+                lines.append(process.stdout.readline())
+                records += lines[-1].startswith(b'{"type":"RECORD"')
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            lines += process.stdout
+    states = [json.loads(line) for line in lines if line.startswith(b'{"type":"STATE"')]
+
+    assert process.returncode == 0
+    (partition,) = states[-1]["value"]["bookmarks"]["audit_logs"]["partitions"]
+    assert len(partition["lookback"]["ids"]) == 6000
+
+
 # Polls
 
 

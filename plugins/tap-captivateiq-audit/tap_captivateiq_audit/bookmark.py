@@ -43,8 +43,8 @@ class Bookmark:
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
         """Return the bookmark that a state holds.
 
-        A state without ids works (a hand-made one): nothing before its time is looked at again,
-        and what lies at that very time comes again.
+        A state without ids works (a hand-made one), and so does one whose time was set back before
+        them: nothing before that time is looked at again, and what lies behind it comes again.
 
         Raises:
             AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
@@ -53,7 +53,7 @@ class Bookmark:
         newest = read_time(str(state[VALUE]))
         since, ids = newest, {}
         kept = state.get(LOOKBACK)
-        if isinstance(kept, dict):
+        if isinstance(kept, dict) and read_time(kept["since"]) <= newest:
             since = read_time(kept["since"])
             ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
         bookmark = cls(lookback, since, newest, ids)

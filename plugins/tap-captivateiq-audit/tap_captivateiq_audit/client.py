@@ -10,6 +10,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -34,6 +35,9 @@ _TIMEOUT = 60
 _PATIENCE = 300.0
 _PATIENCE_IF_ASKED_TOO_OFTEN = 4000.0
 _LONGEST_WAIT = 60.0
+_SLOW = 10.0
+"""Seconds after which a 502 is a page that was too large, and not an API that is away."""
+_GOOD_ENOUGH = 20
 _SHOWN = 200
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _TRY_AGAIN = {
@@ -80,7 +84,7 @@ class Client:
                 "User-Agent": settings.user_agent,
             }
         )
-        self._limit = PAGE
+        self._limit, self._good = PAGE, 0
         self.server_time = datetime.now(UTC)
 
     def fetch(self, span: Span, offset: int) -> Page:
@@ -90,21 +94,34 @@ class Client:
             ApiError: They cannot be had.
 
         """
-        began = time.monotonic()
+        # How long each kind of failure has lasted; the pacer's waits are none of it.
+        lasted: dict[float, float] = {}
         for backed_off in _waits():
             self._pacer.wait()
+            began = time.monotonic()
             outcome = self._try(span, offset)
+            took = time.monotonic() - began
             if isinstance(outcome, Page):
+                self._grow()
                 return outcome
-            if outcome.is_too_slow:
-                self._limit = max(1, self._limit // 2)
+            if outcome.is_too_slow and took >= _SLOW:
+                self._limit, self._good = max(1, self._limit // 2), 0
             wait = backed_off if outcome.wait is None else outcome.wait
-            if time.monotonic() - began + wait > outcome.patience:
-                message = f"{outcome.what}, and so for {outcome.patience / 60:.0f} minutes"
+            so_far = lasted.get(outcome.patience, 0.0) + took
+            if so_far + wait > outcome.patience:
+                asked = f"asks to wait {wait / 60:.0f} minutes more" if outcome.wait else "goes on"
+                message = f"{outcome.what}; this {asked} after {so_far / 60:.0f} minutes"
                 raise ApiError(message)
+            lasted[outcome.patience] = so_far + wait
             _log.warning("%s: trying again in %.0f s", outcome.what, wait)
             time.sleep(wait)
         raise AssertionError  # the waits do not end
+
+    def _grow(self) -> None:
+        """Ask for larger pages again after a while of good answers."""
+        self._good += 1
+        if self._good >= _GOOD_ENOUGH:
+            self._limit, self._good = min(PAGE, self._limit * 2), 0
 
     def _try(self, span: Span, offset: int) -> Page | _Failure:
         parameters = {
@@ -128,7 +145,7 @@ class Client:
         status = response.status_code
         if status == HTTPStatus.OK:
             try:
-                return read_page(response.json())
+                return read_page(response.json(parse_float=Decimal))
             except (TypeError, ValueError, RecursionError):
                 return _Failure(f"{self._url} answered something else than a list of entries")
         if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -142,7 +159,7 @@ class Client:
 
     def _refused(self, response: requests.Response, span: Span) -> str:
         status, told = response.status_code, self._told(response)
-        is_html = "html" in response.headers.get("Content-Type", "")
+        is_html = response.text.lstrip().startswith("<")
         match status:
             case HTTPStatus.UNAUTHORIZED:
                 what = (

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from singer_sdk import typing as th
 
 from tap_captivateiq_audit.errors import ApiError
 
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
 Row: TypeAlias = "dict[str, Json]"
 
 OTHERS = "additional_fields"

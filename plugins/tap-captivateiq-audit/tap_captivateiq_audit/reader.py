@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
     from tap_captivateiq_audit.entries import Entry, Page
 
+FIRST_DAY = date(1970, 1, 1)
+"""Where a search for the first entry begins."""
+
 MOST_PASSES = 40
 """How often a span is read before it is given up."""
 
 _DAY = timedelta(days=1)
-_FIRST_DAY = date(2000, 1, 1)
+_JOINED_PASSES = 3
 _LAST_DAYS = 3
 _FEW, _MANY = 100, 1000
 _WIDEST = 64
@@ -82,10 +85,10 @@ def _new(found: dict[str, Entry], before: dict[str, Entry], since: datetime) -> 
 
 def first_day(fetch: Fetch, today: date) -> date:
     """Return a day before which there are no entries, and after which there soon are."""
-    empty, filled = _FIRST_DAY, today
+    empty, filled = FIRST_DAY, today
     while (filled - empty).days > 1:
         middle = empty + (filled - empty) // 2
-        if fetch(Span(None, middle), 0).entries:
+        if fetch(Span(FIRST_DAY, middle), 0).entries:
             filled = middle
         else:
             empty = middle
@@ -105,14 +108,18 @@ def read_span(fetch: Fetch, span: Span) -> dict[str, Entry]:
     before: list[str] = []
     for number in range(MOST_PASSES):
         order: list[str] = []
-        for page in _pages(fetch, span):
-            if page.total is not None and total is not None and page.total < total:
-                # Some went away, and others may have slipped to a page already read: count anew.
+        for page, is_joined in _pages(fetch, span):
+            ids = [entry.id for entry in page.entries]
+            is_more = page.total is not None and total is not None and page.total > total
+            is_less = page.total is not None and total is not None and page.total < total
+            # Some went away, and others may have slipped to a page already read: count anew. A
+            # server without an order never joins its pages; for it the count alone must do.
+            if is_less or (not is_joined and not is_more and number < _JOINED_PASSES):
                 counted.clear()
             total = page.total
-            order += [entry.id for entry in page.entries]
+            order += ids
             found |= {entry.id: entry for entry in page.entries}
-            counted |= {entry.id for entry in page.entries}
+            counted.update(ids)
             # What came in meanwhile may stand in front: then a page of a second pass is enough.
             if number and total is not None and len(counted) >= total:
                 return found
@@ -120,27 +127,39 @@ def read_span(fetch: Fetch, span: Span) -> dict[str, Entry]:
         if is_whole:
             return found
         before = order
-    message = (
-        f"the server counts {total} entries from {span} and shows {len(counted)} different ones: "
-        "run again later, and tell us if it stays so"
-    )
+    if total is None:
+        message = f"the server shows other entries each time, from {span}, and does not count them"
+    else:
+        message = (
+            f"the server counts {total} entries from {span} and shows {len(counted)} different "
+            "ones: run again later, and tell us if it stays so"
+        )
     raise ApiError(message)
 
 
-def _pages(fetch: Fetch, span: Span) -> Iterator[Page]:
-    """Yield the pages of a span, from offset 0 to the end."""
-    offset = 0
+def _pages(fetch: Fetch, span: Span) -> Iterator[tuple[Page, bool]]:
+    """Yield the pages of a span from the start to the end, and whether each joins the last one.
+
+    A page begins with the last entry of the page before: where it does not, rows have moved.
+    """
+    offset, overlap = 0, 0
+    last = ""
     seen: set[str] = set()
     while True:
-        page = fetch(span, offset)
-        yield page
-        offset += len(page.entries)
-        is_new = any(entry.id not in seen for entry in page.entries)
-        seen.update(entry.id for entry in page.entries)
-        # Some servers tell of no next page, or always of one: their count decides.
-        is_counted = page.total is None or offset >= page.total
-        if not page.entries or (is_counted and not (page.has_next and is_new)):
+        page = fetch(span, offset - overlap)
+        ids = [entry.id for entry in page.entries]
+        yield page, not overlap or ids[:1] == [last]
+        is_new = not seen.issuperset(ids)
+        seen.update(ids)
+        offset += len(ids) - overlap
+        # Some servers tell of no next page, or always of one: what they count or show decides.
+        is_over = not is_new
+        if page.total is not None:
+            is_over = offset >= page.total and not (page.has_next and is_new)
+        if not ids or is_over:
             return
+        last = ids[-1]
+        overlap = 1 if len(ids) > 1 else 0
 
 
 def _next_width(width: int, found: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -20,6 +20,7 @@ API_URL = "https://api.captivateiq.com/ciq/v1"
 PER_SECOND, PER_HOUR = 5, 1500
 """What CaptivateIQ's Standard plan allows (vendor's FAQ); Enterprise allows 15 and 6,000."""
 
+_EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
 _WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
 
 T = TypeVar("T")
@@ -166,10 +167,14 @@ def _is_loopback(host: str) -> bool:
 
 def _time(value: object) -> datetime:
     try:
-        return read_time(_text(value))
+        time = read_time(_text(value))
     except (ValueError, OverflowError):
         message = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
         raise _Problem(message) from None
+    if time < _EARLIEST:
+        message = f"is {value!r}, before anything can be: write a date after {_EARLIEST.date()}"
+        raise _Problem(message)
+    return time
 
 
 def _flag(value: object) -> bool:

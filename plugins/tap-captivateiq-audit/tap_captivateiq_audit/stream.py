@@ -107,14 +107,19 @@ class AuditLogs(Stream):
         state["replication_key"] = self.replication_key
         if state.get(VALUE):
             try:
-                return Bookmark.from_state(state, settings.lookback)
+                bookmark = Bookmark.from_state(state, settings.lookback)
             except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
                 message = "the bookmark in the state cannot be read: mend it or leave it out"
                 raise ApiError(message) from None
+            if bookmark.newest and bookmark.newest > datetime.now(UTC) + timedelta(days=1):
+                message = "the bookmark in the state lies in the future: mend it or leave it out"
+                raise ApiError(message)
+            return bookmark
         if settings.backfill:
             return Bookmark(settings.lookback, since=settings.start)
         # One request tells the server's clock, and whether the token is good.
-        self.tap.client.fetch(Span(datetime.now(UTC).date(), None), 0)
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        self.tap.client.fetch(Span(yesterday, None), 0)
         now = self.tap.client.server_time
         bookmark = Bookmark(settings.lookback, since=now, newest=now)
         bookmark.keep_in(state)

@@ -11,6 +11,7 @@ from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigValidationError
 
 from tap_captivateiq_audit.client import Client
+from tap_captivateiq_audit.messages import MessageWriter
 from tap_captivateiq_audit.pacing import Pacer
 from tap_captivateiq_audit.settings import (
     API_URL,
@@ -33,6 +34,7 @@ class TapCaptivateiqAudit(Tap):
     """Singer tap for CaptivateIQ's audit log: every entry, once, in order."""
 
     name = NAME
+    message_writer_class = MessageWriter
 
     _is_held = False
     _signal: int | None = None

@@ -39,13 +39,18 @@ class Log:
     counts: str = "all"
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
+    first_is_undisturbed: bool = False
+    requests: int = 0
     dice: Random = field(default_factory=lambda: Random(1))  # noqa: S311  (no secret)
 
     def answer(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         """The body for a request's parameters."""
-        if self.arriving:
+        self.requests += 1
+        if self.requests == 1 and self.first_is_undisturbed:
+            pass
+        elif self.arriving:
             self.rows.append(self.arriving.pop(0))
-        if self.leaving:
+        if self.leaving and not (self.requests == 1 and self.first_is_undisturbed):
             self.leaving -= 1
             self.rows.remove(min(self.rows, key=_created))
         found = [row for row in self.rows if self._is_in(row, parameters)]

@@ -103,6 +103,24 @@ def test_a_state_made_by_hand_needs_no_ids() -> None:
     assert bookmark.start == bookmark.newest == START
 
 
+def test_a_time_that_was_set_back_by_hand_is_gone_on_from() -> None:
+    lookback = {"since": "2026-03-09T00:00:00Z", "ids": {"1": 1}}
+    bookmark = Bookmark.from_state({VALUE: "2026-03-01", "lookback": lookback}, LOOKBACK)
+
+    assert bookmark.start == START
+    assert not bookmark.has("1")
+
+
+def test_an_entry_in_the_future_moves_the_bookmark_to_the_servers_clock_and_never_back() -> None:
+    bookmark = Bookmark(LOOKBACK)
+    bookmark.add("1", START + timedelta(days=9), START)
+    bookmark.add("2", START - timedelta(hours=5), START)
+
+    assert bookmark.newest == START
+    assert bookmark.has("1")
+    assert bookmark.has("2")
+
+
 @pytest.mark.parametrize(
     "state",
     [

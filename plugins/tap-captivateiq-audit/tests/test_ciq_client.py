@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from tap_captivateiq_audit.reader import Span
 from tap_captivateiq_audit.settings import read_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tap_captivateiq_audit.entries import Page
 
 LOG = Log([row(number, "2026-01-02T03:04:05Z") for number in range(250)])
@@ -80,10 +83,35 @@ def test_what_may_pass_is_asked_again(reply: Reply, waits: list[float]) -> None:
 
 
 @pytest.mark.parametrize("status", [502, 504])
-def test_what_was_too_slow_is_asked_for_in_smaller_pages(status: int, waits: list[float]) -> None:
+def test_what_was_too_slow_is_asked_for_in_smaller_pages(
+    status: int, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_SLOW", 0)
     with FakeCaptivateIQ(LOG, *[Reply(status)] * 3) as server:
         assert len(fetch(server).entries) == 12
         assert [request["limit"] for request in server.requests] == ["100", "50", "25", "12"]
+    assert waits
+
+
+def test_an_api_that_is_away_is_no_reason_for_smaller_pages(waits: list[float]) -> None:
+    with FakeCaptivateIQ(LOG, *[Reply(502)] * 3) as server:
+        fetch(server)
+        assert {request["limit"] for request in server.requests} == {"100"}
+    assert waits
+
+
+def test_pages_are_never_empty_and_grow_again(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_SLOW", 0)
+    settings = read_settings({"api_token": TOKEN, "api_url": "http://localhost"})
+    with FakeCaptivateIQ(LOG, *[Reply(502)] * 9) as server:
+        client = Client(replace(settings, api_url=server.url), Pacer(1000, 10_000))
+        for _ in range(150):
+            client.fetch(SPAN, 0)
+        limits = [int(request["limit"]) for request in server.requests]
+    assert min(limits) == 1
+    assert limits[-1] == 100
     assert waits
 
 
@@ -91,6 +119,7 @@ def test_an_answer_that_does_not_come_is_asked_for_in_smaller_pages(
     waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(client_module, "_SLOW", 0)
     with FakeCaptivateIQ(LOG, Reply(200, after_seconds=0.4)) as server:
         fetch(server)
         assert [request["limit"] for request in server.requests] == ["100", "50"]
@@ -123,14 +152,44 @@ def test_the_waiting_time_of_the_server_may_be_a_date(waits: list[float]) -> Non
 def test_an_hour_of_429_is_waited_for_and_no_more(waits: list[float]) -> None:
     told = failure(*[Reply(429)] * 200)
 
-    assert told == "the API was asked too often (429), and so for 67 minutes"
+    assert told == "the API was asked too often (429); this goes on after 66 minutes"
     assert 3600 < sum(waits) <= 4000
+
+
+def test_a_longer_wait_than_anybody_has_is_not_begun(waits: list[float]) -> None:
+    told = failure(Reply(429, headers={"Retry-After": "7200"}))
+
+    assert told.endswith("(429); this asks to wait 120 minutes more after 0 minutes")
+    assert not waits
+
+
+def test_an_hour_that_was_waited_for_does_not_count_as_trouble(waits: list[float]) -> None:
+    hour = Reply(429, headers={"Retry-After": "3000"})
+    with FakeCaptivateIQ(LOG, hour, Reply(500), Reply(500)) as server:
+        assert fetch(server).entries
+    assert waits[0] > 3000
+
+
+def test_every_request_is_paced_and_a_netrc_file_changes_none(
+    waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    pacer = Pacer(100, 10_000)
+    with FakeCaptivateIQ(LOG, Reply(500), Reply(429)) as server:
+        settings = read_settings({"api_token": TOKEN, "api_url": server.url})
+        Client(settings, pacer).fetch(SPAN, 0)
+        assert pacer.requests == len(server.requests) == 3
+        assert server.authorizations == {f"Token {TOKEN}"}
+    assert len(waits) == 2
 
 
 def test_a_server_that_stays_broken_is_given_up_after_minutes(waits: list[float]) -> None:
     told = failure(*[Reply(500)] * 200)
 
-    assert told.endswith("/audit-logs/ answered 500, and so for 5 minutes")
+    assert told.endswith("/audit-logs/ answered 500; this goes on after 5 minutes")
     assert sum(waits) <= 300
 
 

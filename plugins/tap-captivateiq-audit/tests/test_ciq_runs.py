@@ -78,6 +78,16 @@ def test_whole_output() -> None:
     }
 
 
+def test_numbers_keep_all_their_digits() -> None:
+    digits = "0.12345678901234567890123456789"
+    body = json.dumps(Log([row(1, NOW, data={"rate": "digits"})]).answer({}))
+    exact = body.replace('"digits"', digits).encode()
+    with FakeCaptivateIQ(Log([]), Reply(200, exact)) as server:
+        run = run_tap(config(server, start_date=f"{NOW:%Y-%m-%d}"))
+
+    assert f'"data":{{"rate":{digits}}}' in run.stdout.replace(": ", ":")
+
+
 def test_every_record_fits_the_schema() -> None:
     catalog = json.loads(run_tap({}, "--discover").stdout)
     properties = catalog["streams"][0]["schema"]["properties"]
@@ -240,6 +250,34 @@ def test_a_run_that_is_told_to_stop_ends_with_a_state_of_all_that_it_sent(tmp_pa
     assert stopped.returncode == 0
     assert 0 < len(stopped.ids) < 600
     assert sent == ids(log.rows)
+
+
+def test_a_signal_breaks_off_no_state(tmp_path: Path) -> None:
+    # More than a pipe holds: the STATE at the end stands in it for a while.
+    log = Log([row(number, NOW - timedelta(seconds=3000 - number)) for number in range(2500)])
+    with FakeCaptivateIQ(log) as server:
+        settings = config(server, start_date=log.rows[0]["created_at"])
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        with subprocess.Popen(
+            [sys.executable, "-m", "tap_captivateiq_audit", f"--config={tmp_path}/config.json"],
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            assert process.stdout
+            lines: list[str] = []
+            while sum('"RECORD"' in line for line in lines) < 2500:
+                lines.append(process.stdout.readline())
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            lines += process.stdout
+    states = [line for line in lines if '"STATE"' in line]
+
+    assert process.returncode == 0
+    assert (
+        len(json.loads(states[-1])["value"]["bookmarks"]["audit_logs"]["lookback"]["ids"]) == 2500
+    )
 
 
 @pytest.mark.parametrize("state", [{"bookmarks": {"audit_logs": {"replication_key_value": "x"}}}])

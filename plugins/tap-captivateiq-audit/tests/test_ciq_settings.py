@@ -35,6 +35,7 @@ def test_defaults_keep_the_limits_of_the_standard_plan() -> None:
         ("api_token", 7),
         ("start_date", "yesterday"),
         ("start_date", 2026),
+        ("start_date", "0001-01-01"),
         ("backfill", "no"),
         ("lookback_days", -1),
         ("lookback_days", 32),

@@ -58,6 +58,7 @@ SERVERS = {
     "zone": st.sampled_from([-12, -9.5, -8, 0, 2, 5.5, 14]),
     "most": st.sampled_from([1, 7, 10, 100]),
     "next": st.sampled_from(["url", "never", "always"]),
+    "counts": st.sampled_from(["all", "nothing"]),
 }
 
 
@@ -120,6 +121,28 @@ def test_rows_that_slip_to_a_page_already_read_because_others_go_away_are_found(
     found = read_span(Api(log), Span(None, None))
 
     assert found.keys() >= {one["id"] for one in log.rows}
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "arbitrary"])
+@pytest.mark.parametrize("changes", [1, 2, 3])
+def test_rows_that_come_and_go_between_pages_so_that_the_count_stays_hide_nothing(
+    order: str, changes: int
+) -> None:
+    log = Log(at_random(20, 3, 1), order, most=10, leaving=changes, first_is_undisturbed=True)
+    log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(changes)]
+
+    found = read_span(Api(log), Span(None, None))
+
+    assert found.keys() >= {one["id"] for one in log.rows}
+
+
+@pytest.mark.parametrize("following", ["url", "never", "always"])
+def test_a_server_that_neither_counts_nor_tells_of_a_next_page_is_read_to_its_end(
+    following: str,
+) -> None:
+    log = Log(at_random(250, 3, 1), counts="nothing", next=following)
+
+    assert len(read_span(Api(log), Span(None, None))) == 250
 
 
 def test_a_server_that_does_not_count_is_read_until_it_shows_the_same_twice() -> None:
@@ -221,6 +244,12 @@ def test_the_first_day_is_found(age: int, zone: float, is_inclusive: bool) -> No
     assert timedelta(days=-1) <= first - datetime(day.year, day.month, day.day, tzinfo=UTC)
     assert first.date() - day <= timedelta(days=3)
     assert api.requests < 20
+
+
+def test_an_entry_with_a_date_of_long_ago_is_no_reason_to_leave_one_out() -> None:
+    log = Log([row(1, datetime(1970, 1, 2, tzinfo=UTC)), row(2, TODAY)])
+
+    assert first_day(Api(log), TODAY.date()).year == 1970
 
 
 def test_the_first_day_of_an_empty_log_is_about_today() -> None:
