@@ -160,6 +160,24 @@ def test_start_date_is_where_a_first_run_begins() -> None:
     assert run.ids == ids(hours(50)[20:])
 
 
+@pytest.mark.parametrize("is_inclusive", [True, False])
+@pytest.mark.parametrize("zone", [-12, 14])
+def test_a_first_run_begins_with_the_first_entry_wherever_days_begin(
+    zone: float,
+    is_inclusive: bool,  # noqa: FBT001  (drawn)
+) -> None:
+    noon = NOW.replace(hour=12, minute=0, second=0) - timedelta(days=40)
+    rows = [row(number, noon + timedelta(hours=8 * number)) for number in range(6)]
+    with FakeCaptivateIQ(Log(list(rows), zone=zone, is_inclusive=is_inclusive)) as server:
+        assert run_tap(config(server)).ids == ids(rows)
+
+
+def test_entries_of_one_time_come_by_their_ids() -> None:
+    rows = [row(number, NOW) for number in (3, 1, 2)]
+    with FakeCaptivateIQ(Log(rows, "arbitrary")) as server:
+        assert run_tap(config(server)).ids == sorted(ids(rows))
+
+
 def test_an_entry_in_the_future_comes_once_and_hides_none() -> None:
     log = Log([row(1, NOW + timedelta(days=300)), *hours(3, first=2)])
     with FakeCaptivateIQ(log) as server:

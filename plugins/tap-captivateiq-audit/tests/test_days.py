@@ -231,6 +231,21 @@ def test_a_busy_day_is_read_by_itself() -> None:
     assert max((span.end - span.start).days for span in spans if span.start and span.end) <= 2
 
 
+def test_after_a_busy_span_days_are_read_one_by_one() -> None:
+    widths: list[int] = []
+    api = Api(Log(at_random(5000, 24, 1)))
+
+    def fetch(span: Span, offset: int) -> Page:
+        if offset == 0 and span.start and span.end:
+            widths.append((span.end - span.start).days)
+        return api(span, offset)
+
+    list(read_range(fetch, TODAY - timedelta(days=40), TODAY.date()))
+
+    assert widths[:4] == [1, 2, 4, 8]
+    assert widths[-3:] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("is_inclusive", [True, False])
 @pytest.mark.parametrize("zone", [-12, 0, 14])
 @pytest.mark.parametrize("age", [1, 2, 100, 5000])
