@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -152,7 +153,9 @@ def test_the_waiting_time_of_the_server_may_be_a_date(waits: list[float]) -> Non
 def test_an_hour_of_429_is_waited_for_and_no_more(waits: list[float]) -> None:
     told = failure(*[Reply(429)] * 200)
 
-    assert told == "the API was asked too often (429); this goes on after 66 minutes"
+    assert re.fullmatch(
+        r"the API was asked too often \(429\); this goes on after 6[567] minutes", told
+    )
     assert 3600 < sum(waits) <= 4000
 
 
@@ -189,7 +192,7 @@ def test_every_request_is_paced_and_a_netrc_file_changes_none(
 def test_a_server_that_stays_broken_is_given_up_after_minutes(waits: list[float]) -> None:
     told = failure(*[Reply(500)] * 200)
 
-    assert told.endswith("/audit-logs/ answered 500; this goes on after 5 minutes")
+    assert re.search(r"/audit-logs/ answered 500; this goes on after [45] minutes$", told)
     assert sum(waits) <= 300
 
 
