@@ -27,7 +27,7 @@ class Log:
     """An organization's audit log and how the server shows it; `zone` is in hours.
 
     `arriving` comes in by itself, one row before each request; `leaving` is how many of the oldest
-    rows go away so, as a retention would let them.
+    rows go away so, as a retention would let them. The first `undisturbed` requests see neither.
     """
 
     rows: list[Row]
@@ -39,20 +39,18 @@ class Log:
     counts: str = "all"
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
-    first_is_undisturbed: bool = False
+    undisturbed: int = 0
     requests: int = 0
     dice: Random = field(default_factory=lambda: Random(1))  # noqa: S311  (no secret)
 
     def answer(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         """The body for a request's parameters."""
         self.requests += 1
-        if self.requests == 1 and self.first_is_undisturbed:
-            pass
-        elif self.arriving:
-            self.rows.append(self.arriving.pop(0))
-        if self.leaving and not (self.requests == 1 and self.first_is_undisturbed):
-            self.leaving -= 1
-            self.rows.remove(min(self.rows, key=_created))
+        if self.requests > self.undisturbed:
+            self.rows += [self.arriving.pop(0)] if self.arriving else []
+            if self.leaving:
+                self.leaving -= 1
+                self.rows.remove(min(self.rows, key=_created))
         found = [row for row in self.rows if self._is_in(row, parameters)]
         self._sort(found)
         offset = int(parameters.get("offset", 0))

@@ -128,7 +128,7 @@ def test_rows_that_slip_to_a_page_already_read_because_others_go_away_are_found(
 def test_rows_that_come_and_go_between_pages_so_that_the_count_stays_hide_nothing(
     order: str, changes: int
 ) -> None:
-    log = Log(at_random(20, 3, 1), order, most=10, leaving=changes, first_is_undisturbed=True)
+    log = Log(at_random(20, 3, 1), order, most=10, leaving=changes, undisturbed=1)
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(changes)]
 
     found = read_span(Api(log), Span(None, None))

@@ -8,6 +8,7 @@ import re
 import time
 import zlib
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import uniform
@@ -227,8 +228,9 @@ def _secrets(values: list[str]) -> list[str]:
     parts |= {unquote(part) for part in parts}
     for value in values:
         if value.lower().startswith("basic "):
-            decoded = b64decode(value[6:] + "==").decode("utf-8", "replace")
-            parts |= {decoded, decoded.partition(":")[2]}
+            with suppress(ValueError):
+                decoded = b64decode(value[6:] + "==").decode("utf-8", "replace")
+                parts |= {decoded, decoded.partition(":")[2]}
     return sorted((part for part in parts if len(part) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 

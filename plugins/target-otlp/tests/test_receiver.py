@@ -407,6 +407,13 @@ def test_headers_are_on_every_request_and_a_netrc_file_changes_none(
     assert sent[0]["user-agent"].startswith("target-otlp/")
 
 
+@pytest.mark.parametrize("value", ["Basic x", "Basic abcde", "Basic \\\\", "basic  "])
+def test_a_header_that_only_looks_like_a_password_is_sent_as_it_is(value: str) -> None:
+    with FakeReceiver() as server:
+        send(server, headers={"Authorization": value.strip()})
+        assert server.requests[0].headers["authorization"] == value.strip()
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 @pytest.mark.parametrize("encoding", ["protobuf", "json"])
 def test_each_form_of_a_request_is_understood(encoding: str, compression: str) -> None:
