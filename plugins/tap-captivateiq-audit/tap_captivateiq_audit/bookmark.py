@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
 
+_EARLIEST = 1970
+
 
 class Bookmark:
     """What a target has of the log.
@@ -43,8 +45,8 @@ class Bookmark:
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
         """Return the bookmark that a state holds.
 
-        A state without ids works (a hand-made one), and so does one whose time was set back before
-        them: nothing before that time is looked at again, and what lies behind it comes again.
+        A state without ids works (a hand-made one), and so does one whose time was set by hand:
+        nothing before that time is looked at again, and what lies behind it comes again.
 
         Raises:
             AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
@@ -53,7 +55,10 @@ class Bookmark:
         newest = read_time(str(state[VALUE]))
         since, ids = newest, {}
         kept = state.get(LOOKBACK)
-        if isinstance(kept, dict) and read_time(kept["since"]) <= newest:
+        if newest.year < _EARLIEST:
+            message = "a time before anything can be"
+            raise ValueError(message)
+        if isinstance(kept, dict) and kept["at"] == state[VALUE]:
             since = read_time(kept["since"])
             ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
         bookmark = cls(lookback, since, newest, ids)
@@ -88,5 +93,5 @@ class Bookmark:
             return
         # From where on the ids are known: a longer lookback must not send again what lies before.
         since = self.start or self.newest - self._lookback
-        state[VALUE] = time_text(self.newest)
-        state[LOOKBACK] = {"since": time_text(since), "ids": self._ids}
+        state[VALUE] = at = time_text(self.newest)
+        state[LOOKBACK] = {"at": at, "since": time_text(since), "ids": self._ids}

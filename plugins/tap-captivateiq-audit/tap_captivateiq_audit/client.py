@@ -105,7 +105,7 @@ class Client:
                 self._grow()
                 return outcome
             if outcome.is_too_slow and took >= _SLOW:
-                self._limit, self._good = max(1, self._limit // 2), 0
+                self._limit, self._good = max(2, self._limit // 2), 0
             wait = backed_off if outcome.wait is None else outcome.wait
             so_far = lasted.get(outcome.patience, 0.0) + took
             if so_far + wait > outcome.patience:

@@ -65,7 +65,7 @@ def read_range(fetch: Fetch, since: datetime, today: date) -> Iterator[list[Entr
 
     """
     # The westernmost zones are half a day behind UTC.
-    start, width = since.date() - _DAY, 1
+    start, width = min(since.date(), today) - _DAY, 1
     before: dict[str, Entry] = {}
     while (today - start).days > _LAST_DAYS:
         end = min(start + width * _DAY, today - _DAY)
@@ -108,13 +108,14 @@ def read_span(fetch: Fetch, span: Span) -> dict[str, Entry]:
     before: list[str] = []
     for number in range(MOST_PASSES):
         order: list[str] = []
-        for page, is_joined in _pages(fetch, span):
+        for page, last in _pages(fetch, span):
             ids = [entry.id for entry in page.entries]
-            is_more = page.total is not None and total is not None and page.total > total
-            is_less = page.total is not None and total is not None and page.total < total
-            # Some went away, and others may have slipped to a page already read: count anew. A
-            # server without an order never joins its pages; for it the count alone must do.
-            if is_less or (not is_joined and not is_more and number < _JOINED_PASSES):
+            grown = (page.total or 0) - (total or 0) if order else 0
+            # In front of the last entry there may be as many as came in, and no others.
+            is_joined = last is None or ids[grown : grown + 1] == [last]
+            # Otherwise some went away, and others may have slipped to a page already read: count
+            # anew. A server without an order joins no pages; for it the count alone must do.
+            if grown < 0 or (not is_joined and number < _JOINED_PASSES):
                 counted.clear()
             total = page.total
             order += ids
@@ -123,10 +124,11 @@ def read_span(fetch: Fetch, span: Span) -> dict[str, Entry]:
             # What came in meanwhile may stand in front: then a page of a second pass is enough.
             if number and total is not None and len(counted) >= total:
                 return found
-        is_whole = order == before if total is None else len(counted) >= total
+        shown = list(dict.fromkeys(order))
+        is_whole = shown == before if total is None else len(counted) >= total
         if is_whole:
             return found
-        before = order
+        before = shown
     if total is None:
         message = f"the server shows other entries each time, from {span}, and does not count them"
     else:
@@ -137,29 +139,30 @@ def read_span(fetch: Fetch, span: Span) -> dict[str, Entry]:
     raise ApiError(message)
 
 
-def _pages(fetch: Fetch, span: Span) -> Iterator[tuple[Page, bool]]:
-    """Yield the pages of a span from the start to the end, and whether each joins the last one.
+def _pages(fetch: Fetch, span: Span) -> Iterator[tuple[Page, str | None]]:
+    """Yield the pages of a span from the start to the end, each with the id it should begin with.
 
-    A page begins with the last entry of the page before: where it does not, rows have moved.
+    That is the last of the page before: where it stands elsewhere, rows have moved. A page behind
+    one of a single entry has none, for otherwise the offset would not get on.
     """
     offset, overlap = 0, 0
-    last = ""
+    last: str | None = None
     seen: set[str] = set()
     while True:
         page = fetch(span, offset - overlap)
         ids = [entry.id for entry in page.entries]
-        yield page, not overlap or ids[:1] == [last]
+        yield page, last
         is_new = not seen.issuperset(ids)
         seen.update(ids)
         offset += len(ids) - overlap
         # Some servers tell of no next page, or always of one: what they count or show decides.
-        is_over = not is_new
+        is_over = not is_new and not (overlap and len(ids) == 1)
         if page.total is not None:
             is_over = offset >= page.total and not (page.has_next and is_new)
         if not ids or is_over:
             return
-        last = ids[-1]
         overlap = 1 if len(ids) > 1 else 0
+        last = ids[-1] if overlap else None
 
 
 def _next_width(width: int, found: int) -> int:

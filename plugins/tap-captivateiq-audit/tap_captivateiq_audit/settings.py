@@ -172,7 +172,7 @@ def _time(value: object) -> datetime:
         message = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
         raise _Problem(message) from None
     if time < _EARLIEST:
-        message = f"is {value!r}, before anything can be: write a date after {_EARLIEST.date()}"
+        message = f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later"
         raise _Problem(message)
     return time
 

@@ -28,6 +28,7 @@ class Log:
 
     `arriving` comes in by itself, one row before each request; `leaving` is how many of the oldest
     rows go away so, as a retention would let them. The first `undisturbed` requests see neither.
+    Pages have at most `most` rows, or at most one of `varying`.
     """
 
     rows: list[Row]
@@ -40,6 +41,7 @@ class Log:
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
     undisturbed: int = 0
+    varying: list[int] = field(default_factory=list)
     requests: int = 0
     dice: Random = field(default_factory=lambda: Random(1))  # noqa: S311  (no secret)
 
@@ -54,7 +56,8 @@ class Log:
         found = [row for row in self.rows if self._is_in(row, parameters)]
         self._sort(found)
         offset = int(parameters.get("offset", 0))
-        end = offset + min(int(parameters.get("limit", self.most)), self.most)
+        most = self.dice.choice(self.varying) if self.varying else self.most
+        end = offset + min(int(parameters.get("limit", most)), most)
         is_last = end >= len(found)
         following = {"url": not is_last, "never": False, "always": True}[self.next]
         shown = found[offset:end]

@@ -103,12 +103,17 @@ def test_a_state_made_by_hand_needs_no_ids() -> None:
     assert bookmark.start == bookmark.newest == START
 
 
-def test_a_time_that_was_set_back_by_hand_is_gone_on_from() -> None:
-    lookback = {"since": "2026-03-09T00:00:00Z", "ids": {"1": 1}}
-    bookmark = Bookmark.from_state({VALUE: "2026-03-01", "lookback": lookback}, LOOKBACK)
+@pytest.mark.parametrize("days", [-20, -2, 0.5])
+def test_a_time_that_was_set_by_hand_is_gone_on_from(days: float) -> None:
+    bookmark = Bookmark(timedelta(days=9))
+    bookmark.add("1", START, START)
+    state: dict[str, Any] = {}
+    bookmark.keep_in(state)
+    at = START + timedelta(days=days)
+    again = Bookmark.from_state(state | {VALUE: at.isoformat()}, timedelta(days=9))
 
-    assert bookmark.start == START
-    assert not bookmark.has("1")
+    assert again.start == at
+    assert not again.has("1")
 
 
 def test_an_entry_in_the_future_moves_the_bookmark_to_the_servers_clock_and_never_back() -> None:
@@ -125,10 +130,14 @@ def test_an_entry_in_the_future_moves_the_bookmark_to_the_servers_clock_and_neve
     "state",
     [
         {VALUE: "soon"},
-        {VALUE: "0001-01-01T00:00:00Z", "lookback": {"since": "0001-01-01", "ids": {}}},
+        {VALUE: "0001-01-01T00:00:00Z"},
         {VALUE: "2026-03-01", "lookback": {}},
-        {VALUE: "2026-03-01", "lookback": {"since": "2026-03-01", "ids": {"a": "b"}}},
-        {VALUE: "2026-03-01", "lookback": {"since": "2026-03-01", "ids": []}},
+        {VALUE: "2026-03-01", "lookback": {"at": "2026-03-01", "since": START, "ids": {}}},
+        {
+            VALUE: "2026-03-01",
+            "lookback": {"at": "2026-03-01", "since": "2026-03-01", "ids": {"a": "b"}},
+        },
+        {VALUE: "2026-03-01", "lookback": {"at": "2026-03-01", "since": "2026-03-01", "ids": []}},
     ],
     ids=str,
 )

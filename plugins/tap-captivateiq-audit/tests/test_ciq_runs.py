@@ -67,6 +67,7 @@ def test_whole_output() -> None:
                 "replication_key": "created_at",
                 "replication_key_value": times[1],
                 "lookback": {
+                    "at": times[1],
                     "since": times[1],
                     "ids": {
                         plain["id"]: int(at.timestamp()),

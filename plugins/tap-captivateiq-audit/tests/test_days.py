@@ -136,6 +136,44 @@ def test_rows_that_come_and_go_between_pages_so_that_the_count_stays_hide_nothin
     assert found.keys() >= {one["id"] for one in log.rows}
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    order=st.sampled_from(["ascending", "descending", "arbitrary"]),
+    following=st.sampled_from(["url", "never", "always"]),
+    counts=st.sampled_from(["all", "nothing"]),
+    varying=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    seed=st.integers(0, 10_000),
+)
+def test_pages_may_have_another_size_each_time(
+    order: str, following: str, counts: str, varying: list[int], seed: int
+) -> None:
+    log = Log(at_random(20, 3, seed), order, next=following, counts=counts, varying=varying)
+    log.dice = Random(seed)  # noqa: S311  (no secret)
+
+    assert read_span(Api(log), Span(None, None)).keys() == {one["id"] for one in log.rows}
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    order=st.sampled_from(["ascending", "descending", "arbitrary"]),
+    most=st.integers(2, 10),
+    undisturbed=st.integers(0, 8),
+    leaving=st.integers(0, 4),
+    arriving=st.integers(0, 4),
+    seed=st.integers(0, 10_000),
+)
+def test_whatever_comes_and_goes_what_stays_is_found(  # noqa: PLR0913, PLR0917
+    order: str, most: int, undisturbed: int, leaving: int, arriving: int, seed: int
+) -> None:
+    log = Log(at_random(25, 3, seed), order, most=most, undisturbed=undisturbed, leaving=leaving)
+    log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(arriving)]
+    there = {one["id"] for one in log.rows}
+
+    found = read_span(Api(log), Span(None, None))
+
+    assert found.keys() >= there & {one["id"] for one in log.rows}
+
+
 @pytest.mark.parametrize("following", ["url", "never", "always"])
 def test_a_server_that_neither_counts_nor_tells_of_a_next_page_is_read_to_its_end(
     following: str,
