@@ -60,5 +60,6 @@ $(PLUGINS): $(INSTALLED) meltano.yml Makefile
 $(PEER):
 	@mkdir -p .npm
 	@if command -v npm >/dev/null; then npm install --silent --ignore-scripts --no-audit --no-fund \
-	--fetch-retries=0 --fetch-timeout=20000 --prefix .npm @elastic/mockotlpserver@0.10.0 || echo "npm's mock receiver: not installed"; fi
+	--fetch-retries=0 --fetch-timeout=20000 --prefix .npm @elastic/mockotlpserver@0.10.0 \
+	|| echo "npm's mock receiver: not installed"; fi
 	@touch $@

@@ -121,18 +121,8 @@ def stand_in(entries: int, **options: object) -> Iterator[StandIn]:
         for name, values in given.items()
         for value in (values if isinstance(values, list) else [values])
     ]
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "fake_sentry", *arguments],
-        cwd=TESTS,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            url = process.stdout.readline() if process.stdout else ""
-            yield StandIn(int(url.rpartition(":")[2]))
-        finally:
-            process.terminate()
-            process.communicate()
+    with _serving("fake_sentry", *arguments, folder=TESTS) as server:
+        yield server
 
 
 def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
@@ -159,8 +149,15 @@ def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
 @contextmanager
 def receiver() -> Iterator[StandIn]:
     """Receive log records while the context lasts."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.receiver"], stdout=subprocess.PIPE, text=True
+    with _serving("benchmarks.receiver") as server:
+        yield server
+
+
+@contextmanager
+def _serving(module: str, *arguments: str, folder: Path | None = None) -> Iterator[StandIn]:
+    """Run a module that serves and says where."""
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", module, *arguments], cwd=folder, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             url = process.stdout.readline() if process.stdout else ""

@@ -38,7 +38,6 @@ _LONGEST_WAIT = 60.0
 _SLOW = 10.0
 """Seconds after which a 502 is a page that was too large, and not an API that is away."""
 _GOOD_ENOUGH = 20
-_SHOWN = 200
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _TRY_AGAIN = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -72,7 +71,6 @@ class Client:
     def __init__(self, settings: Settings, pacer: Pacer) -> None:
         """Make a session; nothing is asked yet."""
         self._url = f"{settings.api_url}/audit-logs/"
-        self._token = settings.api_token
         self._pacer = pacer
         self._session = _Session()
         # A netrc file would replace the header Authorization.
@@ -158,7 +156,8 @@ class Client:
         raise ApiError(self._refused(response, span))
 
     def _refused(self, response: requests.Response, span: Span) -> str:
-        status, told = response.status_code, self._told(response)
+        """Say what a refusal means; the API's own words could hold personal data."""
+        status = response.status_code
         is_html = response.text.lstrip().startswith("<")
         match status:
             case HTTPStatus.UNAUTHORIZED:
@@ -174,29 +173,17 @@ class Client:
             case HTTPStatus.FORBIDDEN:
                 what = (
                     "api_token may not read the audit log (403): ask CaptivateIQ whether API "
-                    f"access is enabled and its user may read audit logs{told}"
+                    "access is enabled and its user may read audit logs"
                 )
             case HTTPStatus.NOT_FOUND:
                 what = f"there is no audit log at {self._url} (404): check api_url"
             case HTTPStatus.BAD_REQUEST:
-                what = f"the API does not take the request for {span} (400){told}"
+                what = f"the API does not take these days (400): {span}; check start_date"
             case _ if response.is_redirect:
                 what = f"{self._url} redirects ({status}), which is not followed: check api_url"
             case _:
-                what = f"{self._url} answered {status}{told}"
+                what = f"{self._url} answered {status}"
         return what
-
-    def _told(self, response: requests.Response) -> str:
-        """Return what the API says to a refusal, if it says it in JSON."""
-        try:
-            body = response.json()
-        except ValueError:
-            return ""
-        members = body if isinstance(body, dict) else {}
-        texts = [members[name] for name in ("detail", "message", "error") if name in members]
-        text = str(texts[0] if texts else body).replace(self._token, "***")
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return f": {line[:_SHOWN]}"
 
 
 def _waits() -> Iterator[float]:

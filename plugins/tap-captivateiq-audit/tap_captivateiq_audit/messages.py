@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from singer_sdk.io_base import SingerWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from singer_sdk.singerlib.encoding.simple import Message
 
 
@@ -17,11 +20,18 @@ class MessageWriter(SingerWriter):
 
     def write_message(self, message: Message) -> None:
         """Write a message to stdout."""
-        if sys.platform == "win32":  # which has no signals to put off
+        with undisturbed():
             super().write_message(message)
-            return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            super().write_message(message)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off signals to stop, for a message or for a record and its note in the state."""
+    if sys.platform == "win32":  # which has no signals to put off
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

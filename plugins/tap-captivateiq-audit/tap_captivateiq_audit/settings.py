@@ -111,9 +111,9 @@ def unusable_variables(environment: Mapping[str, str]) -> list[str]:
     """
     found = []
     for name, is_good, hint in (
-        ("lookback_days", str.isdigit, "write a whole number"),
-        ("requests_per_second", str.isdigit, "write a whole number"),
-        ("requests_per_hour", str.isdigit, "write a whole number"),
+        ("lookback_days", str.isdecimal, "write a whole number"),
+        ("requests_per_second", str.isdecimal, "write a whole number"),
+        ("requests_per_hour", str.isdecimal, "write a whole number"),
         ("backfill", _WORDS.__contains__, "write true or false"),
     ):
         variable = f"{NAME}_{name}".upper().replace("-", "_")

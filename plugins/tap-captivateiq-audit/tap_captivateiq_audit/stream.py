@@ -13,6 +13,7 @@ from singer_sdk.streams import Stream
 from tap_captivateiq_audit.bookmark import VALUE, Bookmark
 from tap_captivateiq_audit.entries import SCHEMA, record_of
 from tap_captivateiq_audit.errors import ApiError
+from tap_captivateiq_audit.messages import undisturbed
 from tap_captivateiq_audit.reader import Span, first_day, read_range
 
 if TYPE_CHECKING:
@@ -84,9 +85,8 @@ class AuditLogs(Stream):
                     continue
                 sent += 1
                 self._entry = entry
-                self.tap.hold_signals()
-                yield record_of(entry)
-                self.tap.release_signals()
+                with undisturbed():
+                    yield record_of(entry)
             if entries and time.monotonic() > due:
                 self.tap.state_writer.write_state(self.tap_state)
                 self.logger.info("%s entries, up to %s", f"{sent:,}", entries[-1].created.date())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
@@ -26,18 +26,12 @@ from tap_captivateiq_audit.settings import (
 )
 from tap_captivateiq_audit.stream import AuditLogs
 
-if TYPE_CHECKING:
-    from types import FrameType
-
 
 class TapCaptivateiqAudit(Tap):
     """Singer tap for CaptivateIQ's audit log: every entry, once, in order."""
 
     name = NAME
     message_writer_class = MessageWriter
-
-    _is_held = False
-    _signal: int | None = None
 
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
         th.Property(
@@ -112,26 +106,6 @@ class TapCaptivateiqAudit(Tap):
     def discover_streams(self) -> list[AuditLogs]:
         """Return the stream."""
         return [AuditLogs(self)]
-
-    def hold_signals(self) -> None:
-        """Put off a signal to stop: a record is being written and noted in the state."""
-        self._is_held = True
-
-    def release_signals(self) -> None:
-        """Obey signals again, and one that came meanwhile."""
-        self._is_held = False
-        if self._signal is not None:
-            self._handle_termination(self._signal, None)
-
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Stop with a last STATE, but not between a record and its note in the state.
-
-        The SDK has no public hook for it.
-        """
-        if self._is_held:
-            self._signal = signum
-        else:
-            super()._handle_termination(signum, frame)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.

@@ -205,7 +205,7 @@ def test_a_server_that_stays_broken_is_given_up_after_minutes(waits: list[float]
         ),
         (
             Reply(403, b'{"detail": "No permission."}', JSON),
-            "its user may read audit logs: No permission.",
+            "its user may read audit logs",
         ),
         (
             Reply(403, b"<html>Request blocked</html>", HTML),
@@ -213,10 +213,10 @@ def test_a_server_that_stays_broken_is_given_up_after_minutes(waits: list[float]
         ),
         (
             Reply(400, b'{"start_date": ["Enter a valid date."]}', JSON),
-            "request for 2026-01-01 to 2026-01-09 (400): {'start_date': ['Enter a valid date.']}",
+            "does not take these days (400): 2026-01-01 to 2026-01-09; check start_date",
         ),
         (Reply(418, b"\xff"), "answered 418"),
-        (Reply(422, f'{{"error": "{TOKEN} is odd"}}'.encode(), JSON), "answered 422: *** is odd"),
+        (Reply(422, f'{{"error": "{TOKEN} of john@example.com"}}'.encode(), JSON), "answered 422"),
     ],
     ids=str,
 )
@@ -224,7 +224,10 @@ def test_what_does_not_pass_is_said_in_plain_words(reply: Reply, told: str) -> N
     found = failure(reply)
 
     assert told in found
+    # Nothing of what the API says, for it could say anything.
     assert TOKEN not in found
+    assert "john" not in found
+    assert "No permission" not in found
     assert found.isprintable()
 
 

@@ -23,8 +23,8 @@ State: TypeAlias = "dict[str, Json]"
 LONGEST_WAIT = 60_000_000_000
 """Nanoseconds after which a batch is sent though it is not full, when the next record comes."""
 
-_FRAMING = 8
-"""Bytes that a log record takes in a request beside its own: a tag and its length."""
+_FRAMING = 12
+"""Bytes that a log record takes in a request at most beside its own: tags and lengths."""
 
 _log = logging.getLogger("target-otlp")
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from target_otlp.mapping import OWN_ATTRIBUTES, LogMapping, read_path
@@ -313,10 +313,15 @@ def _path(name: str, value: object) -> tuple[str | int, ...] | None:
 
 
 def _object(value: object) -> Record:
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+    if not _is_object(value):
         message = 'is no object: write names and values, such as {"name": "value"}'
         raise _Problem(message)
-    return cast("dict[str, Json]", value)
+    return value
+
+
+def _is_object(value: object) -> TypeGuard[Record]:
+    """Whether a setting is an object; it came from JSON."""
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
 def _streams(value: object) -> Record:

@@ -240,7 +240,9 @@ class TargetOtlp(Target):
             "timeout_seconds",
             th.IntegerType,
             title="Timeout",
-            description="Seconds to wait for a connection, and for an answer. Default: 10.",
+            description=(
+                "Seconds to wait for a connection, and for each part of an answer. Default: 10."
+            ),
         ),
         th.Property(
             "max_retry_seconds",

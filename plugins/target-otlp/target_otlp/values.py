@@ -6,6 +6,7 @@ for, and what lies deeper than receivers read.
 
 from __future__ import annotations
 
+from datetime import date, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +14,7 @@ import msgspec
 import simplejson
 
 if TYPE_CHECKING:
-    from datetime import date, datetime, time
+    from datetime import datetime
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -59,7 +60,9 @@ def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
 
 
 def text_of(value: Json) -> str:
-    """Return a value as text: text as it is, everything else as JSON."""
+    """Return a value as text: text as it is, times in ISO 8601, everything else as JSON."""
+    if isinstance(value, date | time):
+        return value.isoformat()
     return value if isinstance(value, str) else json_text(value)
 
 
@@ -69,7 +72,7 @@ def json_text(value: Json) -> str:
         return _encode(value).decode()
     except (UnicodeEncodeError, OverflowError):
         # Lone surrogates, which only an escape can carry, and integers beyond 64 bits.
-        return simplejson.dumps(value, default=_iso, separators=(",", ":"), use_decimal=True)
+        return simplejson.dumps(value, default=text_of, separators=(",", ":"), use_decimal=True)
 
 
 def encodable(text: str) -> str:
@@ -82,10 +85,6 @@ def _set_text(target: AnyValue, text: str) -> None:
         target.string_value = text
     except UnicodeEncodeError:
         target.string_value = encodable(text)
-
-
-def _iso(value: date | time) -> str:
-    return value.isoformat()
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -101,6 +102,10 @@ def test_an_attribute_is_the_value_in_the_nearest_form_that_otlp_has(value: obje
         (True, True),
         (2**63 - 1, 2**63 - 1),
         (2**63, "9223372036854775808"),
+        (datetime(2026, 1, 2, 3, tzinfo=UTC), "2026-01-02T03:00:00+00:00"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (time(3, 4), "03:04:00"),
+        ([{"at": date(2026, 1, 2)}], [{"at": "2026-01-02"}]),
         (Decimal("0.1"), 0.1),
         (Decimal("0.10000000000000000001"), "0.10000000000000000001"),
         (Decimal("1E+400"), "1E+400"),
@@ -149,3 +154,10 @@ def test_a_number_beyond_all_bounds_becomes_text() -> None:
     line = f'{{"type": "RECORD", "stream": "a", "record": {{"value": {digits}}}}}'.encode()
 
     assert MessageReader().deserialize_json(line)["record"] == {"value": digits}
+
+
+@pytest.mark.parametrize("beside", ["plain", "\ud800", 2**70])
+def test_a_time_that_a_stream_map_has_made_is_text_in_the_body(beside: object) -> None:
+    body = json.loads(json_text({"at": date(2026, 1, 2), "beside": beside}))  # type: ignore[dict-item]
+
+    assert body == {"at": "2026-01-02", "beside": beside}
