@@ -12,13 +12,12 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.cursors import Cursor
 from tap_sentry_audit.pages import PAGE_SIZE, Query
 from tap_sentry_audit.schedule import Schedule
-from tap_sentry_audit.ties import Tie
+from tap_sentry_audit.ties import read_tie
 from tap_sentry_audit.times import milliseconds, moment
 
 if TYPE_CHECKING:
@@ -43,13 +42,13 @@ class Stretch:
     """Entries that follow each other without a gap, oldest first.
 
     `server_time` is the server's clock when they were read, `null_rows` the rows that the
-    server could not show, `unproved` the entries of a wide tie that it counts but never showed.
+    server could not show, `problem` why the entries of a wide tie may not be all.
     """
 
     entries: list[Entry]
     server_time: datetime
     null_rows: int = 0
-    unproved: int = 0
+    problem: str | None = None
 
     def before(self, end: int | None) -> Stretch:
         """Return what lies before a time in milliseconds."""
@@ -222,15 +221,8 @@ def _step(fetch: Fetch, millisecond: int) -> Step:
         last = max(last, page.newer.milliseconds)
     if last > millisecond:
         return Step(stretch.before(last), last)
-    tie = Tie(fetch, millisecond, page)
-    tie.read()
-    entries = sorted(tie.found.values(), key=attrgetter("created", "id"))
-    tied = replace(
-        stretch,
-        entries=entries,
-        null_rows=tie.null_rows,
-        unproved=tie.unproved,
-    )
+    tie = read_tie(fetch, millisecond, page)
+    tied = replace(stretch, entries=tie.entries, null_rows=tie.null_rows, problem=tie.problem)
     return Step(tied, millisecond + 1)
 
 

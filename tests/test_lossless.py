@@ -43,7 +43,7 @@ def read_ids(
     fetch: Fetch, width: int = 1, start: datetime | None = None, end: datetime | None = None
 ) -> list[str]:
     stretches = list(read_range(fetch, start, end, lambda _: width))
-    assert not any(stretch.unproved for stretch in stretches)
+    assert not any(stretch.problem for stretch in stretches)
     return [entry.id for stretch in stretches for entry in stretch.entries]
 
 

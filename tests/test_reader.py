@@ -34,7 +34,7 @@ def asking(log: Log, per_page: int = 100) -> Callable[[Query], Page]:
 
 def read_ids(log: Log, per_page: int = 100) -> list[str]:
     stretches = list(read_range(asking(log, per_page), None, None))
-    assert not any(stretch.unproved for stretch in stretches)
+    assert not any(stretch.problem for stretch in stretches)
     return [entry.id for stretch in stretches for entry in stretch.entries]
 
 

@@ -13,7 +13,7 @@ from tap_sentry_audit.progress import Progress
 from tap_sentry_audit.reader import CursorIgnored, read_range
 from tap_sentry_audit.record import record_of
 from tap_sentry_audit.streams.incremental import IncrementalStream, Written
-from tap_sentry_audit.times import EPOCH, time_text
+from tap_sentry_audit.times import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,11 +108,8 @@ class AuditLogs(IncrementalStream):
             self.logger.warning(
                 "%s: Sentry could not show %d entries (null rows)", organization, stretch.null_rows
             )
-        if stretch.unproved and stretch.entries:
-            at = time_text(stretch.entries[0].created)
-            self.report(
-                organization, f"at {at} Sentry counts {stretch.unproved} entries more than it shows"
-            )
+        if stretch.problem:
+            self.report(organization, f"entries may be missing: {stretch.problem}")
         return stretch.entries
 
     def _fetch(self, organization: str, query: Query) -> Page:

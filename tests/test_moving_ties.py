@@ -1,0 +1,111 @@
+"""A tie wider than a page that changes while it is read, against a server model of its own."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sentry_model import Entry, Organization, SentryModel
+from tap_process import run_tap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tap_process import Run
+
+TIE = 1_735_689_600_123_000
+MINUTE = 60_000_000
+ONE_EVENT = ["member.invite"]
+SEVERAL = ["member.invite", "member.edit", "team.create"]
+
+
+def tied(first_id: int, count: int, events: list[str], seed: int = 0) -> list[Entry]:
+    rng = Random(seed)  # noqa: S311
+    return [
+        Entry(TIE + rng.choice([0, 0, 1]), str(number), rng.choice(events), rng.choice([1, 2]))
+        for number in range(first_id, first_id + count)
+    ]
+
+
+def log_with(tie: list[Entry]) -> Organization:
+    """A tie with two hours of log on each side of it."""
+    organization = Organization()
+    organization.add(Entry(TIE + n * MINUTE, str(9000 + n)) for n in range(-120, 121) if n)
+    organization.add(tie)
+    return organization
+
+
+def read(organization: Organization, seed: int) -> Run:
+    with SentryModel({"acme": organization}, seed) as sentry:
+        settings = {"auth_token": "token", "organization": "acme", "host": sentry.url}
+        return run_tap(settings | {"requests_per_second": 1000, "max_concurrent_requests": 1})
+
+
+def at_each_question(organization: Organization, changes: Iterator[Callable[[], None]]) -> None:
+    """Make the next change before each request that does more than read on: one about the tie."""
+
+    def before_answer(asked: dict[str, str]) -> None:
+        if "event" in asked or asked.get("cursor", "").endswith(":0"):
+            next(changes, lambda: None)()
+
+    organization.before_answer = before_answer
+
+
+@pytest.mark.parametrize("events", [ONE_EVENT, SEVERAL], ids=["one event", "several events"])
+@pytest.mark.parametrize("question", range(1, 8))
+def test_a_tie_that_grows_while_it_is_read_loses_no_entry(question: int, events: list[str]) -> None:
+    organization = log_with(tied(1, 150, events, question))
+
+    def grow() -> None:
+        organization.add(tied(501, 40, events, question))
+
+    at_each_question(organization, iter([*[lambda: None] * (question - 1), grow]))
+    run = read(organization, seed=question)
+
+    assert run.returncode == 0, run.stderr
+    assert sorted(run.ids) == sorted(organization.entries)
+
+
+@pytest.mark.parametrize("events", [ONE_EVENT, SEVERAL], ids=["one event", "several events"])
+@pytest.mark.parametrize("seed", range(6))
+def test_entries_that_come_and_go_in_a_tie_hide_no_other(seed: int, events: list[str]) -> None:
+    rng = Random(seed)  # noqa: S311
+    organization = log_with(tied(1, 150, events, seed))
+    before = set(organization.entries)
+    new = iter(tied(501, 20, events, seed))
+
+    def replace_one() -> None:
+        goes = rng.choice(
+            [entry for entry in organization.entries.values() if entry.at // 1000 == TIE // 1000]
+        )
+        del organization.entries[goes.id]
+        organization.add([next(new)])
+
+    changes = [replace_one if rng.random() < 0.5 else (lambda: None) for _ in range(12)]
+    at_each_question(organization, iter(changes))
+    run = read(organization, seed)
+
+    assert run.returncode == 0, run.stderr
+    assert before & organization.entries.keys() <= set(run.ids)
+    assert len(run.ids) == len(set(run.ids))
+
+
+def test_a_tie_that_never_stops_changing_is_an_error_with_its_time_and_numbers() -> None:
+    organization = log_with(tied(1, 150, ONE_EVENT))
+    more = iter(range(501, 9_000))
+
+    def changes() -> Iterator[Callable[[], None]]:
+        while True:
+            yield lambda: organization.add([Entry(TIE, str(next(more)))])
+
+    at_each_question(organization, changes())
+    run = read(organization, seed=1)
+
+    assert run.returncode == 1
+    [error] = run.log("ERROR")
+    assert error.startswith("acme: entries may be missing: ")
+    assert "2025-01-01T00:00:00.123000Z" in error
+    assert {str(number) for number in range(1, 151)} <= set(run.ids)
+    assert str(9000 + 120) in run.ids
