@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import sys
+from tap_sentry_audit import signals
 
-from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
-
-from tap_sentry_audit.progress import is_told
-from tap_sentry_audit.settings import unusable_variables
-from tap_sentry_audit.tap import TapSentryAudit
+signals.stop_at_once_from_now_on()
 
 
 def main() -> None:
     """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
-    # What was imported stays, and records are no cycles: looking for garbage costs a tenth.
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-    # Threads that read must not wait long for the one that writes.
-    sys.setswitchinterval(0.0005)
-    TapSentryAudit.logger.addFilter(is_told)
-    try:
-        TapSentryAudit.cli()
-    except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
-        for line in _explained(error):
-            TapSentryAudit.logger.error(line)
-        TapSentryAudit.logger.debug("Where it happened:", exc_info=True)
-    sys.exit(1)
+    # It takes about a second to import: a signal must not end in a traceback meanwhile.
+    from tap_sentry_audit.command import run  # noqa: PLC0415
 
-
-def _explained(error: Exception) -> list[str]:
-    if isinstance(error, ConfigValidationError):
-        # The SDK says these itself, but not under --test.
-        return list(error.errors)
-    if isinstance(error, SingerSDKError):
-        return [str(error)]
-    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
-        return [f"A file given to the tap is not JSON: {error}"]
-    if isinstance(error, FileNotFoundError):
-        return [f"{error} Check what was given as --config"]
-    if isinstance(error, ValueError):
-        # The SDK turns variables into numbers before it lets a tap look at them.
-        problems = unusable_variables(os.environ, TapSentryAudit.config_jsonschema)
-        if problems:
-            return problems
-    return [f"Unexpected {type(error).__name__}: {error} (LOGLEVEL=DEBUG shows where)"]
+    run()
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from tap_sentry_audit.times import read_time, time_text
 
@@ -23,38 +21,15 @@ if TYPE_CHECKING:
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
 
-
-class _Partition(msgspec.Struct):
-    context: dict[str, str]
-
-
-class _Stream(msgspec.Struct):
-    partitions: list[_Partition] = []
-
-
-class _State(msgspec.Struct):
-    bookmarks: dict[str, _Stream] = {}
-
-
-def check_state(state: object) -> None:
-    """Make sure that a state has a state's shape; what its bookmarks are is looked at later.
-
-    Raises:
-        ValueError: It has not.
-
-    """
-    for name, stream in msgspec.convert(state, _State).bookmarks.items():
-        contexts = [partition.context for partition in stream.partitions]
-        if any(contexts.count(context) > 1 for context in contexts):
-            message = f"two partitions of {name} have the same context"
-            raise ValueError(message)
+_SECOND = timedelta(seconds=1)
 
 
 class Bookmark:
     """What a target has of one organization's log.
 
-    `newest` is the time of the newest entry delivered, never ahead of the server's clock and
-    never moving back: an entry with a wrong date must not hide those that come after it.
+    `newest` is the time of the newest entry delivered, never moving back and never ahead of the
+    earlier of the server's clock and our own: neither an entry with a wrong date nor a server
+    whose clock runs ahead may hide the entries that follow.
     """
 
     def __init__(self, lookback: timedelta, since: datetime | None = None) -> None:
@@ -94,7 +69,8 @@ class Bookmark:
 
     @classmethod
     def at(cls, time: datetime, lookback: timedelta) -> Bookmark:
-        """Return the bookmark of one who has all that lies before a time."""
+        """Return the bookmark of one who has all that lies before a time, or before now."""
+        time = min(time, datetime.now(UTC))
         bookmark = cls(lookback, since=time)
         bookmark.newest = time
         return bookmark
@@ -117,12 +93,21 @@ class Bookmark:
         """
         seconds = math.ceil(created.timestamp())
         self._ids[entry_id] = seconds
-        if created > server_time:
-            created, text, seconds = server_time, "", math.ceil(server_time.timestamp())
+        now = min(server_time, datetime.now(UTC))
+        if created > now:
+            created, text, seconds = now, "", math.ceil(now.timestamp())
         if self.newest is None or created > self.newest:
             self.newest = created
             self._state[VALUE] = text or time_text(created)
             self._forget(seconds)
+
+    def end_at(self, end: datetime, server_time: datetime) -> None:
+        """Take note that a range was read to its end without an entry, if none was ever delivered.
+
+        The server's clock is known to a second, rounded up.
+        """
+        if self.newest is None:
+            self.newest = min(end, server_time - _SECOND, datetime.now(UTC))
 
     def keep_in(self, state: dict[str, object]) -> None:
         """Keep this bookmark in a partition's state from now on: `add` changes it there."""

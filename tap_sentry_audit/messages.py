@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
-from singer_sdk.singerlib import RecordMessage
+from singer_sdk.singerlib import RecordMessage, StateMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +23,20 @@ class MessageWriter(MsgSpecWriter):
     leaves before the records that it stands for.
     """
 
+    ends_with_state = False
+    """Whether the last message was a STATE, or none but SCHEMA followed it."""
+
     def write_message(self, message: Message) -> None:
         """Write a message to stdout."""
         if isinstance(message, RecordMessage):
             # The stream holds signals meanwhile.
             sys.stdout.buffer.write(self.format_message(message))
+            self.ends_with_state = False
             return
         with _undisturbed():
             sys.stdout.buffer.write(self.format_message(message))
             sys.stdout.flush()
+            self.ends_with_state = self.ends_with_state or isinstance(message, StateMessage)
 
 
 @contextmanager

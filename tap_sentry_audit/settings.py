@@ -8,8 +8,12 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+import singer_sdk
+from dotenv import load_dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +66,27 @@ class Settings:
     redact_secrets: bool
 
 
+def load_dotenv_file() -> Path | None:
+    """Set the variables of the nearest `.env` file that the environment lacks; return its path.
+
+    The file is looked for where the SDK does: in the folders above its own.
+
+    Raises:
+        SettingsError: It cannot be read.
+
+    """
+    for folder in Path(singer_sdk.__file__).parents:
+        path = folder / ".env"
+        if path.is_file():
+            try:
+                load_dotenv(path, override=False)
+            except (OSError, ValueError) as error:
+                problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
+                raise SettingsError([problem]) from None
+            return path
+    return None
+
+
 def read_settings(config: Mapping[str, object]) -> Settings:
     """Return the checked settings of a tap's configuration.
 
@@ -103,6 +128,11 @@ def read_settings(config: Mapping[str, object]) -> Settings:
         user_agent=read("user_agent", _header_text, f"{NAME}/{version(NAME)}"),
         redact_secrets=read("redact_secrets", _flag, default=True),
     )
+    if config.get("batch_config") is not None:
+        problems.append(
+            "batch_config cannot be used: the state would go out before the records that it stands "
+            "for, and stream maps would not apply to them. Leave it out",
+        )
     if config.get("organization") is None and config.get("organizations") is None:
         problems.append(
             "organization is missing: set it to the slug of your organization, or "

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from io import StringIO
+from signal import Signals
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.singerlib import StateMessage
 
-from tap_sentry_audit.bookmark import check_state
-from tap_sentry_audit.errors import SentryError
+from tap_sentry_audit import signals
 from tap_sentry_audit.messages import MessageWriter
 from tap_sentry_audit.pacing import Pacer
 from tap_sentry_audit.settings import (
@@ -19,10 +25,12 @@ from tap_sentry_audit.settings import (
     NAME,
     Settings,
     SettingsError,
+    load_dotenv_file,
     read_settings,
     remarks,
     unusable_variables,
 )
+from tap_sentry_audit.state import check_state_text, usable_state
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.streams.events import Events
 from tap_sentry_audit.streams.inventory import (
@@ -37,6 +45,8 @@ from tap_sentry_audit.streams.issues import Issues
 if TYPE_CHECKING:
     from types import FrameType
 
+    from singer_sdk.helpers.capabilities import CapabilitiesEnum
+
     from tap_sentry_audit.client import SentryStream
     from tap_sentry_audit.regions import Region
     from tap_sentry_audit.schema import Schema
@@ -50,7 +60,22 @@ class TapSentryAudit(Tap):
     name = NAME
     message_writer_class = MessageWriter
 
+    # All of the SDK's but BATCH: its STATE goes out before the batch of its records, and its files
+    # hold what stream maps mask and what was deselected (singer-sdk 0.54.9).
+    capabilities: ClassVar[list[CapabilitiesEnum]] = [
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        TapCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    message_writer: MessageWriter
     _is_held = False
+    _is_state_loaded = False
     _signal: int | None = None
 
     config_jsonschema: ClassVar[Schema] = th.PropertiesList(
@@ -174,14 +199,29 @@ class TapSentryAudit(Tap):
         """Return the streams."""
         return [stream(self) for stream in STREAMS]
 
+    @classmethod
+    def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
+        """Run the tap, unless the state file holds no state: the SDK takes `[]` for none given.
+
+        Raises:
+            StateError: It holds none.
+
+        """
+        if state is not None:
+            text = state.read()
+            check_state_text(text)
+            state = StringIO(text)
+        super().invoke(state=state, **options)
+
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a state, if it is one."""
-        try:
-            check_state(state)
-        except ValueError as error:
-            problem = f"the state cannot be used: {error}. Mend it, or leave it out to begin anew"
-            raise SentryError(problem) from None
-        super().load_state(state)
+        """Take up a state, whatever wraps it.
+
+        Raises:
+            StateError: It is none.
+
+        """
+        super().load_state(usable_state(state, [stream.name for stream in STREAMS]))
+        self._is_state_loaded = True
 
     def end_test(self, stream: SentryStream) -> None:
         """End a connection test with an error if a stream could not be read, behind the last."""
@@ -200,15 +240,55 @@ class TapSentryAudit(Tap):
         if self._signal is not None:
             self._handle_termination(self._signal, None)
 
+    def close_state(self) -> None:
+        """Write a STATE if records follow the last one, even if it says the same.
+
+        Some targets forget a state when a record follows it (target-jsonl 0.1.4), and the SDK's
+        own writer leaves out a STATE that equals the last one.
+        """
+        if self.state and not self.message_writer.ends_with_state:
+            self.write_message(StateMessage(value=self.state))
+
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Stop with a last STATE, but not between a record and its note in the state.
 
-        The SDK has no public hook for it.
+        The SDK has no public hook for it. Its own writes a STATE even before the given state is
+        loaded, which makes a target forget what it had.
         """
+        if not self._is_state_loaded or not self.state or self._is_test:
+            signals.stop_at_once(signum, frame)
         if self._is_held:
             self._signal = signum
-        else:
-            super()._handle_termination(signum, frame)
+            return
+        self.logger.info("Stopped by %s: the state holds all that was sent", Signals(signum).name)
+        try:
+            self.close_state()
+        except OSError:  # nobody reads any more
+            sys.exit(1)
+        sys.exit(0)
+
+    @property
+    def _is_test(self) -> bool:
+        return any(stream.ABORT_AT_RECORD_COUNT == 1 for stream in self.streams.values())
+
+    @classproperty
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
+        """Return the settings in the environment, which wins over a `.env` file.
+
+        The SDK has no public hook for it. Its own lets the file win (singer-sdk 0.54.9,
+        configuration/_dict_config.py), and does not say that there is one.
+        """
+        try:
+            path = load_dotenv_file()
+        except SettingsError as error:
+            raise _unusable(error.problems) from None
+        if path:
+            cls.logger.info("Settings that the environment lacks come from %s", path)
+        cls.append_builtin_config(cls.config_jsonschema)
+        schema, prefix = cls.config_jsonschema, cls._env_var_prefix
+        config = parse_environment_config(schema, prefix, dotenv_path=os.devnull)
+        batch_config = os.environ.get(f"{prefix}BATCH_CONFIG")
+        return config | ({"batch_config": batch_config} if batch_config else {})
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
@@ -221,11 +301,16 @@ class TapSentryAudit(Tap):
         except SettingsError as error:
             problems += error.problems
         if problems and raise_errors:
-            message = "the settings cannot be used"
-            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
+            raise _unusable(problems)
         if problems:
             return problems
         self.append_builtin_config(self.config_jsonschema)
         for remark in remarks(self.config, self.config_jsonschema):
             self.logger.warning(remark)
         return super()._validate_config(raise_errors=raise_errors)
+
+
+def _unusable(problems: list[str]) -> ConfigValidationError:
+    message = "the settings cannot be used"
+    schema = TapSentryAudit.config_jsonschema
+    return ConfigValidationError(message, errors=problems, schema=schema)

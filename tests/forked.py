@@ -11,18 +11,21 @@ import multiprocessing
 import os
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from multiprocessing.context import ForkServerProcess
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     [
         "tap_captivateiq_audit.__main__",
         "tap_sentry_audit.__main__",
+        "tap_sentry_audit.command",
         "target_otlp.__main__",
     ]
 )
@@ -58,6 +61,27 @@ def run(
             raise TimeoutError(message)
         stdout, stderr = ((folder / of).read_text("utf-8") for of in ("stdout", "stderr"))
         return Done(process.exitcode, stdout, stderr)
+
+
+@contextmanager
+def started(
+    package: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[tuple[ForkServerProcess, Path]]:
+    """Start `python -m package` and end it at the latest with the context.
+
+    Its output goes to the files `stdout` and `stderr` of the folder that comes with it.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for each in ("stdin", "stdout", "stderr"):
+            (folder / each).touch()
+        process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
+        process.start()
+        try:
+            yield process, folder
+        finally:
+            process.kill()
+            process.join()
 
 
 def _become(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -212,3 +213,28 @@ def test_bad_settings_are_told_before_the_first_request(
         "start_date is 'nope', which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z",
     ]
     assert sentry.requests == []
+
+
+BATCH_CONFIG = {"encoding": {"format": "jsonl"}, "storage": {"root": "file:///tmp"}}
+
+
+@pytest.mark.parametrize("source", ["file", "environment"])
+def test_batch_files_are_refused_before_the_first_request(sentry: FakeSentry, source: str) -> None:
+    if source == "file":
+        run = run_tap(config(sentry, batch_config=BATCH_CONFIG))
+    else:
+        settings = config(sentry) | {"batch_config": json.dumps(BATCH_CONFIG)}
+        variables = {f"TAP_SENTRY_AUDIT_{name}".upper(): str(settings[name]) for name in settings}
+        run = run_tap({}, "--config=ENV", environment=variables)
+
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert any(text.startswith("batch_config cannot be used: ") for text in run.log("ERROR"))
+    assert sentry.requests == []
+
+
+def test_batch_files_are_not_offered() -> None:
+    about = json.loads(run_tap({}, "--about", "--format=json").stdout)
+
+    assert "batch" not in about["capabilities"]
+    assert "batch_config" not in about["settings"]["properties"]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
-from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DAY = 86_400_000_000
@@ -191,6 +193,12 @@ def test_a_bookmark_that_cannot_be_read_is_an_error(state: object) -> None:
     "state",
     [
         {"bookmarks": 5},
+        {"bookmark": {"audit_logs": {}}},
+        {"value": []},
+        {"singer_state": None},
+        {"type": "RECORD", "value": {"bookmarks": {}}},
+        {"bookmarks": {"users": {"partitions": []}}},
+        {"bookmarks": {"audit_logs": {"partitions": [{"context": {"slug": "acme"}}]}}},
         {"bookmarks": {"audit_logs": []}},
         {"bookmarks": {"audit_logs": {"partitions": {}}}},
         {"bookmarks": {"audit_logs": {"partitions": [5]}}},
@@ -199,22 +207,64 @@ def test_a_bookmark_that_cannot_be_read_is_an_error(state: object) -> None:
     ],
 )
 def test_a_state_that_is_none_is_an_error_before_the_first_request(
-    state: dict[str, object], capfd: pytest.CaptureFixture[str]
+    state: object,
 ) -> None:
     with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
-        with pytest.raises(SentryError, match="the state cannot be used"):
-            TapSentryAudit(config=config(sentry), state=state)
-        assert not sentry.requests
-    assert capfd.readouterr().out == ""
+        run = run_tap(config(sentry), state=state)
 
-
-def test_a_state_that_is_none_ends_the_run_with_one_line() -> None:
-    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
-        run = run_tap(config(sentry), state={"bookmarks": {"audit_logs": []}})
-
+    assert not sentry.requests
     assert run.returncode == 1
+    assert run.stdout == ""
     [line] = run.log("ERROR")
-    assert line.startswith("the state cannot be used")
+    assert line.startswith("the state cannot be used: ")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"bookmarks":{}}\n{"bookmarks":{}}\n', "[]", "null", "5"]
+)
+def test_a_state_file_that_holds_no_state_is_an_error_before_the_first_request(
+    text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(text)
+    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
+        run = run_tap(config(sentry), "--state", str(path))
+
+    assert not sentry.requests
+    assert run.returncode == 1
+    assert run.stdout == ""
+    [line] = run.log("ERROR")
+    assert line.startswith("the state cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"type": "STATE", "value": state},
+        lambda state: {"value": state},
+        lambda state: {"singer_state": state},
+        lambda state: {"type": "STATE", "value": {"singer_state": state}},
+    ],
+)
+def test_a_state_in_a_known_wrapping_is_taken_up(wrap: Callable[[object], object]) -> None:
+    log = Log(entries.even(120))
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry))
+        added = log.add([NEW_YEAR + 1])
+        second = run_tap(config(sentry), state=wrap(first.state))
+
+    assert second.ids == added
+    assert newest_of(second.state or {}) == "2025-01-01T00:00:00.000001Z"
+
+
+@pytest.mark.parametrize("state", [{}, {"bookmarks": {}}, {"singer_state": {}}])
+def test_a_state_without_bookmarks_is_a_first_run(state: object) -> None:
+    log = Log(entries.even(5))
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry), state=state)
+
+    assert run.ids == ids(log)
 
 
 def test_a_start_date_newer_than_the_bookmark_hides_nothing() -> None:
@@ -277,3 +327,88 @@ def test_an_entry_dated_in_the_future_comes_once_and_hides_none() -> None:
     assert third.ids == []
     assert first.state is not None
     assert newest_of(first.state) == "2025-01-01T01:00:01.000000Z"
+
+
+def newest_after(now: datetime, server_ahead: timedelta) -> tuple[str, list[str], list[str]]:
+    """Run twice while entries come: against a server whose clock is off, then a right one.
+
+    Returns the first bookmark, the ids that came in between, and those that the second run sent.
+    """
+    ahead = now + server_ahead
+    log = Log([entries.micros(ahead)])
+    with FakeSentry({"acme": log}, clock=ahead.timestamp) as sentry:
+        first = run_tap(config(sentry))
+        sentry.clock = time.time
+        added = log.add([entries.micros(now) + 1])
+        second = run_tap(config(sentry), state=first.state)
+    return newest_of(first.state or {}), added, second.ids
+
+
+@pytest.mark.parametrize("days", [2, -2])
+def test_a_server_whose_clock_is_off_once_hides_no_entry(days: int) -> None:
+    now = datetime.now(UTC)
+    newest, added, ids = newest_after(now, timedelta(days=days))
+
+    assert datetime.fromisoformat(newest) <= datetime.now(UTC)
+    assert ids == added
+
+
+@pytest.mark.parametrize("value", ["2206-11-21T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+def test_a_bookmark_ahead_of_both_clocks_is_an_error_that_says_what_to_do(value: str) -> None:
+    with FakeSentry({"acme": Log(entries.even(5)), "beta": Log(entries.even(5))}) as sentry:
+        both = config(sentry, organization=None, organizations=["acme", "beta"])
+        run = run_tap(both, state=bookmark(value))
+
+    assert run.returncode == 1
+    [error] = run.log("ERROR")
+    assert error.startswith("acme: the bookmark in the state, ")
+    assert "replication_key_value" in error
+    assert {record["organization"] for record in run.records} == {"beta"}
+    assert run.state is not None
+    assert (
+        newest_of({"bookmarks": {"audit_logs": {"partitions": [_of("acme", run.state)]}}}) == value
+    )
+
+
+def _of(organization: str, state: dict[str, Any]) -> dict[str, Any]:
+    partitions = state["bookmarks"]["audit_logs"]["partitions"]
+    [partition] = [p for p in partitions if p["context"] == {"organization": organization}]
+    return dict(partition)
+
+
+def test_a_bookmark_ahead_of_our_own_clock_alone_is_taken_up() -> None:
+    soon = datetime.now(UTC) + timedelta(hours=2)
+    log = Log([entries.micros(soon)])
+    with FakeSentry({"acme": log}, clock=(soon + timedelta(hours=1)).timestamp) as sentry:
+        run = run_tap(config(sentry), state=bookmark(soon.isoformat()))
+
+    assert run.returncode == 0
+    assert run.ids == ids(log)
+
+
+def test_a_shard_without_entries_keeps_its_end_as_the_position() -> None:
+    log = Log(entries.even(300))
+    with FakeSentry({"acme": log}) as sentry:
+        quiet = run_tap(config(sentry, start_date="2025-02-01", end_date="2025-03-01"))
+        assert newest_of(quiet.state or {}) == "2025-03-01T00:00:00.000000Z"
+        late, new = log.add([entries.micros("2025-02-28T23:30:00Z"), NEW_YEAR + 60 * DAY])
+        rest = run_tap(config(sentry), state=quiet.state)
+
+    assert quiet.ids == []
+    assert rest.ids == [late, new]
+
+
+def test_a_shard_that_ends_in_the_future_keeps_no_position_ahead_of_either_clock() -> None:
+    clock = datetime.now(UTC) - timedelta(days=1)
+    with FakeSentry({"acme": Log()}, clock=clock.timestamp) as sentry:
+        run = run_tap(config(sentry, end_date="2206-01-01"))
+
+    assert datetime.fromisoformat(newest_of(run.state or {})) <= clock
+
+
+def test_a_shard_with_entries_keeps_the_newest_as_its_bookmark() -> None:
+    log = Log(entries.even(300))
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry, end_date="2025-03-01"))
+
+    assert newest_of(run.state or {}) == run.records[-1]["dateCreated"]

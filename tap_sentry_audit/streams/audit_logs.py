@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit import schema
@@ -54,11 +55,15 @@ class AuditLogs(IncrementalStream):
         tally = self.begin_tally("entries")
         state = self.get_context_state(context)
         lookback = self.settings.lookback
-        bookmark = self._bookmark = self.begin(state, lambda: _past(fetch, lookback))
+        bookmark = self._bookmark = self.begin(
+            state, lambda: _past(fetch, lookback), lambda: fetch(Query(cursor=None)).server_time
+        )
         before = bookmark.newest
+        server_time: datetime | None = None
         redact_secrets = self.settings.redact_secrets
         with Progress(organization, self.logger) as progress:
             for stretch in self._stretches(organization, fetch, bookmark):
+                server_time = server_time or stretch.server_time
                 for entry in self._checked(organization, stretch, tally):
                     if bookmark.has(entry.id):
                         tally.known += 1
@@ -75,6 +80,8 @@ class AuditLogs(IncrementalStream):
                 if tally.last:
                     end = min(self.settings.end or stretch.server_time, stretch.server_time)
                     progress.show(tally.new + tally.known, tally.last, end)
+        if server_time and not tally.null_rows:
+            self.end(bookmark, state, server_time)
         self.end_tally(organization, tally)
 
     def _stretches(
@@ -120,7 +127,8 @@ def _past(fetch: Callable[[Query], Page], lookback: timedelta) -> Bookmark:
     """Return a bookmark behind all that the log holds."""
     page = fetch(Query(cursor=None))
     newest = page.entries[-1].created if page.entries else EPOCH
-    bookmark = Bookmark(lookback, since=max(EPOCH, min(newest, page.server_time) - lookback))
+    newest = min(newest, page.server_time, datetime.now(UTC))
+    bookmark = Bookmark(lookback, since=max(EPOCH, newest - lookback))
     bookmark.newest = bookmark.start
     for stretch in read_range(fetch, bookmark.start, None):
         for entry in stretch.entries:

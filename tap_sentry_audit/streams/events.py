@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
     from tap_sentry_audit.lists import Row
+    from tap_sentry_audit.regions import Region
     from tap_sentry_audit.tap import TapSentryAudit
 
 _TICK = 1.0
@@ -116,6 +117,7 @@ class Events(IncrementalStream):
                 state = self.get_context_state(context)
                 with walk.spool:
                     yield from self.send(rows, organization, state, self._tally)
+                self.end(project.bookmark, state, walk.server_time)
         except NotFound:
             self._missing.append(project)
         except Forbidden:
@@ -148,7 +150,7 @@ class Events(IncrementalStream):
                 slug,
                 region.base_url,
                 end,
-                self._begin(organization, key, earlier or end - _SECOND),
+                self._begin(organization, key, earlier or end - _SECOND, region),
             )
             for key, slug in self._slugs(organization).items()
         ]
@@ -174,11 +176,15 @@ class Events(IncrementalStream):
         ]
         return min(times, default=None)
 
-    def _begin(self, organization: str, project: str, past: datetime) -> Bookmark | SentryError:
+    def _begin(
+        self, organization: str, project: str, past: datetime, region: Region
+    ) -> Bookmark | SentryError:
         state = self.get_context_state({"organization": organization, "projectID": project})
         lookback = self.settings.lookback
         try:
-            return self.begin(state, lambda: Bookmark.at(past, lookback))
+            return self.begin(
+                state, lambda: Bookmark.at(past, lookback), lambda: region.server_time
+            )
         except SentryError as error:
             return error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -13,10 +13,10 @@ from tap_sentry_audit.client import SentryStream
 from tap_sentry_audit.errors import SentryError
 from tap_sentry_audit.progress import Tally
 from tap_sentry_audit.record import row_record
-from tap_sentry_audit.times import EPOCH
+from tap_sentry_audit.times import EPOCH, time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from singer_sdk.helpers.types import Context, Record
 
@@ -61,28 +61,58 @@ class IncrementalStream(SentryStream):
         del start_date_value
         return value
 
-    def begin(self, state: dict[str, object], past: Callable[[], Bookmark]) -> Bookmark:
+    def begin(
+        self,
+        state: dict[str, object],
+        past: Callable[[], Bookmark],
+        server_time: Callable[[], datetime],
+    ) -> Bookmark:
         """Return the bookmark to go on from: the partition's, the stream's, or a new one.
 
-        `past` makes the one behind all that there is, for a first run without back-fill.
+        `past` makes the one behind all that there is, for a first run without backfill;
+        `server_time` asks for the server's clock.
 
         Raises:
-            SentryError: The state cannot be read.
+            SentryError: The bookmark cannot be read, or lies in the future.
 
         """
-        lookback = self.settings.lookback
         for earlier in (state, self.stream_state):
             if earlier.get(VALUE):
-                try:
-                    return Bookmark.from_state(earlier, lookback)
-                except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-                    message = "the bookmark in the state cannot be read: mend it or leave it out"
-                    raise SentryError(message) from None
+                bookmark = self._bookmark_in(earlier)
+                self._check_not_ahead(bookmark, server_time)
+                return bookmark
         if self.settings.backfill:
-            return Bookmark(lookback, since=self.settings.start)
+            return Bookmark(self.settings.lookback, since=self.settings.start)
         bookmark = past()
         self.keep(bookmark, state)
         return bookmark
+
+    def _bookmark_in(self, state: Mapping[str, object]) -> Bookmark:
+        try:
+            return Bookmark.from_state(state, self.settings.lookback)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            message = "the bookmark in the state cannot be read: mend it or leave it out"
+            raise SentryError(message) from None
+
+    def _check_not_ahead(self, bookmark: Bookmark, server_time: Callable[[], datetime]) -> None:
+        """Refuse a bookmark ahead of both clocks: what comes until then would be skipped."""
+        newest = bookmark.newest
+        if newest and newest > datetime.now(UTC) and newest > server_time():
+            message = (
+                f"the bookmark in the state, {time_text(newest)}, lies ahead of the server's clock "
+                "and of this machine's: set replication_key_value to the time of the newest record "
+                "that your target has, or leave the bookmark out to read everything again"
+            )
+            raise SentryError(message)
+
+    def end(self, bookmark: Bookmark, state: dict[str, object], server_time: datetime) -> None:
+        """Keep the end of a range without records as the position of one that had none before.
+
+        Without end_date there is none to keep: such a range is short to read again.
+        """
+        if bookmark.newest is None and self.settings.end:
+            bookmark.end_at(self.settings.end, server_time)
+            self.keep(bookmark, state)
 
     def keep(self, bookmark: Bookmark, state: dict[str, object]) -> None:
         """Keep a bookmark in a partition's state from now on."""

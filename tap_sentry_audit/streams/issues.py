@@ -57,7 +57,9 @@ class Issues(IncrementalStream):
         now = self.region(organization).server_time
         state = self.get_context_state(context)
         lookback = self.settings.lookback
-        bookmark = self._bookmark = self.begin(state, lambda: Bookmark.at(now - _SECOND, lookback))
+        bookmark = self._bookmark = self.begin(
+            state, lambda: Bookmark.at(now - _SECOND, lookback), lambda: now
+        )
         start = whole_second(max(bookmark.start or EPOCH, EPOCH))
         end = min(self.settings.end or now, now)
         with Progress(organization, self.logger, "issues") as progress:
@@ -67,6 +69,7 @@ class Issues(IncrementalStream):
                 self.write_state_if_due()
                 if tally.last:
                     progress.show(tally.new + tally.known, tally.last, end)
+        self.end(bookmark, state, now)
         self.end_tally(organization, tally)
 
     def _search(self, organization: str) -> Search:

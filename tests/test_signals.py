@@ -1,0 +1,183 @@
+"""SIGINT and SIGTERM at any moment, seen from outside: messages, exit code, stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import forked
+from fake_sentry import FakeSentry, Inventory, Log, entries
+from tap_process import command, config, run_tap, selecting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STOPS = [signal.SIGINT, signal.SIGTERM]
+
+GIVEN: dict[str, Any] = {
+    "bookmarks": {
+        "audit_logs": {
+            "partitions": [
+                {
+                    "context": {"organization": "acme"},
+                    "replication_key": "dateCreated",
+                    "replication_key_value": "2025-01-01T00:00:00.000000Z",
+                    "lookback": {"seconds": 3600, "ids": {"1": 1735689600}},
+                }
+            ]
+        }
+    }
+}
+
+
+@pytest.fixture(name="sentry")
+def _sentry() -> Iterator[FakeSentry]:
+    with FakeSentry({"acme": Log()}, latency=0.4) as sentry:
+        yield sentry
+
+
+def options(folder: Path, **files: object) -> list[str]:
+    """Write the files that the options name."""
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return [part for name in files for part in (f"--{name}", str(folder / f"{name}.json"))]
+
+
+def messages_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def bookmark_in(state: dict[str, Any] | None) -> object:
+    assert state
+    return state["bookmarks"]["audit_logs"]
+
+
+def wait_for_reader(fifo: Path) -> int:
+    """Open a FIFO for writing as soon as somebody reads it."""
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
+def test_a_signal_before_the_state_is_read_leaves_one_line_and_no_state(
+    option: str, stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    given = options(tmp_path, config=config(sentry)) if option != "--config" else []
+    with subprocess.Popen(
+        command(*given, option, str(fifo)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as tap:
+        writer = wait_for_reader(fifo)
+        tap.send_signal(stop)
+        stdout, stderr = tap.communicate(timeout=10)
+        os.close(writer)
+
+    assert tap.returncode == 128 + stop
+    assert stdout == ""
+    assert stderr.splitlines()[-1] == (
+        f"tap-sentry-audit was stopped by {stop.name}: no state was written"
+    )
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_signal_while_the_program_is_imported_leaves_no_traceback_of_the_tap(
+    stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
+) -> None:
+    given = options(tmp_path, config=config(sentry), state=GIVEN)
+    # Python itself may be interrupted before it comes to the tap's first line.
+    for number in range(10):
+        with subprocess.Popen(
+            command(*given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+        ) as tap:
+            time.sleep(0.05 + 0.1 * number)
+            tap.send_signal(stop)
+            stdout, stderr = tap.communicate(timeout=10)
+
+        assert "Traceback" not in stderr or "tap_sentry_audit" not in stderr
+        states = [m["value"] for m in messages_of(stdout) if m["type"] == "STATE"]
+        assert all(state == GIVEN for state in states)
+        assert tap.returncode != 0 or states
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_signal_at_any_moment_of_a_start_keeps_the_given_state(
+    stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
+) -> None:
+    given = options(tmp_path, config=config(sentry), state=GIVEN)
+    codes = set()
+    for number in range(40):
+        with forked.started("tap_sentry_audit", given, dict(os.environ)) as (process, folder):
+            time.sleep(0.002 * number)
+            os.kill(process.pid or 0, stop)
+            process.join(10)
+            stdout, stderr = ((folder / of).read_text() for of in ("stdout", "stderr"))
+
+        assert "Traceback" not in stderr
+        states = [m["value"] for m in messages_of(stdout) if m["type"] == "STATE"]
+        assert all(state == GIVEN for state in states)
+        assert process.exitcode in {0, 128 + stop}
+        assert (process.exitcode == 0) == bool(states)
+        codes.add(process.exitcode)
+
+    assert 128 + stop in codes
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("after", [1, 50, 110])
+def test_a_signal_while_a_list_is_read_ends_with_a_state_behind_the_last_record(
+    after: int, stop: signal.Signals, tmp_path: Path
+) -> None:
+    log, inventory = Log(entries.even(20)), Inventory.made("acme", members=300)
+    with FakeSentry({"acme": log}, inventories={"acme": inventory}, latency=0.2) as sentry:
+        catalog = selecting("audit_logs", "members")
+        first = run_tap(config(sentry), catalog=catalog)
+        given = options(tmp_path, config=config(sentry), catalog=catalog, state=first.state)
+        lines = []
+        with subprocess.Popen(
+            command(*given), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+        ) as tap:
+            assert tap.stdout
+            for line in tap.stdout:
+                lines.append(line)
+                if sum('"stream":"members","record"' in one for one in lines) == after:
+                    tap.send_signal(stop)
+
+    last = json.loads(lines[-1])
+    assert tap.returncode == 0
+    assert last["type"] == "STATE"
+    assert bookmark_in(last["value"]) == bookmark_in(first.state)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_connection_test_that_is_interrupted_is_none_that_succeeded(
+    stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
+) -> None:
+    given = options(tmp_path, config=config(sentry))
+    with forked.started("tap_sentry_audit", [*given, "--test"], dict(os.environ)) as (
+        process,
+        folder,
+    ):
+        while not sentry.requests:
+            time.sleep(0.01)
+        os.kill(process.pid or 0, stop)
+        process.join(10)
+        stdout = (folder / "stdout").read_text()
+
+    assert process.exitcode == 128 + stop
+    assert '"STATE"' not in stdout
