@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tap_sentry_audit.cursors import Cursor
 from tap_sentry_audit.pages import Query
@@ -51,15 +51,23 @@ def read_tie(fetch: Callable[[Query], Page], millisecond: int, first: Page) -> T
     What `fetch` raises passes through.
     """
     reading = _Reading(fetch, millisecond, first)
-    counts: list[int] = []
-    while not reading.is_complete(counts) and len(counts) < MAX_ROUNDS:
-        counts.append(reading.walk(offset=0))
-        reading.see_again(counts)
+    while not reading.is_complete and len(reading.counts) < MAX_ROUNDS:
+        reading.read_round()
     return Tie(
         entries=sorted(reading.found.values(), key=attrgetter("created", "id")),
         null_rows=reading.null_rows,
-        problem=None if reading.is_complete(counts) else reading.problem(counts),
+        problem=None if reading.is_complete else reading.problem,
     )
+
+
+class _Kind(NamedTuple):
+    """What an entry can be asked for by; in a question, None asks for any."""
+
+    event: str | None
+    actor: int | None
+
+    def includes(self, other: _Kind) -> bool:
+        return self.event in {None, other.event} and self.actor in {None, other.actor}
 
 
 class _Reading:
@@ -71,18 +79,104 @@ class _Reading:
 
     def __init__(self, fetch: Callable[[Query], Page], millisecond: int, first: Page) -> None:
         self.found: dict[str, Entry] = {}
+        self.counts: list[int] = []
         self.null_rows = first.null_rows
         self._fetch = fetch
         self._millisecond = millisecond
         self._event_names = first.event_names
         self._page_size = len(first.entries) + first.null_rows
-        self._kinds: dict[str, tuple[str, int | None]] = {}
+        self._kinds: dict[str, _Kind] = {}
         self._gone: set[str] = set()
         self._seen: set[str] = set()
-        self._are_new = False
+        self._is_new = False
         self._take(first)
 
-    def walk(self, offset: int) -> int:
+    def read_round(self) -> None:
+        """Count, then ask until all that is there was seen since, or no question shows more."""
+        self.counts.append(self._walk(offset=0))
+        self._seen.clear()
+        self._is_new = False
+        gone_before = len(self._gone)
+        for _ in self._questions():
+            # Where entries go away meanwhile, fewer can be there than were counted.
+            if self._is_seen and not (self._is_short and len(self._gone) == gone_before):
+                return
+        self._gone |= self.found.keys() - self._seen
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last count proves that nothing is missing."""
+        if len(self.counts) <= 1:
+            return False
+        if self.null_rows:
+            return not self._is_new
+        return self.counts[-2:] == [len(self._there)] * 2 and self._is_seen
+
+    @property
+    def problem(self) -> str:
+        """What the server counted and what it showed."""
+        counted = ", ".join(f"{count:,}" for count in self.counts)
+        return (
+            f"the millisecond {time_text(moment(self._millisecond))} kept changing while it was "
+            f"read. Sentry counted {counted} entries in it and showed {len(self.found):,} "
+            f"different ones, of which {len(self._gone):,} have been deleted"
+        )
+
+    @property
+    def _there(self) -> set[str]:
+        return self.found.keys() - self._gone
+
+    @property
+    def _is_seen(self) -> bool:
+        """Whether all that is there was seen since the count; the first has nothing to confirm."""
+        return len(self.counts) == 1 or self._there <= self._seen
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether more was counted than is known to be there."""
+        return bool(self.null_rows) or len(self._there) < self.counts[-1]
+
+    def _questions(self) -> Iterator[None]:
+        """Ask one question after the other, those that show most first."""
+        kinds = Counter(self._kinds.values())
+        actors = dict.fromkeys(_Kind(None, kind.actor) for kind in kinds if kind.actor is not None)
+        events = dict.fromkeys(_Kind(kind.event, None) for kind in kinds)
+        # Smaller parts first; by event, entries without an actor's id are found, too.
+        parts = [*actors, *events] if len(actors) > len(events) else [*events, *actors]
+        for part in parts:
+            is_cut = self._ask(part)
+            yield
+            for kind in kinds if is_cut else ():
+                if part.includes(kind) and kind.actor is not None:
+                    self._ask(kind)
+                    yield
+        for name in self._event_names:
+            if _Kind(name, None) not in events and self._is_short:
+                self._ask(_Kind(name, None))
+                yield
+        for number in range(_MORE_WALKS):
+            # Another first offset puts other rows on one page.
+            self._walk(offset=7 * number % self._page_size)
+            yield
+
+    def _ask(self, part: _Kind) -> bool:
+        """Ask for a part of the tie; return whether it is wider than a page itself."""
+        page = self._take(self._fetch(Query(Cursor.at(self._millisecond), *part)))
+        if page.more_newer and all(
+            milliseconds(entry.created) <= self._millisecond for entry in page.entries
+        ):
+            return True
+        if not page.null_rows:
+            # The answer is whole: what it lacks is no longer there.
+            answered = {entry.id for entry in page.entries}
+            self._gone |= {
+                key
+                for key, kind in self._kinds.items()
+                if part.includes(kind) and key not in answered
+            }
+        return False
+
+    def _walk(self, offset: int) -> int:
         """Read the millisecond from its newest row on, and return how many rows passed by."""
         passed = nulls = 0
         while True:
@@ -97,79 +191,12 @@ class _Reading:
                 self.null_rows = max(self.null_rows, nulls)
                 return passed
 
-    def see_again(self, counts: list[int]) -> None:
-        """Ask until all that is still there was seen since the last count, or nothing helps."""
-        self._seen.clear()
-        self._are_new = False
-        for _ in self._questions():
-            if self._is_enough(counts):
-                return
-        # No question shows it any more.
-        self._gone |= self.found.keys() - self._seen
-
-    def is_complete(self, counts: list[int]) -> bool:
-        """Whether the last count proves that nothing is missing."""
-        if len(counts) <= 1:
-            return False
-        if self.null_rows:
-            return not self._are_new
-        return counts[-1] == counts[-2] and self._is_enough(counts)
-
-    def problem(self, counts: list[int]) -> str:
-        """Say what the server counted and what it showed."""
-        counted = ", ".join(f"{count:,}" for count in counts)
-        return (
-            f"the entries of the millisecond {time_text(moment(self._millisecond))} kept changing: "
-            f"Sentry counted {counted} of them and showed {len(self.found):,} different ones, "
-            f"{len(self._gone):,} of them deleted meanwhile"
-        )
-
-    def _is_enough(self, counts: list[int]) -> bool:
-        there = self.found.keys() - self._gone
-        # The first count has nothing to confirm yet.
-        is_confirmed = len(counts) == 1 or there <= self._seen
-        return not self.null_rows and is_confirmed and len(there) == counts[-1]
-
-    def _questions(self) -> Iterator[None]:
-        """Ask one question after the other: what was seen first, then what may be there too."""
-        asked: set[str] = set()
-        for event in [*self._events(), *self._event_names]:
-            if event in asked:
-                continue
-            asked.add(event)
-            if self._ask(event):
-                for actor in self._actors(event):
-                    self._ask(event, actor)
-                    yield
-            yield
-        for number in range(_MORE_WALKS):
-            # Another first offset puts other rows on one page.
-            self.walk(offset=7 * number % self._page_size)
-            yield
-
-    def _ask(self, event: str, actor: int | None = None) -> bool:
-        """Ask for a part of the tie; return whether it is wider than a page itself."""
-        page = self._take(self._fetch(Query(Cursor.at(self._millisecond), event, actor)))
-        if page.more_newer and all(
-            milliseconds(entry.created) <= self._millisecond for entry in page.entries
-        ):
-            return True
-        if not page.null_rows:
-            # The answer is whole: what it lacks is no longer there.
-            answered = {entry.id for entry in page.entries}
-            self._gone |= {
-                key
-                for key, (of_event, of_actor) in self._kinds.items()
-                if key not in answered and event == of_event and actor in {None, of_actor}
-            }
-        return False
-
     def _take(self, page: Page) -> Page:
         for entry in self._tied(page):
-            self._are_new = self._are_new or entry.id not in self.found
-            self.found[entry.id] = entry
-            if entry.id not in self._kinds:
+            if entry.id not in self.found:
+                self._is_new = True
                 self._kinds[entry.id] = _kind(entry)
+            self.found[entry.id] = entry
             self._seen.add(entry.id)
             self._gone.discard(entry.id)
         return page
@@ -177,19 +204,10 @@ class _Reading:
     def _tied(self, page: Page) -> list[Entry]:
         return [e for e in page.entries if milliseconds(e.created) == self._millisecond]
 
-    def _events(self) -> list[str]:
-        """Return the events seen, the most frequent first."""
-        return [event for event, _ in Counter(e for e, _ in self._kinds.values()).most_common()]
 
-    def _actors(self, event: str) -> list[int]:
-        """Return the ids of an event's users, as the `actor` parameter takes them."""
-        actors = {actor for of_event, actor in self._kinds.values() if of_event == event}
-        return sorted(actor for actor in actors if actor is not None)
-
-
-def _kind(entry: Entry) -> tuple[str, int | None]:
-    """Return an entry's event and its actor's id, by which it can be asked for."""
+def _kind(entry: Entry) -> _Kind:
     row = entry.row
     actor = row.get("actor")
     text = str(actor.get("id")) if isinstance(actor, dict) else ""
-    return str(row.get("event")), int(text) if text.isascii() and text.isdigit() else None
+    # The parameter takes integers only.
+    return _Kind(str(row.get("event")), int(text) if text.isascii() and text.isdigit() else None)
