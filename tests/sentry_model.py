@@ -15,13 +15,24 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from random import Random
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from local_server import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+Answer = tuple[int, dict[str, str], bytes]
+
+FAULTS: list[Answer | Literal["reset"]] = [
+    "reset",
+    (500, {}, b'{"detail": "Internal Error"}'),
+    (502, {}, b"<html>Bad gateway</html>"),
+    (503, {"Retry-After": "0"}, b""),
+    (429, {}, b'"You are attempting to use this endpoint too frequently."'),
+    (200, {}, b'{"rows": [{"id": "1", '),
+]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,11 +66,15 @@ class Organization:
     """The log of an organization; `before_answer` is called with each request's parameters."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
+    known: dict[str, Entry] = field(default_factory=dict)
+    """All that there ever were, those included that have been taken away."""
     before_answer: Callable[[dict[str, str]], None] = lambda _: None
     requests: int = 0
 
     def add(self, entries: Iterable[Entry]) -> None:
-        self.entries |= {entry.id: entry for entry in entries}
+        new = {entry.id: entry for entry in entries}
+        self.entries |= new
+        self.known |= new
 
 
 class SentryModel(LocalServer):
@@ -67,6 +82,7 @@ class SentryModel(LocalServer):
 
     def __init__(self, organizations: dict[str, Organization], seed: int = 0) -> None:
         self.organizations = organizations
+        self.fault_rate = 0.0
         self._random = Random(seed)  # noqa: S311
         self._lock = Lock()
         model = self
@@ -75,22 +91,40 @@ class SentryModel(LocalServer):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                status, headers, body = model.answer(self.path)
+                fault = model.fault()
+                if fault == "reset":
+                    self.close_connection = True
+                    return
+                status, headers, body = fault or model.answer(self.path)
                 self.send_response_only(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Date", formatdate(usegmt=True))
                 self.send_header("Content-Type", "application/json")
+                is_cut = fault is None and model.cuts()
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if is_cut else body)
+                self.close_connection = is_cut
 
             def log_message(self, *_: object) -> None:
                 pass
 
         super().__init__(Handler)
 
-    def answer(self, target: str) -> tuple[int, dict[str, str], bytes]:
+    def fault(self) -> Answer | Literal["reset"] | None:
+        """What comes in the place of an answer, now and then."""
+        with self._lock:
+            if self._random.random() >= self.fault_rate:
+                return None
+            return self._random.choice(FAULTS)
+
+    def cuts(self) -> bool:
+        """Whether the connection breaks in the middle of an answer."""
+        with self._lock:
+            return self._random.random() < self.fault_rate / 4
+
+    def answer(self, target: str) -> Answer:
         url = urlsplit(target)
         path = re.fullmatch(r"/api/0/organizations/([^/]+)/audit-logs/", url.path)
         if path is None or path[1] not in self.organizations:
@@ -102,9 +136,7 @@ class SentryModel(LocalServer):
             organization.before_answer(asked)
             return self._page(organization, asked)
 
-    def _page(
-        self, organization: Organization, asked: dict[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
+    def _page(self, organization: Organization, asked: dict[str, str]) -> Answer:
         event, actor, size = asked.get("event"), asked.get("actor"), int(asked["per_page"])
         rows = [
             entry
