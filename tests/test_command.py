@@ -6,13 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import FakeSentry, Log, entries
-from tap_process import config, run_tap
+from fake_sentry import FakeSentry, Inventory, Log, entries
+from tap_process import Message, Run, config, run_tap, selecting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_about_lists_every_setting_and_which_one_is_secret() -> None:
@@ -97,6 +102,48 @@ def test_an_unknown_setting_is_warned_of() -> None:
     assert run.log("WARNING") == [
         "There is no setting 'start_dat'; it is ignored: did you mean start_date?",
     ]
+
+
+def read_acme(catalog: Message | None, *arguments: str) -> Run:
+    inventories = {"acme": Inventory.made(members=2, teams=2)}
+    with FakeSentry({"acme": Log(entries.even(5))}, inventories=inventories) as sentry:
+        run = run_tap(config(sentry), *arguments, catalog=catalog)
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+def without_audit_logs() -> Message:
+    """A catalog that does not even name the audit log."""
+    catalog = selecting("members", "teams")
+    streams = [stream for stream in catalog["streams"] if stream["stream"] != "audit_logs"]
+    return catalog | {"streams": streams}
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [partial(selecting, "members", "teams"), selecting, without_audit_logs],
+    ids=["others", "none", "unnamed"],
+)
+def test_a_run_without_the_audit_log_warns_once_and_says_how_to_select_it(
+    catalog: Callable[[], Message],
+) -> None:
+    [line] = read_acme(catalog()).log("WARNING")
+
+    assert "audit_logs is not selected" in line
+    assert "meltano select tap-sentry-audit audit_logs '*'" in line
+
+
+@pytest.mark.parametrize("has_catalog", [False, True])
+def test_a_run_with_the_audit_log_does_not_warn_of_it(has_catalog: bool) -> None:  # noqa: FBT001
+    run = read_acme(selecting("audit_logs") if has_catalog else None)
+
+    assert len(run.records) == 5
+    assert run.log("WARNING") == []
+
+
+@pytest.mark.parametrize("option", ["--discover", "--test"])
+def test_only_a_run_warns_that_the_audit_log_is_not_selected(option: str) -> None:
+    assert read_acme(selecting("members"), option).log("WARNING") == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "no json"])

@@ -84,6 +84,20 @@ class AuditLogs(IncrementalStream):
             self.end(bookmark, state, server_time)
         self.end_tally(organization, tally)
 
+    def log_sync_costs(self) -> None:
+        """Warn at the end of a run that did not read the audit log.
+
+        This is the one public call that the SDK makes to streams that are not selected too, and
+        to the first stream before another can end the run with an error.
+        """
+        if not self.selected:
+            self.logger.warning(
+                "The stream audit_logs is not selected: this run did not read the audit log. To "
+                "select it, run `meltano select %s audit_logs '*'` or mark it in the catalog",
+                self.tap.name,
+            )
+        super().log_sync_costs()
+
     def _stretches(
         self, organization: str, fetch: Callable[[Query], Page], bookmark: Bookmark
     ) -> Iterator[Stretch]:
