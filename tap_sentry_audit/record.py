@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.redaction import mask_fields, mask_text, mask_value, masked
-from tap_sentry_audit.schema import ADDITIONAL
+from tap_sentry_audit.schema import ADDITIONAL, is_of_type, usual_type
 from tap_sentry_audit.times import read_time, time_text
 
 if TYPE_CHECKING:
@@ -79,27 +79,18 @@ def _fitted(value: Json, declared: Schema) -> Json:
     """Return a value as its type is declared, or nothing if it is of another."""
     if declared.get("format") == "date-time":
         return _time(value)
-    kind = declared["type"] if isinstance(declared["type"], str) else declared["type"][0]
+    kind = usual_type(declared)
     match kind:
         case "string" if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        case "integer" if isinstance(value, bool) or not _is_int64(value):
+        case "integer" if not _is_int64(value):
             return None
-    return value if isinstance(value, _PYTHON_TYPES[kind]) else None
+    return value if kind is not None and is_of_type(value, kind) else None
 
 
 def _is_int64(value: Json) -> bool:
     """Whether a database's integer can hold a value."""
     return isinstance(value, int) and -(2**63) <= value < 2**63
-
-
-_PYTHON_TYPES: dict[str, type] = {
-    "string": str,
-    "integer": int,
-    "boolean": bool,
-    "object": dict,
-    "array": list,
-}
 
 
 def _time(value: Json) -> str | None:

@@ -12,6 +12,7 @@ from singer_sdk.exceptions import ConfigValidationError
 
 from tap_sentry_audit.bookmark import check_state
 from tap_sentry_audit.errors import SentryError
+from tap_sentry_audit.flattening import FlatteningMapper
 from tap_sentry_audit.messages import MessageWriter
 from tap_sentry_audit.pacing import Pacer
 from tap_sentry_audit.settings import (
@@ -173,6 +174,11 @@ class TapSentryAudit(Tap):
     def discover_streams(self) -> list[SentryStream]:
         """Return the streams."""
         return [stream(self) for stream in STREAMS]
+
+    def setup_mapper(self) -> None:
+        """Set up stream maps, with a flattening behind them that loses nothing."""
+        self.mapper = FlatteningMapper(self.config, self.logger)
+        self.mapper.register_raw_streams_from_catalog(self.catalog)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state, if it is one."""
