@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.schema import ADDITIONAL
+from tap_sentry_audit.redaction import mask_fields, mask_text, mask_value, masked
+from tap_sentry_audit.schema import ADDITIONAL, is_of_type, usual_type
 from tap_sentry_audit.times import read_time, time_text
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 Record = dict[str, "Json"]
 
 _API_KEY = " (api key)"
-_MASK = "********"
-_SHOWN = 4
 _DIGITS = 20
 _FIXED_WIDTH = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
@@ -46,16 +45,17 @@ def record_of(entry: Entry, organization: str, *, redact_secrets: bool) -> Recor
     if not _FIXED_WIDTH.fullmatch(str(written)):
         record["dateCreated"] = time_text(entry.created)
     if redact_secrets:
-        _mask_api_key(record["actor"])
-        _mask_api_key(record["targetUserDetail"])
-        _mask_secrets(event, record["data"])
+        _mask_secrets(event, record)
     return record
 
 
-def row_record(row: Row, schema: Schema, organization: str) -> Record:
+def row_record(
+    row: Row, schema: Schema, organization: str, *, redact_secrets: bool = True
+) -> Record:
     """Return the record of a plain row: the API's names, each with the type that `schema` declares.
 
     What does not fit, or is not declared, goes into `additionalFields`: nothing is dropped.
+    What is nested in the row is masked in place.
     """
     properties = schema["properties"]
     record: Record = {}
@@ -70,6 +70,8 @@ def row_record(row: Row, schema: Schema, organization: str) -> Record:
             additional[name] = value
     record["organization"] = organization
     record[ADDITIONAL] = additional or None
+    if redact_secrets:
+        mask_fields(record)
     return record
 
 
@@ -77,13 +79,13 @@ def _fitted(value: Json, declared: Schema) -> Json:
     """Return a value as its type is declared, or nothing if it is of another."""
     if declared.get("format") == "date-time":
         return _time(value)
-    kind = declared["type"] if isinstance(declared["type"], str) else declared["type"][0]
+    kind = usual_type(declared)
     match kind:
         case "string" if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        case "integer" if isinstance(value, bool) or not _is_int64(value):
+        case "integer" if not _is_int64(value):
             return None
-    return value if isinstance(value, _PYTHON_TYPES[kind]) else None
+    return value if kind is not None and is_of_type(value, kind) else None
 
 
 def _is_int64(value: Json) -> bool:
@@ -91,25 +93,11 @@ def _is_int64(value: Json) -> bool:
     return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
-_PYTHON_TYPES: dict[str, type] = {
-    "string": str,
-    "integer": int,
-    "boolean": bool,
-    "object": dict,
-    "array": list,
-}
-
-
 def _time(value: Json) -> str | None:
     try:
         return time_text(read_time(value)) if isinstance(value, str) else None
     except (OverflowError, ValueError):
         return None
-
-
-def masked(secret: str) -> str:
-    """Return what tells a secret from others without giving it away: its last four characters."""
-    return _MASK + (secret[-_SHOWN:] if len(secret) > 2 * _SHOWN else "")
 
 
 def _user(value: Json) -> Record | None:
@@ -133,20 +121,25 @@ def _integer(value: Json) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _mask_api_key(user: Json) -> None:
+def _mask_secrets(event: str, record: Record) -> None:
+    """Mask the secrets of an audit entry, wherever they stand in it, its note included."""
+    found = mask_fields(record)
+    data = record["data"]
+    # Other events' `key` is no secret: a tag's name, say.
+    if isinstance(data, dict) and "key" in data and event.startswith("api-key."):
+        data["key"] = mask_value(data["key"], found)
+    _mask_api_key(record["actor"], found)
+    _mask_api_key(record["targetUserDetail"], found)
+    note = record["note"]
+    if found and isinstance(note, str):
+        record["note"] = mask_text(note, found)
+
+
+def _mask_api_key(user: Json, found: list[str]) -> None:
     """Mask an API key in a user's name: Sentry 23.7.1 names the actor `<the key> (api key)`."""
     if isinstance(user, dict):
         name = user.get("name")
         if isinstance(name, str) and name.endswith(_API_KEY):
-            user["name"] = masked(name.removesuffix(_API_KEY)) + _API_KEY
-
-
-def _mask_secrets(event: str, data: Json) -> None:
-    """Mask `secret_key` (`projectkey.*`) and the `key` of `api-key.*` (Sentry 23.7.1).
-
-    Other events' `key` is no secret: a tag's name, say.
-    """
-    if isinstance(data, dict):
-        for name in ("secret_key", "key") if event.startswith("api-key.") else ("secret_key",):
-            if data.get(name) is not None:
-                data[name] = masked(str(data[name]))
+            key = name.removesuffix(_API_KEY)
+            found.append(key)
+            user["name"] = masked(key) + _API_KEY

@@ -7,6 +7,7 @@ target must not fail because Sentry changed something deep inside a user.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 Schema = dict[str, Any]
@@ -16,6 +17,34 @@ ADDITIONAL = "additionalFields"
 """Where fields go that this version does not know, or that are of another type than declared."""
 
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+
+
+_PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float, Decimal),
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+}
+
+
+def types_of(field: Schema) -> list[str]:
+    """Return the types that a field is declared with, the usual one first, null left out."""
+    types = field.get("type", [])
+    return [one for one in ([types] if isinstance(types, str) else types) if one != "null"]
+
+
+def usual_type(field: Schema) -> str | None:
+    """Return the first of a field's types, or nothing if it is declared without any."""
+    return next(iter(types_of(field)), None)
+
+
+def is_of_type(value: object, kind: str) -> bool:
+    """Whether a JSON value is of a type, by its JSON schema name."""
+    return isinstance(value, _PYTHON_TYPES[kind]) and (
+        kind == "boolean" or not isinstance(value, bool)
+    )
 
 
 def _nested(usual: str, description: str) -> Schema:

@@ -18,6 +18,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib import StateMessage
 
 from tap_sentry_audit import signals
+from tap_sentry_audit.flattening import FlatteningMapper
 from tap_sentry_audit.messages import MessageWriter
 from tap_sentry_audit.pacing import Pacer
 from tap_sentry_audit.settings import (
@@ -212,6 +213,11 @@ class TapSentryAudit(Tap):
             check_state_text(text)
             state = StringIO(text)
         super().invoke(state=state, **options)
+
+    def setup_mapper(self) -> None:
+        """Set up stream maps, with a flattening behind them that loses nothing."""
+        self.mapper = FlatteningMapper(self.config, self.logger)
+        self.mapper.register_raw_streams_from_catalog(self.catalog)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state, whatever wraps it.

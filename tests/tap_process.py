@@ -33,7 +33,8 @@ class Run:
 
     @property
     def messages(self) -> list[Message]:
-        return [json.loads(line) for line in self.stdout.splitlines()]
+        # Not splitlines(): a text may hold U+2028, which JSON does not escape.
+        return [json.loads(line) for line in self.stdout.split("\n") if line]
 
     def of_type(self, kind: str) -> list[Message]:
         return [message for message in self.messages if message["type"] == kind]

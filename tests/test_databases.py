@@ -222,6 +222,33 @@ def test_nested_content_comes_back_as_it_was(database: Database, tmp_path: Path)
     assert {name: found["1"][database.column(name)] for name in NESTED} == NESTED
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path, depth: int) -> None:
+    at = entries.micros(entries.UNTIL)
+    users = [entries.user(7), {"name": "Terraform", "new": [{"a": 1}]}, {"name": None}]
+    rows = [
+        entries.row(str(number), at + number, actor=user, data=NESTED["data"], targetUser=user)
+        for number, user in enumerate(users)
+    ]
+    rows.append(entries.row("3", at + 3, actor=None, data=None, targetUser=None))
+    options = {"flattening_enabled": True, "flattening_max_depth": depth}
+    acme = Inventory.made(projects=2, events=3, issues=3)
+    streams = [stream.name for stream in STREAMS]
+    with FakeSentry({"acme": Log(rows=rows)}, inventories={"acme": acme}) as sentry:
+        run = run_tap(config(sentry, **options), catalog=selecting(*streams))
+    database.load(run, tmp_path)
+
+    assert_holds_what_was_written(database, run)
+    found = by_id(database.table("audit_logs"))
+    for key, record in by_id(run.records[: len(rows)]).items():
+        row, written = comparable(found[key]), as_in(database, record)
+        assert row == dict.fromkeys(row) | written
+    assert json.loads(found["0"]["data"]) == NESTED["data"]
+    assert found["0"][database.column("actor__isActive")] is True
+    assert json.loads(found["1"][database.column("actor__additionalFields")]) == {"new": [{"a": 1}]}
+    assert found["3"]["data"] is None
+
+
 def test_a_second_run_from_the_state_adds_what_is_new(database: Database, tmp_path: Path) -> None:
     log = Log(entries.even(120))
     newest = entries.micros(entries.UNTIL)

@@ -129,6 +129,7 @@ class IncrementalStream(SentryStream):
         """Yield the records of those rows that were not sent before."""
         bookmark = self._bookmark
         before = bookmark.newest
+        redact_secrets = self.settings.redact_secrets
         is_kept = False
         for written, row in rows:
             if bookmark.has(written.key):
@@ -143,7 +144,7 @@ class IncrementalStream(SentryStream):
             tally.last = max(tally.last or written.created, written.created)
             self._written = written
             self.tap.hold_signals()
-            yield row_record(row, self.schema, organization)
+            yield row_record(row, self.schema, organization, redact_secrets=redact_secrets)
             self.tap.release_signals()
 
     def begin_tally(self, what: str) -> Tally:

@@ -34,6 +34,7 @@ class InventoryStream(SentryStream):
     def read(self, organization: str, context: Context | None) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""
         del context
+        redact_secrets = self.settings.redact_secrets
         count = 0
         # A row that a new one pushes to the next page comes with both.
         seen: set[str] = set()
@@ -43,7 +44,7 @@ class InventoryStream(SentryStream):
                     seen.add(str(row["id"]))
                     count += 1
                     self.tap.hold_signals()
-                    yield row_record(row, self.schema, organization)
+                    yield row_record(row, self.schema, organization, redact_secrets=redact_secrets)
                     self.tap.release_signals()
         self.logger.info("%s: %s records", organization, f"{count:,}")
 
