@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers.capabilities import PluginCapabilities
 
 from tap_captivateiq_audit.client import Client
 from tap_captivateiq_audit.messages import MessageWriter
@@ -26,12 +27,20 @@ from tap_captivateiq_audit.settings import (
 )
 from tap_captivateiq_audit.stream import AuditLogs
 
+if TYPE_CHECKING:
+    from singer_sdk.helpers.capabilities import CapabilitiesEnum
+
 
 class TapCaptivateiqAudit(Tap):
     """Singer tap for CaptivateIQ's audit log: every entry, once, in order."""
 
     name = NAME
     message_writer_class = MessageWriter
+    # With the SDK's batches a STATE goes out before the BATCH that holds its records, and batch
+    # files bypass stream_maps and the selection of fields.
+    capabilities: ClassVar[list[CapabilitiesEnum]] = [
+        one for one in Tap.capabilities if one is not PluginCapabilities.BATCH
+    ]
 
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
         th.Property(
