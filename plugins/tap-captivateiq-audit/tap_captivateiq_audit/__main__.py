@@ -9,7 +9,7 @@ import sys
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_captivateiq_audit.errors import ApiError
-from tap_captivateiq_audit.settings import unusable_variables
+from tap_captivateiq_audit.settings import SettingsError, unusable_variables
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
 
@@ -27,18 +27,21 @@ def main() -> None:
 
 
 def _explained(error: Exception) -> list[str]:
-    if isinstance(error, ConfigValidationError):
-        return list(error.errors)
-    if isinstance(error, ApiError | SingerSDKError):
-        return [" ".join(str(error).split())]
-    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
-        return [f"A file given to the tap is not JSON: {error}"]
-    if isinstance(error, FileNotFoundError):
-        return [f"{error} Check what was given as --config"]
-    if isinstance(error, ValueError) and unusable_variables(os.environ):
-        return unusable_variables(os.environ)
     # Its text could hold a part of an entry.
-    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+    lines = [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+    if isinstance(error, ConfigValidationError):
+        lines = list(error.errors)
+    elif isinstance(error, SettingsError):
+        lines = error.problems
+    elif isinstance(error, ApiError | SingerSDKError):
+        lines = [" ".join(str(error).split())]
+    elif hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
+        lines = [f"A file given to the tap is not JSON: {error}"]
+    elif isinstance(error, FileNotFoundError):
+        lines = [f"{error} Check what was given as --config"]
+    elif isinstance(error, ValueError):
+        lines = unusable_variables(os.environ) or lines
+    return lines
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+import singer_sdk
+from dotenv import load_dotenv
 
 from tap_captivateiq_audit.entries import read_time
 
@@ -108,6 +112,27 @@ def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[s
     if config.get("backfill") is False and config.get("start_date"):
         found.append("start_date is not used while backfill is false")
     return found
+
+
+def add_dotenv() -> Path | None:
+    """Add to the environment what it lacks of a `.env` file, and return the file if it holds any.
+
+    It is the file that the SDK would take: the first in the folders above the SDK's own code, such
+    as a project's with the virtual environment in it.
+
+    Raises:
+        SettingsError: The file cannot be read.
+
+    """
+    for folder in Path(singer_sdk.__file__).parents:
+        file = folder / ".env"
+        try:
+            if file.is_file() or file.is_fifo():
+                return file if load_dotenv(file, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"{file} cannot be read ({type(error).__name__}): mend it or take it away"
+            raise SettingsError([problem]) from None
+    return None
 
 
 def unusable_variables(environment: Mapping[str, str]) -> list[str]:

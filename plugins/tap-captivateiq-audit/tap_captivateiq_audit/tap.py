@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers.capabilities import PluginCapabilities
 
 from tap_captivateiq_audit.client import Client
@@ -21,6 +23,7 @@ from tap_captivateiq_audit.settings import (
     PER_SECOND,
     Settings,
     SettingsError,
+    add_dotenv,
     read_settings,
     remarks,
     unusable_variables,
@@ -115,6 +118,19 @@ class TapCaptivateiqAudit(Tap):
     def discover_streams(self) -> list[AuditLogs]:
         """Return the stream."""
         return [AuditLogs(self)]
+
+    @classproperty
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (a class's)
+        """Return the settings in the environment; a `.env` file adds what is not there.
+
+        The SDK has no public hook for it. Its own lets the file's values win.
+        """
+        if file := add_dotenv():
+            cls.logger.info("Settings that the environment lacks come from %s", file)
+        cls.append_builtin_config(cls.config_jsonschema)
+        return parse_environment_config(
+            cls.config_jsonschema, cls._env_var_prefix, dotenv_path=os.devnull
+        )
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
