@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
@@ -37,19 +37,27 @@ class Done:
     stderr: str
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
     package: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
     stdin: bytes = b"",
     timeout: float = 60,
+    meanwhile: Callable[[int], None] | None = None,
 ) -> Done:
-    """Run `python -m package` to its end, in an environment of these variables alone."""
+    """Run `python -m package` to its end, in an environment of these variables alone.
+
+    `meanwhile` is called with the id of the process as soon as it runs.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "stdin").write_bytes(stdin)
+        for output in ("stdout", "stderr"):
+            (folder / output).touch()  # a signal can end the process before it opens them
         process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
         process.start()
+        if meanwhile and process.pid:
+            meanwhile(process.pid)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()

@@ -8,7 +8,7 @@ import sys
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
-from tap_captivateiq_audit.errors import ApiError
+from tap_captivateiq_audit.errors import ApiError, StateError
 from tap_captivateiq_audit.settings import SettingsError, unusable_variables
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
@@ -33,7 +33,7 @@ def _explained(error: Exception) -> list[str]:
         lines = list(error.errors)
     elif isinstance(error, SettingsError):
         lines = error.problems
-    elif isinstance(error, ApiError | SingerSDKError):
+    elif isinstance(error, ApiError | StateError | SingerSDKError):
         lines = [" ".join(str(error).split())]
     elif hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
         lines = [f"A file given to the tap is not JSON: {error}"]

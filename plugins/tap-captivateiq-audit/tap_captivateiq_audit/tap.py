@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
@@ -28,6 +29,7 @@ from tap_captivateiq_audit.settings import (
     remarks,
     unusable_variables,
 )
+from tap_captivateiq_audit.state import bookmarks_in, read_state_file
 from tap_captivateiq_audit.stream import AuditLogs
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class TapCaptivateiqAudit(Tap):
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         one for one in Tap.capabilities if one is not PluginCapabilities.BATCH
     ]
+
+    has_failed = False
+    """Whether the run is to end with an error though it goes on to its end."""
 
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
         th.Property(
@@ -118,6 +123,26 @@ class TapCaptivateiqAudit(Tap):
     def discover_streams(self) -> list[AuditLogs]:
         """Return the stream."""
         return [AuditLogs(self)]
+
+    @classmethod
+    def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
+        """Sync, with a state file that holds an object: the SDK takes anything else for none.
+
+        Raises:
+            StateError: The state file holds something else.
+
+        """
+        whole = io.StringIO(read_state_file(state)) if state is not None else None
+        super().invoke(state=whole, **options)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state, whatever it is wrapped in.
+
+        Raises:
+            StateError: It is none of this tap's.
+
+        """
+        super().load_state({"bookmarks": bookmarks_in(state, AuditLogs.name)})
 
     @classproperty
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (a class's)

@@ -297,13 +297,3 @@ def test_a_signal_breaks_off_no_state(tmp_path: Path) -> None:
     assert (
         len(json.loads(states[-1])["value"]["bookmarks"]["audit_logs"]["lookback"]["ids"]) == 2500
     )
-
-
-@pytest.mark.parametrize("state", [{"bookmarks": {"audit_logs": {"replication_key_value": "x"}}}])
-def test_a_state_that_is_none_is_one_clear_error(state: Message) -> None:
-    with FakeCaptivateIQ(Log(hours(3))) as server:
-        run = run_tap(config(server), state=state)
-
-        assert not server.requests
-    assert run.returncode == 1
-    assert run.log("ERROR") == ["the bookmark in the state cannot be read: mend it or leave it out"]
