@@ -22,6 +22,7 @@ _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     [
         "tap_captivateiq_audit.__main__",
+        "tap_captivateiq_audit.command",
         "tap_sentry_audit.__main__",
         "target_otlp.__main__",
     ]
