@@ -144,8 +144,9 @@ def test_without_backfill_a_first_run_reads_nothing_and_the_next_one_what_came_s
     log = Log(hours(50))
     with FakeCaptivateIQ(log) as server:
         first = run_tap(config(server, backfill=False))
-        new = row(900, NOW + timedelta(minutes=5))
-        log.rows += [new, row(901, NOW - timedelta(minutes=30))]
+        now = datetime.now(UTC)
+        new = row(900, now + timedelta(minutes=5))
+        log.rows += [new, row(901, now - timedelta(minutes=30))]
         second = run_tap(config(server, backfill=False), state=first.state)
 
     assert first.ids == []

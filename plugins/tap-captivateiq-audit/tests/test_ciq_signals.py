@@ -264,20 +264,16 @@ def test_a_signal_when_the_work_is_over_changes_nothing(
 
 def test_a_run_that_failed_has_failed_though_a_signal_comes_before_its_end(tmp_path: Path) -> None:
     # More than a pipe holds: the STATE after the error stands in it for a while.
-    rows = [row(number, NOW - timedelta(seconds=3000 - number)) for number in range(2500)]
-    old = [row(9000, NOW - timedelta(days=9))]
-    with FakeCaptivateIQ(Log(old + rows)) as server:
-        settings = config(server, start_date=rows[0]["created_at"])
-        whole = run_tap(settings)
-        assert len(whole.ids) == 2500
-        log = Log(old + rows)
-        server.log, server.requests = log, []
+    at = NOW - timedelta(days=9)
+    rows = [row(number, at + timedelta(seconds=number)) for number in range(2500)]
+    with FakeCaptivateIQ(Log(rows)) as server:
+        settings = config(server, start_date=at.isoformat())
+        run_tap(settings)
+        server.fails_from = len(server.requests) - 1  # the days after those of the rows
+        server.requests.clear()
         (tmp_path / "config.json").write_text(json.dumps(settings))
-        (tmp_path / "state.json").write_text(json.dumps(whole.state))
-        log.rows.append(row(9001, NOW))
-        server.fails_from = 0
         with subprocess.Popen(
-            [*MODULE, f"--config={tmp_path}/config.json", f"--state={tmp_path}/state.json"],
+            [*MODULE, f"--config={tmp_path}/config.json"],
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -285,16 +281,20 @@ def test_a_run_that_failed_has_failed_though_a_signal_comes_before_its_end(tmp_p
         ) as process:
             assert process.stdout
             assert process.stderr
-            begun = process.stdout.readline()
-            for line in process.stderr:
-                if "api_token is not accepted" in line:
-                    break
+            lines: list[str] = []
+            while sum('"RECORD"' in line for line in lines) < 2500:
+                lines.append(process.stdout.readline())
+            while "api_token is not accepted" not in process.stderr.readline():
+                assert process.poll() is None
             process.send_signal(signal.SIGTERM)
-            lines = [begun, *process.stdout]
-            log_after = process.stderr.read()
+            lines += process.stdout
+            log = process.stderr.read()
 
-    assert ids(json.loads(lines[-1])["value"]) == ids(whole.state)
-    assert "Traceback" not in log_after
+    assert ids(json.loads(lines[-1])["value"]) == {each["id"] for each in rows}
+    assert log.splitlines()[-1] == (
+        "tap-captivateiq-audit was stopped by SIGTERM: its last STATE holds all that it sent"
+    )
+    assert "Traceback" not in log
     assert process.returncode == 1
 
 
