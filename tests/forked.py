@@ -11,19 +11,18 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from multiprocessing.context import ForkServerProcess
+    from collections.abc import Callable, Mapping, Sequence
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     [
         "tap_captivateiq_audit.__main__",
+        "tap_captivateiq_audit.command",
         "tap_sentry_audit.__main__",
         "tap_sentry_audit.command",
         "target_otlp.__main__",
@@ -40,19 +39,27 @@ class Done:
     stderr: str
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
     package: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
     stdin: bytes = b"",
     timeout: float = 60,
+    meanwhile: Callable[[int], None] | None = None,
 ) -> Done:
-    """Run `python -m package` to its end, in an environment of these variables alone."""
+    """Run `python -m package` to its end, in an environment of these variables alone.
+
+    `meanwhile` is called with the id of the process as soon as it runs.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "stdin").write_bytes(stdin)
+        for output in ("stdout", "stderr"):
+            (folder / output).touch()  # a signal can end the process before it opens them
         process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
         process.start()
+        if meanwhile and process.pid:
+            meanwhile(process.pid)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
@@ -61,27 +68,6 @@ def run(
             raise TimeoutError(message)
         stdout, stderr = ((folder / of).read_text("utf-8") for of in ("stdout", "stderr"))
         return Done(process.exitcode, stdout, stderr)
-
-
-@contextmanager
-def started(
-    package: str, arguments: Sequence[str], environment: Mapping[str, str]
-) -> Iterator[tuple[ForkServerProcess, Path]]:
-    """Start `python -m package` and end it at the latest with the context.
-
-    Its output goes to the files `stdout` and `stderr` of the folder that comes with it.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for each in ("stdin", "stdout", "stderr"):
-            (folder / each).touch()
-        process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
-        process.start()
-        try:
-            yield process, folder
-        finally:
-            process.kill()
-            process.join()
 
 
 def _become(

@@ -122,18 +122,19 @@ def test_a_signal_at_any_moment_of_a_start_keeps_the_given_state(
     given = options(tmp_path, config=config(sentry), state=GIVEN)
     codes = set()
     for number in range(40):
-        with forked.started("tap_sentry_audit", given, dict(os.environ)) as (process, folder):
-            time.sleep(0.002 * number)
-            os.kill(process.pid or 0, stop)
-            process.join(10)
-            stdout, stderr = ((folder / of).read_text() for of in ("stdout", "stderr"))
 
-        assert "Traceback" not in stderr
-        states = [m["value"] for m in messages_of(stdout) if m["type"] == "STATE"]
+        def stop_it(pid: int, after: float = 0.002 * number) -> None:
+            time.sleep(after)
+            os.kill(pid, stop)
+
+        done = forked.run("tap_sentry_audit", given, dict(os.environ), meanwhile=stop_it)
+
+        assert "Traceback" not in done.stderr
+        states = [m["value"] for m in messages_of(done.stdout) if m["type"] == "STATE"]
         assert all(state == GIVEN for state in states)
-        assert process.exitcode in {0, 128 + stop}
-        assert (process.exitcode == 0) == bool(states)
-        codes.add(process.exitcode)
+        assert done.returncode in {0, 128 + stop}
+        assert (done.returncode == 0) == bool(states)
+        codes.add(done.returncode)
 
     assert 128 + stop in codes
 
@@ -169,15 +170,13 @@ def test_a_connection_test_that_is_interrupted_is_none_that_succeeded(
     stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
 ) -> None:
     given = options(tmp_path, config=config(sentry))
-    with forked.started("tap_sentry_audit", [*given, "--test"], dict(os.environ)) as (
-        process,
-        folder,
-    ):
+
+    def stop_it(pid: int) -> None:
         while not sentry.requests:
             time.sleep(0.01)
-        os.kill(process.pid or 0, stop)
-        process.join(10)
-        stdout = (folder / "stdout").read_text()
+        os.kill(pid, stop)
 
-    assert process.exitcode == 128 + stop
-    assert '"STATE"' not in stdout
+    done = forked.run("tap_sentry_audit", [*given, "--test"], dict(os.environ), meanwhile=stop_it)
+
+    assert done.returncode == 128 + stop
+    assert '"STATE"' not in done.stdout

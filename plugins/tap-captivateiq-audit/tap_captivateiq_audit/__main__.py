@@ -1,44 +1,50 @@
-"""The command `tap-captivateiq-audit`."""
+"""The command `tap-captivateiq-audit`: here only what signals do while nothing else is there."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
+import signal
+import threading
+from typing import TYPE_CHECKING
 
-from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import NoReturn
 
-from tap_captivateiq_audit.errors import ApiError
-from tap_captivateiq_audit.settings import unusable_variables
-from tap_captivateiq_audit.tap import TapCaptivateiqAudit
+_STDERR = 2
+
+
+def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Tell of the signal in one line, and end without cleaning up: there is nothing to clean."""
+    name = signal.Signals(signum).name
+    line = f"tap-captivateiq-audit was stopped by {name} before it began: nothing was read\n"
+    try:
+        os.write(_STDERR, line.encode())
+    finally:
+        os._exit(128 + signum)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGTERM, handler)
+
+
+_on_signals(_leave)
 
 
 def main() -> None:
-    """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
-    # It would show each URL that is asked.
-    logging.getLogger("urllib3").setLevel(logging.INFO)
+    """Run the tap. Until it has taken up its state, a signal ends it quietly."""
+    _on_signals(_leave)  # a program that imported this may have set others since
+    # To import it takes about a second, and a signal meanwhile must not end in a traceback.
+    from tap_captivateiq_audit.command import run  # noqa: PLC0415  (when signals are handled)
+
     try:
-        TapCaptivateiqAudit.cli()
-    except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
-        for line in _explained(error):
-            TapCaptivateiqAudit.logger.error(line)
-        TapCaptivateiqAudit.logger.debug("Where it happened:", exc_info=True)
-    sys.exit(1)
-
-
-def _explained(error: Exception) -> list[str]:
-    if isinstance(error, ConfigValidationError):
-        return list(error.errors)
-    if isinstance(error, ApiError | SingerSDKError):
-        return [" ".join(str(error).split())]
-    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
-        return [f"A file given to the tap is not JSON: {error}"]
-    if isinstance(error, FileNotFoundError):
-        return [f"{error} Check what was given as --config"]
-    if isinstance(error, ValueError) and unusable_variables(os.environ):
-        return unusable_variables(os.environ)
-    # Its text could hold a part of an entry.
-    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+        run()
+    finally:
+        # All is written: what is left is Python's own end, which a signal would only disturb.
+        _on_signals(signal.SIG_IGN)
 
 
 if __name__ == "__main__":

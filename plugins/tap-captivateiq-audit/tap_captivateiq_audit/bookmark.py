@@ -21,8 +21,8 @@ _EARLIEST = 1970
 class Bookmark:
     """What a target has of the log.
 
-    `newest` is the time of the newest entry delivered, never ahead of the server's clock and
-    never moving back. What lies within the lookback before it is known by its ids.
+    `newest` is the time of the newest entry delivered, never ahead of the earlier of the server's
+    clock and ours, and never moving back. What lies within the lookback before it is known by ids.
     """
 
     def __init__(
@@ -54,11 +54,14 @@ class Bookmark:
         """
         newest = read_time(str(state[VALUE]))
         since, ids = newest, {}
-        kept = state.get(LOOKBACK)
+        kept = state.get(LOOKBACK, {"at": None})
         if newest.year < _EARLIEST:
             message = "a time before anything can be"
             raise ValueError(message)
-        if isinstance(kept, dict) and kept["at"] == state[VALUE]:
+        if not isinstance(kept, dict):
+            message = "a lookback that is no object"
+            raise TypeError(message)
+        if kept["at"] == state[VALUE]:
             since = read_time(kept["since"])
             ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
         bookmark = cls(lookback, since, newest, ids)
@@ -72,14 +75,18 @@ class Bookmark:
             return self._since
         return max(self._since, self.newest - self._lookback)
 
+    def is_ahead_of(self, latest: datetime) -> bool:
+        """Whether entries up to a time would be passed over, or taken for delivered."""
+        return any(time and time > latest for time in (self.newest, self.start))
+
     def has(self, entry_id: str) -> bool:
         """Whether an entry was delivered before."""
         return entry_id in self._ids
 
-    def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
-        """Take note that an entry was delivered, when the server's clock showed a time."""
+    def add(self, entry_id: str, created: datetime, now: datetime) -> None:
+        """Take note that an entry was delivered; `now` is the earlier of the two clocks."""
         self._ids[entry_id] = int(created.timestamp())
-        created = min(created, server_time)
+        created = min(created, now)
         if self.newest is None or created > self.newest:
             self.newest = created
         # What the next run does not look at again need not be known.

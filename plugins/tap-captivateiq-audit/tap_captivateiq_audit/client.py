@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -38,6 +38,8 @@ _LONGEST_WAIT = 60.0
 _SLOW = 10.0
 """Seconds after which a 502 is a page that was too large, and not an API that is away."""
 _GOOD_ENOUGH = 20
+_TICK = timedelta(seconds=1)
+"""The server's clock may be so much later than its header `Date`, which has whole seconds."""
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _TRY_AGAIN = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -66,7 +68,7 @@ class _Session(requests.Session):
 
 
 class Client:
-    """One token's access to the API. `server_time` is the server's clock at its last answer."""
+    """One token's access to the API."""
 
     def __init__(self, settings: Settings, pacer: Pacer) -> None:
         """Make a session; nothing is asked yet."""
@@ -83,7 +85,17 @@ class Client:
             }
         )
         self._limit, self._good = PAGE, 0
-        self.server_time = datetime.now(UTC)
+        self._server_time = datetime.now(UTC)
+
+    @property
+    def earlier_now(self) -> datetime:
+        """The earlier of the server's clock, at its last answer, and ours."""
+        return min(self._server_time, datetime.now(UTC))
+
+    @property
+    def later_now(self) -> datetime:
+        """The later of the server's clock, at its last answer, and ours."""
+        return max(self._server_time + _TICK, datetime.now(UTC))
 
     def fetch(self, span: Span, offset: int) -> Page:
         """Return the entries of a span from an offset on, as many as the server gives at once.
@@ -139,7 +151,7 @@ class Client:
             is_too_slow = isinstance(error, requests.ReadTimeout)
             what = f"{self._url} cannot be reached ({_cause(error)})"
             return _Failure(what, is_too_slow=is_too_slow)
-        self.server_time = _clock(response)
+        self._server_time = _clock(response)
         status = response.status_code
         if status == HTTPStatus.OK:
             try:

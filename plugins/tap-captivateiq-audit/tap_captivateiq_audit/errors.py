@@ -1,5 +1,9 @@
-"""What can go wrong with the API."""
+"""What can go wrong, each as one line for a person, without secrets or entries."""
 
 
 class ApiError(Exception):
-    """The API cannot be read. The text is one line for a person, without secrets or entries."""
+    """The API cannot be read."""
+
+
+class StateError(Exception):
+    """The state that a run is given cannot be used."""

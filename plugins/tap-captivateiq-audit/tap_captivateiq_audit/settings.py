@@ -7,8 +7,12 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+import singer_sdk
+from dotenv import load_dotenv
 
 from tap_captivateiq_audit.entries import read_time
 
@@ -21,6 +25,11 @@ PER_SECOND, PER_HOUR = 5, 1500
 """What CaptivateIQ's Standard plan allows (vendor's FAQ); Enterprise allows 15 and 6,000."""
 
 _EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
+_PREFIX = NAME.upper().replace("-", "_")
+_NO_BATCHES = (
+    "cannot be used: a STATE would come before the BATCH that holds its records, and batch files "
+    "would bypass stream_maps and the selection of fields: take it out of the settings"
+)
 _WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
 
 T = TypeVar("T")
@@ -86,6 +95,8 @@ def read_settings(config: Mapping[str, object]) -> Settings:
         requests_per_hour=read("requests_per_hour", _whole(1, 100_000), PER_HOUR),
         user_agent=f"{NAME}/{version(NAME)}",
     )
+    if config.get("batch_config") is not None:
+        problems.append(f"batch_config {_NO_BATCHES}")
     if problems:
         raise SettingsError(problems)
     return settings
@@ -94,7 +105,7 @@ def read_settings(config: Mapping[str, object]) -> Settings:
 def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[str]:
     """Return what a person should know about settings that can be used."""
     found = []
-    for name in sorted(config.keys() - known.keys()):
+    for name in sorted(name for name in config.keys() - known.keys() if config[name] is not None):
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f": did you mean {nearest[0]}?" if nearest else ""
         found.append(f"There is no setting {name!r}; it is ignored{hint}")
@@ -103,8 +114,29 @@ def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[s
     return found
 
 
+def add_dotenv() -> Path | None:
+    """Add to the environment what it lacks of a `.env` file, and return the file if it holds any.
+
+    It is the file that the SDK would take: the first in the folders above the SDK's own code, such
+    as a project's with the virtual environment in it.
+
+    Raises:
+        SettingsError: The file cannot be read.
+
+    """
+    for folder in Path(singer_sdk.__file__).parents:
+        file = folder / ".env"
+        try:
+            if file.is_file() or file.is_fifo():
+                return file if load_dotenv(file, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"{file} cannot be read ({type(error).__name__}): mend it or take it away"
+            raise SettingsError([problem]) from None
+    return None
+
+
 def unusable_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with numbers and flags in environment variables.
+    """Return what is wrong with numbers and flags, and batch_config, in environment variables.
 
     The SDK turns them into values itself: it fails on a bad number without naming it, and takes
     every word that it does not know for false.
@@ -116,10 +148,13 @@ def unusable_variables(environment: Mapping[str, str]) -> list[str]:
         ("requests_per_hour", str.isdecimal, "write a whole number"),
         ("backfill", _WORDS.__contains__, "write true or false"),
     ):
-        variable = f"{NAME}_{name}".upper().replace("-", "_")
+        variable = f"{_PREFIX}_{name.upper()}"
         text = environment.get(variable, "").strip().lower()
         if variable in environment and not is_good(text):
             found.append(f"{name} (from {variable}) is {text!r}: {hint}")
+    # The SDK passes over what is no setting.
+    if environment.get(f"{_PREFIX}_BATCH_CONFIG", "").strip() not in {"", "null"}:
+        found.append(f"batch_config (from {_PREFIX}_BATCH_CONFIG) {_NO_BATCHES}")
     return found
 
 

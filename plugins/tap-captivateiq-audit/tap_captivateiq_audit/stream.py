@@ -12,7 +12,7 @@ from singer_sdk.streams import Stream
 
 from tap_captivateiq_audit.bookmark import VALUE, Bookmark
 from tap_captivateiq_audit.entries import SCHEMA, record_of
-from tap_captivateiq_audit.errors import ApiError
+from tap_captivateiq_audit.errors import ApiError, StateError
 from tap_captivateiq_audit.messages import undisturbed
 from tap_captivateiq_audit.reader import Span, first_day, read_range
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 STATE_SECONDS = 10
 """A STATE message and a line of progress come at least so often, while entries do."""
+
+_AHEAD = (
+    "the bookmark in the state lies ahead of the server's clock and of this machine's, and what "
+    "comes until then would be passed over: set its replication_key_value to the time of the last "
+    "entry that you have, or leave --state out to read all anew"
+)
 
 
 class AuditLogs(Stream):
@@ -45,7 +51,6 @@ class AuditLogs(Stream):
         self.tap = tap
         self._bookmark = Bookmark(timedelta())
         self._entry: Entry | None = None
-        self._has_failed = False
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield the entries that were not sent before, oldest first.
@@ -54,10 +59,10 @@ class AuditLogs(Stream):
         """
         try:
             yield from self._new_records(context)
-        except ApiError as error:
+        except (ApiError, StateError) as error:
             if self.ABORT_AT_RECORD_COUNT == 1:  # a connection test, which has no end
                 raise
-            self._has_failed = True
+            self.tap.has_failed = True
             self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps nobody)
 
     def log_sync_costs(self) -> None:
@@ -66,7 +71,7 @@ class AuditLogs(Stream):
         This is the SDK's last call to a stream: every STATE message is written.
         """
         super().log_sync_costs()
-        if self._has_failed:
+        if self.tap.has_failed:
             raise SystemExit(1)
 
     def _new_records(self, context: Context | None) -> Iterator[Record]:
@@ -100,30 +105,30 @@ class AuditLogs(Stream):
         return value
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
-        """Set no limit to the bookmark here: `Bookmark` holds it to the server's clock."""
+        """Set no limit to the bookmark here: `Bookmark` holds it to the two clocks."""
 
     def _begin(self, state: dict[str, object]) -> Bookmark:
         settings = self.tap.settings
         state["replication_key"] = self.replication_key
-        if state.get(VALUE):
-            try:
-                bookmark = Bookmark.from_state(state, settings.lookback)
-            except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-                message = "the bookmark in the state cannot be read: mend it or leave it out"
-                raise ApiError(message) from None
-            if bookmark.newest and bookmark.newest > datetime.now(UTC) + timedelta(days=1):
-                message = "the bookmark in the state lies in the future: mend it or leave it out"
-                raise ApiError(message)
+        if VALUE in state:  # which can be read: otherwise the tap had refused it
+            bookmark = Bookmark.from_state(state, settings.lookback)
+            if bookmark.is_ahead_of(datetime.now(UTC)):
+                self._ask_for_the_time()
+                if bookmark.is_ahead_of(self.tap.client.later_now):
+                    raise StateError(_AHEAD)
             return bookmark
         if settings.backfill:
             return Bookmark(settings.lookback, since=settings.start)
-        # One request tells the server's clock, and whether the token is good.
-        yesterday = datetime.now(UTC).date() - timedelta(days=1)
-        self.tap.client.fetch(Span(yesterday, None), 0)
-        now = self.tap.client.server_time
+        self._ask_for_the_time()
+        now = self.tap.client.earlier_now
         bookmark = Bookmark(settings.lookback, since=now, newest=now)
         bookmark.keep_in(state)
         return bookmark
+
+    def _ask_for_the_time(self) -> None:
+        """Send one request, which tells the server's clock and whether the token is good."""
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        self.tap.client.fetch(Span(yesterday, None), 0)
 
     def _increment_stream_state(
         self,
@@ -138,5 +143,5 @@ class AuditLogs(Stream):
         """
         del latest_record
         if self._entry:
-            self._bookmark.add(self._entry.id, self._entry.created, self.tap.client.server_time)
+            self._bookmark.add(self._entry.id, self._entry.created, self.tap.client.earlier_now)
             self._bookmark.keep_in(self.get_context_state(context))

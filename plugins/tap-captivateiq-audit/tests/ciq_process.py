@@ -13,7 +13,7 @@ import forked
 from fake_captivateiq import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fake_captivateiq import FakeCaptivateIQ
 
@@ -71,16 +71,24 @@ def run_tap(
     *arguments: str,
     state: object = None,
     environment: Mapping[str, str] | None = None,
+    meanwhile: Callable[[int], None] | None = None,
 ) -> Run:
-    """Run the tap to its end."""
+    """Run the tap to its end; `meanwhile` is called with the id of its process.
+
+    A state that is bytes is the state file as it is.
+    """
     with tempfile.TemporaryDirectory() as folder:
         options = []
         for name, content in {"config": settings, "state": state}.items():
             if content is not None:
                 path = Path(folder, f"{name}.json")
-                path.write_text(json.dumps(content))
+                whole = content if isinstance(content, bytes) else json.dumps(content).encode()
+                path.write_bytes(whole)
                 options += [f"--{name}", str(path)]
         done = forked.run(
-            "tap_captivateiq_audit", [*options, *arguments], {**ENVIRONMENT, **(environment or {})}
+            "tap_captivateiq_audit",
+            [*options, *arguments],
+            {**ENVIRONMENT, **(environment or {})},
+            meanwhile=meanwhile,
         )
     return Run(done.returncode, done.stdout, done.stderr)

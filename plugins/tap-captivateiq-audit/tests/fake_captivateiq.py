@@ -139,6 +139,10 @@ class FakeCaptivateIQ(LocalServer):
         self.replies = list(replies)
         self.fails_from: int | None = None
         """From which request on the token is no longer good."""
+        self.hangs_from: int | None = None
+        """From which request on an answer takes longer than anybody waits."""
+        self.ahead = timedelta()
+        """How far the server's clock is ahead of ours."""
         self.requests: list[dict[str, str]] = []
         self.authorizations: set[str | None] = set()
         self.times: list[float] = []
@@ -153,6 +157,8 @@ class FakeCaptivateIQ(LocalServer):
         self.authorizations.add(authorization)
         if self.fails_from is not None and len(self.requests) > self.fails_from:
             return Reply(401)
+        if self.hangs_from is not None and len(self.requests) > self.hangs_from:
+            return Reply(502, after_seconds=60)
         if self.replies:
             return self.replies.pop(0)
         if parts.path != "/ciq/v1/audit-logs/":
@@ -176,6 +182,10 @@ def _handler(server: FakeCaptivateIQ) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 self.wfile.write(reply.body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            now = time.time() if timestamp is None else timestamp
+            return super().date_time_string(now + server.ahead.total_seconds())
 
         def log_message(self, *_: object) -> None:
             pass

@@ -254,9 +254,15 @@ def test_an_entry_that_cannot_be_placed_is_an_error_and_not_left_out(
     assert told in failure(Reply(200, body, JSON))
 
 
-def test_the_servers_clock_is_known() -> None:
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_the_servers_clock_and_ours_are_known(hours: float) -> None:
     with FakeCaptivateIQ(LOG) as server:
+        server.ahead = timedelta(hours=hours)
         settings = read_settings({"api_token": TOKEN, "api_url": server.url})
         client = Client(settings, Pacer(100, 10_000))
         client.fetch(SPAN, 0)
-    assert abs(client.server_time - datetime.now(UTC)) < timedelta(seconds=5)
+    ours = datetime.now(UTC)
+    clocks = sorted([ours, ours + timedelta(hours=hours)])
+
+    for told, expected in zip((client.earlier_now, client.later_now), clocks, strict=True):
+        assert abs(told - expected) < timedelta(seconds=5)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ciq_process import run_tap
+from ciq_process import config, run_tap
+from fake_captivateiq import FakeCaptivateIQ, Log, row
 from tap_captivateiq_audit.settings import SettingsError, read_settings, remarks
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
 
-def problems(**config: object) -> list[str]:
+def problems(**settings: object) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        read_settings({"api_token": "token"} | config)
+        read_settings({"api_token": "token"} | settings)
     return caught.value.problems
 
 
@@ -123,3 +125,49 @@ def test_a_bad_variable_is_named(name: str, text: str, hint: str) -> None:
         f"{name.lower()} (from TAP_CAPTIVATEIQ_AUDIT_{name}) is {text!r}: {hint}"
     )
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("value", [{}, {"encoding": {"format": "jsonl"}, "storage": "hidden"}])
+def test_batches_are_refused_with_the_reason(value: object) -> None:
+    with FakeCaptivateIQ(Log([row(1, datetime.now(UTC))])) as server:
+        run = run_tap(config(server, batch_config=value))
+
+        assert not server.requests
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.log("ERROR")[0].startswith("batch_config cannot be used: a STATE would come before")
+    assert "hidden" not in run.stderr
+
+
+def test_batches_are_refused_from_the_environment_too() -> None:
+    with FakeCaptivateIQ(Log([])) as server:
+        variables = {
+            "TAP_CAPTIVATEIQ_AUDIT_API_TOKEN": "x",
+            "TAP_CAPTIVATEIQ_AUDIT_API_URL": server.url,
+            "TAP_CAPTIVATEIQ_AUDIT_BATCH_CONFIG": '{"storage": "hidden"}',
+        }
+        run = run_tap({}, "--config=ENV", environment=variables)
+
+        assert not server.requests
+    assert run.returncode == 1
+    assert run.log("ERROR")[0].startswith(
+        "batch_config (from TAP_CAPTIVATEIQ_AUDIT_BATCH_CONFIG) cannot be used: "
+    )
+    assert "hidden" not in run.stderr
+
+
+def test_batches_that_are_not_set_are_no_error() -> None:
+    with FakeCaptivateIQ(Log([row(1, datetime.now(UTC))])) as server:
+        settings = config(server) | {"batch_config": None}
+        run = run_tap(settings, environment={"TAP_CAPTIVATEIQ_AUDIT_BATCH_CONFIG": ""})
+
+    assert run.returncode == 0
+    assert len(run.ids) == 1
+    assert not run.log("WARNING")
+
+
+def test_the_tap_does_not_offer_batches() -> None:
+    about = json.loads(run_tap({}, "--about", "--format=json").stdout)
+
+    assert "batch" not in about["capabilities"]
+    assert "batch_config" not in about["settings"]["properties"]

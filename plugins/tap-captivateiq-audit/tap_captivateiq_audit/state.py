@@ -1,0 +1,125 @@
+"""The state that a run is given: read whole, taken out of its wrappings, and checked.
+
+A state that is not understood would count as none, and everything would be sent again. So what is
+not known is refused, in words that name its keys and none of its values.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import IO, TYPE_CHECKING
+
+from tap_captivateiq_audit.bookmark import LOOKBACK, VALUE, Bookmark
+from tap_captivateiq_audit.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ANEW = "leave --state out to read all anew"
+_CURE = f"give the last state that the target wrote, or {_ANEW}"
+_KEYS = {"replication_key", VALUE, LOOKBACK, "starting_replication_value"}
+"""What this tap and the SDK write into a stream's bookmark."""
+
+_SHOWN, _LONGEST = 5, 40
+"""How many names of keys a message shows, and how many characters of each."""
+
+
+def read_state_file(file: IO[str]) -> str:
+    """Return the text of a state file: one JSON object.
+
+    Raises:
+        StateError: It is something else.
+
+    """
+    try:
+        text = file.read()
+        if not text.strip():
+            message = f"the state file is empty: {_CURE}"
+            raise StateError(message)
+        content = json.loads(text)
+    except UnicodeDecodeError:
+        message = f"the state file is not text in UTF-8: {_CURE}"
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            message = "the state file holds more than one state: keep its last line alone"
+        else:
+            where = f"line {error.lineno}, column {error.colno}"
+            message = f"the state file is not JSON, or is broken off (at {where}): {_CURE}"
+    except (ValueError, RecursionError):  # a number too long, or brackets too deep
+        message = f"the state file is not the JSON of a state: {_CURE}"
+    else:
+        if isinstance(content, dict):
+            return text
+        message = f"the state file holds {_kind(content)} and no JSON object: {_CURE}"
+    raise StateError(message)
+
+
+def bookmarks_in(state: object, stream: str) -> dict[str, dict[str, object]]:
+    """Return the bookmarks of a state by stream: empty for a first run.
+
+    The state may be wrapped as a STATE message, as `meltano state get` wraps it, or in `value`.
+
+    Raises:
+        StateError: It is no state, another tap's, or its bookmark for `stream` cannot be read.
+
+    """
+    state = _unwrapped(state)
+    bookmarks = state.get("bookmarks") if state else {}
+    if not isinstance(bookmarks, dict) or not all(
+        isinstance(bookmark, dict) for bookmark in bookmarks.values()
+    ):
+        message = f"the state's bookmarks are not an object of objects: {_CURE}"
+        raise StateError(message)
+    if bookmarks and stream not in bookmarks:
+        message = (
+            f"the state is another tap's: it has bookmarks for {_names(bookmarks)} and none for "
+            f"{stream!r}: {_CURE}"
+        )
+        raise StateError(message)
+    _check(bookmarks.get(stream, {}), stream)
+    return bookmarks
+
+
+def _unwrapped(state: object) -> Mapping[str, object]:
+    while isinstance(state, dict):
+        if not state or ("bookmarks" in state and not state.keys() & {"singer_state", "value"}):
+            return state
+        if state.keys() == {"singer_state"}:
+            state = state["singer_state"]
+        elif state.keys() == {"value"} or (
+            state.keys() == {"type", "value"} and state["type"] == "STATE"
+        ):
+            state = state["value"]
+        else:
+            message = f"the state has {_names(state)} where 'bookmarks' should be: {_CURE}"
+            raise StateError(message)
+    message = f"the state holds {_kind(state)} where an object should be: {_CURE}"
+    raise StateError(message)
+
+
+def _check(bookmark: Mapping[str, object], stream: str) -> None:
+    """Refuse a bookmark that would be passed over or misread."""
+    if unknown := bookmark.keys() - _KEYS:
+        message = (
+            f"the state is another tap's: its bookmark for {stream!r} has "
+            f"{_names(unknown)}, which this tap does not write: {_CURE}"
+        )
+        raise StateError(message)
+    if not bookmark.keys() & {VALUE, LOOKBACK}:
+        return  # a first run was stopped before its first entry
+    try:
+        Bookmark.from_state(bookmark, timedelta())
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        message = f"the bookmark for {stream!r} in the state cannot be read: mend it, or {_ANEW}"
+        raise StateError(message) from None
+
+
+def _names(keys: Mapping[str, object] | set[str]) -> str:
+    shown = [repr(key[:_LONGEST]) for key in sorted(keys)[:_SHOWN]]
+    return ", ".join(shown) + (" and more" if len(keys) > _SHOWN else "")
+
+
+def _kind(value: object) -> str:
+    kinds: dict[type, str] = {type(None): "null", bool: "a boolean", list: "a list", str: "text"}
+    return kinds.get(type(value), "a number")
