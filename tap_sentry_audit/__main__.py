@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tap_sentry_audit import signals
+import _signal  # type: ignore[import-not-found]  # mypy knows `signal` only
+
+# Before anything else is imported, `signal` included: Ctrl-C must not end in a traceback.
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+from tap_sentry_audit import signals  # noqa: E402
 
 signals.stop_at_once_from_now_on()
 

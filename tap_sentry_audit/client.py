@@ -221,7 +221,7 @@ class SentryStream(RESTStream[str]):
 
     def report(self, organization: str, error: object) -> None:
         """Say that something could not be read. The others go on; in the end the run fails."""
-        self._has_failed = True
+        self.tap.has_failed = self._has_failed = True
         self.logger.error("%s: %s", organization, error)
 
     def log_sync_costs(self) -> None:

@@ -75,6 +75,9 @@ class TapSentryAudit(Tap):
     ]
 
     message_writer: MessageWriter
+    has_failed = False
+    """Whether something could not be read: then the run fails at its end, or when it is stopped."""
+
     _is_held = False
     _is_state_loaded = False
     _signal: int | None = None
@@ -271,7 +274,7 @@ class TapSentryAudit(Tap):
             self.close_state()
         except OSError:  # nobody reads any more
             sys.exit(1)
-        sys.exit(0)
+        sys.exit(int(self.has_failed))
 
     @property
     def _is_test(self) -> bool:

@@ -112,7 +112,7 @@ def test_a_signal_while_the_program_is_imported_leaves_no_traceback_of_the_tap(
         assert "Traceback" not in stderr or "tap_sentry_audit" not in stderr
         states = [m["value"] for m in messages_of(stdout) if m["type"] == "STATE"]
         assert all(state == GIVEN for state in states)
-        assert tap.returncode != 0 or states
+        assert tap.returncode or states
 
 
 @pytest.mark.parametrize("stop", STOPS)
@@ -163,6 +163,22 @@ def test_a_signal_while_a_list_is_read_ends_with_a_state_behind_the_last_record(
     assert tap.returncode == 0
     assert last["type"] == "STATE"
     assert bookmark_in(last["value"]) == bookmark_in(first.state)
+
+
+def test_a_run_that_has_failed_does_not_succeed_by_being_stopped(tmp_path: Path) -> None:
+    with FakeSentry({"acme": Log(entries.even(300))}, latency=0.3) as sentry:
+        both = config(sentry, organization=None, organizations=["missing", "acme"])
+        given = options(tmp_path, config=both)
+
+        def stop_it(pid: int) -> None:
+            while len(sentry.requests) < 3:
+                time.sleep(0.01)
+            os.kill(pid, signal.SIGTERM)
+
+        done = forked.run("tap_sentry_audit", given, dict(os.environ), meanwhile=stop_it)
+
+    assert done.returncode == 1
+    assert messages_of(done.stdout)[-1]["type"] == "STATE"
 
 
 @pytest.mark.parametrize("stop", STOPS)
