@@ -38,10 +38,10 @@ from tap_sentry_audit.streams.inventory import (
     Members,
     Organizations,
     Projects,
-    Releases,
     Teams,
 )
 from tap_sentry_audit.streams.issues import Issues
+from tap_sentry_audit.streams.releases import Releases
 
 if TYPE_CHECKING:
     from types import FrameType

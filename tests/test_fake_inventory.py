@@ -219,6 +219,30 @@ def test_releases_come_newest_first() -> None:
         assert ids(get(sentry, BODIES["releases"])) == expected
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "found"), [(0, 1, 2), (-1, 0, 2), (1, 2, 0), (-2, -1, 0)]
+)
+def test_releases_are_found_by_date_both_ends_included(first: int, last: int, found: int) -> None:
+    inventory = Inventory.made(releases=0)
+    inventory.add_releases([NEW_YEAR + 123_456] * 2)
+    span = [entries.date_created(NEW_YEAR + 123_456 + shift) for shift in (first, last)]
+    with serve(inventory) as sentry:
+        path = BODIES["releases"].partition("?")[0]
+        assert len(ids(get(sentry, path, project=-1, start=span[0], end=span[1]))) == found
+
+
+def test_archived_releases_are_shown_where_the_status_is_left_open() -> None:
+    inventory = Inventory.made(releases=2)
+    [archived] = inventory.add_releases([NEW_YEAR], status="archived")
+    opened = [row["id"] for row in inventory.releases if row["id"] != archived]
+    path = BODIES["releases"].partition("?")[0]
+    with serve(inventory) as sentry:
+        assert sorted(ids(get(sentry, path, project=-1))) == sorted(opened)
+        [row] = get(sentry, path, project=-1, status="archived").json()
+        assert row["id"] == archived
+        assert len(ids(get(sentry, path, project=-1, status=""))) == 3
+
+
 def test_issues_come_newest_first_and_unresolved_by_default() -> None:
     inventory = Inventory.made()
     inventory.issues.reverse()

@@ -19,10 +19,10 @@ from tap_sentry_audit.streams.inventory import (
     Members,
     Organizations,
     Projects,
-    Releases,
     Teams,
 )
 from tap_sentry_audit.streams.issues import Issues
+from tap_sentry_audit.streams.releases import Releases
 from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:

@@ -50,20 +50,25 @@ class InventoryStream(SentryStream):
 
     def rows(self, organization: str) -> Iterator[list[Row]]:
         """Yield the list's pages."""
-        base_url = self.region(organization).base_url
-
-        def fetch(cursor: str | None) -> ListPage:
-            more = {"cursor": cursor} if cursor else {}
-            return self.get(
-                self.path.format(organization=organization),
-                {**self.parameters, **more},
-                lambda body, headers: read_list(body, headers, *self.needed),
-                base_url,
-            )
-
-        for page in pages(fetch):
+        for page in pages(
+            lambda cursor: self.page(organization, {"cursor": cursor} if cursor else {})
+        ):
             self.tell_null_rows(organization, [page])
             yield page.rows
+
+    def page(self, organization: str, more: Mapping[str, str]) -> ListPage:
+        """Return the page that the list's parameters and these ask for.
+
+        Raises:
+            SentryError: It cannot be read.
+
+        """
+        return self.get(
+            self.path.format(organization=organization),
+            {**self.parameters, **more},
+            lambda body, headers: read_list(body, headers, *self.needed),
+            self.region(organization).base_url,
+        )
 
 
 class Organizations(InventoryStream):
@@ -141,21 +146,4 @@ class Members(InventoryStream):
         object="user flags",
         array="groupOrgRoles",
         time="dateCreated",
-    )
-
-
-class Releases(InventoryStream):
-    """The releases of all projects."""
-
-    name = "releases"
-    path = "organizations/{organization}/releases/"
-    # Without project=-1 only those of the token's own user (Sentry 23.7.1).
-    parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE), "project": "-1"}
-    permission = "the token may not read releases. It needs the scope project:read"
-    schema = schema_of(
-        string="id version status shortVersion ref url userAgent",
-        integer="newGroups commitCount deployCount",
-        object="versionInfo data owner lastCommit lastDeploy currentProjectMeta",
-        array="authors projects",
-        time="dateCreated dateReleased firstEvent lastEvent",
     )

@@ -4,6 +4,16 @@ from . import entries, faults
 from .answers import Answer
 from .inventory import Inventory
 from .log import Log
+from .releases import ReleaseList
 from .server import FakeSentry, Request
 
-__all__ = ["Answer", "FakeSentry", "Inventory", "Log", "Request", "entries", "faults"]
+__all__ = [
+    "Answer",
+    "FakeSentry",
+    "Inventory",
+    "Log",
+    "ReleaseList",
+    "Request",
+    "entries",
+    "faults",
+]

@@ -78,6 +78,22 @@ class Inventory:
         seen = {"count": str(int(row["count"]) + 1), "lastSeen": entries.date_created(at)}
         self.issues[place] = {**row, **seen, "lifetime": {**row["lifetime"], **seen}}
 
+    def add_releases(
+        self, times: Iterable[int], *project_slugs: str, status: str = "open"
+    ) -> list[int]:
+        """Add releases of some projects, or of the first one."""
+        slugs = project_slugs or (self.projects[0]["slug"],)
+        projects = [row for row in self.projects if row["slug"] in slugs]
+        first = 1 + max((row["id"] for row in self.releases), default=int(projects[0]["id"]))
+        new = [
+            {**_release(first + number, number, at, "added"), "status": status}
+            for number, at in enumerate(times)
+        ]
+        for row in new:
+            row["projects"] = [_project_of_release(project) for project in projects]
+        self.releases[:0] = new
+        return [row["id"] for row in new]
+
     def add_events(self, project_slug: str, times: Iterable[int]) -> list[str]:
         project = next(row for row in self.projects if row["slug"] == project_slug)
         had = self.events[project_slug]
@@ -103,14 +119,13 @@ def brief(event: Row) -> Row:
     return {name: event.get("type" if name == "event.type" else name) for name in names}
 
 
-def newest_first(rows: Iterable[Row], field: str, other: str = "") -> list[Row]:
-    """Sort by a field, or by another one where a row has nothing in it."""
-    return sorted(rows, key=lambda row: moment(row, field, other), reverse=True)
+def newest_first(rows: Iterable[Row], field: str) -> list[Row]:
+    return sorted(rows, key=lambda row: moment(row, field), reverse=True)
 
 
-def moment(row: Row, field: str, other: str = "") -> str:
+def moment(row: Row, field: str) -> str:
     """Tell a time such that as text it compares like a time: no fraction comes first."""
-    when: str = row[field] or row[other]
+    when: str = row[field]
     return when.removesuffix("Z")
 
 
@@ -174,29 +189,11 @@ class _Maker:
         return [self._member(number, users[number]) for number in range(count)]
 
     def releases(self, count: int) -> list[Row]:
-        prototype = _recorded("releases")[0]
         step = int(self._days * entries.DAY) // max(count, 1)
         made = []
         for number in reversed(range(count)):
             at = self._end - (count - number) * step
-            at -= at % SECOND
-            build = f"{crc32(f'{self._seed}/{number}'.encode()):08x}"[:7]
-            parts = {"major": 1, "minor": number // 10, "patch": number % 10}
-            text = ".".join(map(str, parts.values()))
-            raw, whole = f"{text}+{build}", f"app@{text}+{build}"
-            info = prototype["versionInfo"]
-            version = info["version"] | {"raw": raw, **parts, "buildCode": build}
-            described = {"version": version, "description": f"{text} ({build})"}
-            changes = {
-                "id": self._first_id + number,
-                "version": whole,
-                "shortVersion": whole,
-                "versionInfo": info | described,
-                "ref": ["main", "v1", None][number % 3],
-                "dateReleased": entries.date_created(at + HOUR // 2) if number % 3 else None,
-                "dateCreated": entries.date_created(at),
-            }
-            made.append(prototype | changes)
+            made.append(_release(self._first_id + number, number, at - at % SECOND, self._seed))
         return made
 
     def issues(self, count: int, projects: list[Row]) -> list[Row]:
@@ -299,11 +296,35 @@ def _groups(project: Row, issues: list[Row]) -> list[str]:
     return mine or [project["id"]]
 
 
+def _release(release_id: int, number: int, at: int, seed: object) -> Row:
+    prototype = _recorded("releases")[0]
+    build = f"{crc32(f'{seed}/{number}'.encode()):08x}"[:7]
+    parts = {"major": 1, "minor": number // 10, "patch": number % 10}
+    text = ".".join(map(str, parts.values()))
+    raw, whole = f"{text}+{build}", f"app@{text}+{build}"
+    info = prototype["versionInfo"]
+    version = info["version"] | {"raw": raw, **parts, "buildCode": build}
+    described = {"version": version, "description": f"{text} ({build})"}
+    changes = {
+        "id": release_id,
+        "version": whole,
+        "shortVersion": whole,
+        "versionInfo": info | described,
+        "ref": ["main", "v1", None][number % 3],
+        "dateReleased": entries.date_created(at + HOUR // 2) if number % 3 else None,
+        "dateCreated": entries.date_created(at),
+    }
+    return prototype | changes
+
+
+def _project_of_release(project: Row) -> Row:
+    prototype: Row = _recorded("releases")[0]["projects"][0]
+    about = {name: project.get(name, prototype[name]) for name in prototype}
+    return about | {"id": int(project["id"])}
+
+
 def _spread_releases(releases: list[Row], projects: list[Row]) -> None:
     if not projects:
         return
-    prototype: Row = _recorded("releases")[0]["projects"][0]
     for number, release in enumerate(releases):
-        row = projects[number % len(projects)]
-        about = {name: row.get(name, prototype[name]) for name in prototype}
-        release["projects"] = [about | {"id": int(row["id"])}]
+        release["projects"] = [_project_of_release(projects[number % len(projects)])]

@@ -1,20 +1,21 @@
 """The endpoints of an organization's inventory, its issues and its events."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
 
-from . import entries, inventory_paging
+from . import entries, inventory_paging, releases
 from .answers import Answer, detail, json_answer
 from .endpoint import CURSOR, MAX_PER_PAGE, Query, complaint_of_paging, internal_error, link
 from .entries import Row
 from .inventory import Inventory, brief, moment, newest_first
 from .inventory_paging import BadOffsetError, Part
 from .paging import Cursor, parse
+from .releases import ReleaseList
 
 MAX_HITS = 1000
 COMPARED = re.compile(r"lastSeen:(>=|<=|>|<|)(.+)")
@@ -38,6 +39,7 @@ class Asked:
     query: Query
     region_url: str | None
     honours_dates: bool
+    release_list: ReleaseList
 
     @property
     def url(self) -> str:
@@ -68,9 +70,15 @@ def _organization(inventory: Inventory, asked: Asked) -> Answer:
 
 
 def _releases(inventory: Inventory, asked: Asked) -> Answer:
-    if not _all_projects(asked) or not inventory.projects:
+    way, known = asked.release_list, {int(row["id"]) for row in inventory.projects}
+    try:
+        rows = releases.chosen(inventory.releases, known, asked.query, way)
+    except releases.NotOkError as error:
+        status, text = error.args
+        return detail(status, text)
+    if rows is None:
         return json_answer(200, [])
-    return _page(newest_first(inventory.releases, "dateReleased", "dateCreated"), asked)
+    return _page(rows, asked, show=lambda part: releases.shown(rows, part, asked.query, way))
 
 
 def _events(inventory: Inventory, asked: Asked) -> Answer:
@@ -93,6 +101,7 @@ def _page(
     asked: Asked,
     count: Count = inventory_paging.by_number,
     form: Callable[[Row], Row] | None = None,
+    show: Callable[[Part], Sequence[Row | None]] | None = None,
 ) -> Answer:
     query = {"per_page": str(MAX_PER_PAGE)} | dict(asked.query)
     cursor = query.get("cursor") or "0:0:0"
@@ -100,8 +109,10 @@ def _page(
     if complaint:
         return json_answer(400, complaint)
     part = count(parse(cursor), int(query["per_page"]), len(rows))
-    shown = rows[part.shown.start : part.shown.stop]
-    return _shown([form(row) for row in shown] if form else shown, part, asked)
+    if show:
+        return _shown(show(part), part, asked)
+    page = rows[part.shown.start : part.shown.stop]
+    return _shown([form(row) for row in page] if form else page, part, asked)
 
 
 def _issues(inventory: Inventory, asked: Asked) -> Answer:
@@ -169,7 +180,7 @@ def _milliseconds(when: str) -> int:
 
 
 def _shown(
-    rows: list[Row], part: Part, asked: Asked, headers: dict[str, str] | None = None
+    rows: Sequence[Row | None], part: Part, asked: Asked, headers: dict[str, str] | None = None
 ) -> Answer:
     way = link(asked.url, asked.query, part.previous, part.next)
     return json_answer(200, msgspec.json.encode(rows), **(headers or {}), Link=way)

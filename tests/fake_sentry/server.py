@@ -17,6 +17,7 @@ from .faults import Fault
 from .inventory import Inventory
 from .limits import Limiter, Limits
 from .log import Log
+from .releases import ReleaseList
 
 Access = Literal["ok", "expired", "forbidden"]
 
@@ -98,6 +99,7 @@ class FakeSentry:
     serves: Literal["all", "control", "region"] = "all"
     honours_dates: bool = True
     """Whether events know start and end; those of Sentry 23.7.1 do not."""
+    release_list: ReleaseList = field(default_factory=ReleaseList)
 
     requests: list[Request] = field(default_factory=list, init=False)
     max_concurrent: int = field(default=0, init=False)
@@ -235,6 +237,7 @@ class FakeSentry:
             query=query,
             region_url=self.region_url,
             honours_dates=self.honours_dates,
+            release_list=self.release_list,
         )
 
     def _find(self, request: Request) -> Answer | Log | Inventory:
