@@ -24,7 +24,7 @@ class MessageWriter(MsgSpecWriter):
     """
 
     ends_with_state = False
-    """Whether the last message was a STATE, or none but SCHEMA followed it."""
+    """Whether the last message was a STATE."""
 
     def write_message(self, message: Message) -> None:
         """Write a message to stdout."""
@@ -36,7 +36,7 @@ class MessageWriter(MsgSpecWriter):
         with _undisturbed():
             sys.stdout.buffer.write(self.format_message(message))
             sys.stdout.flush()
-            self.ends_with_state = self.ends_with_state or isinstance(message, StateMessage)
+            self.ends_with_state = isinstance(message, StateMessage)
 
 
 @contextmanager

@@ -250,7 +250,7 @@ class TapSentryAudit(Tap):
             self._handle_termination(self._signal, None)
 
     def close_state(self) -> None:
-        """Write a STATE if records follow the last one, even if it says the same.
+        """Write a STATE if other messages follow the last one, even if it says the same.
 
         Some targets forget a state when a record follows it (target-jsonl 0.1.4), and the SDK's
         own writer leaves out a STATE that equals the last one.
