@@ -10,12 +10,15 @@ INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 
-.PHONY: help test pytest lint build demo bench clean
+.PHONY: help test test-all pytest lint build demo bench clean
 
 help: ## Show what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-test: lint pytest ## Run all tests, the linter and the type checker
+test: lint pytest ## Run the tests, the linter and the type checker
+
+test-all: lint $(PLUGINS) $(PEER) ## The same, and the slow tests, which install from PyPI
+	$(BIN)/python -m pytest -n auto -m ''
 
 pytest: $(PLUGINS) $(PEER) ## Run the tests alone
 	$(BIN)/python -m pytest -n auto

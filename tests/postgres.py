@@ -38,19 +38,24 @@ class Postgres:
         """What SQLAlchemy calls the server's default database."""
         return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
 
-    def rows(self, query: str) -> list[dict[str, Any]]:
+    def rows(self, query: str, database: str = "postgres") -> list[dict[str, Any]]:
         """Ask for rows, each as PostgreSQL itself writes it as JSON."""
         asked = f"SELECT to_jsonb(asked) FROM ({query}) AS asked"  # noqa: S608
-        where = [f"--host={self.folder}", "--username=postgres", "--dbname=postgres"]
+        return [json.loads(line) for line in self.run(asked, database).splitlines()]
+
+    def run(self, statements: str, database: str = "postgres") -> str:
+        """Run statements one after another, and return what psql prints of their results."""
+        where = [f"--host={self.folder}", "--username=postgres", f"--dbname={database}"]
         done = subprocess.run(
-            [self.programs / "psql", *where, "--no-psqlrc", "-tA", "--command", asked],
+            [self.programs / "psql", *where, "--no-psqlrc", "-qtA", "--set=ON_ERROR_STOP=1"],
+            input=statements,
             env=ENVIRONMENT,
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return done.stdout
 
 
 @contextmanager
