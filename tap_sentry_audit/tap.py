@@ -178,7 +178,7 @@ class TapSentryAudit(Tap):
             default=True,
             title="Redact secrets",
             description=(
-                "Mask the API keys that Sentry writes into entries, all but the last four "
+                "Mask tokens, keys and passwords in every record, all but their last four "
                 "characters."
             ),
         ),
