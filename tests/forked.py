@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from multiprocessing.process import BaseProcess
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
@@ -24,6 +25,7 @@ _FORKING.set_forkserver_preload(
         "tap_captivateiq_audit.__main__",
         "tap_sentry_audit.__main__",
         "target_otlp.__main__",
+        "target_otlp.command",
     ]
 )
 
@@ -48,8 +50,7 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "stdin").write_bytes(stdin)
-        process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
-        process.start()
+        process = start(package, arguments, environment, folder)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
@@ -58,6 +59,15 @@ def run(
             raise TimeoutError(message)
         stdout, stderr = ((folder / of).read_text("utf-8") for of in ("stdout", "stderr"))
         return Done(process.exitcode, stdout, stderr)
+
+
+def start(
+    package: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> BaseProcess:
+    """Start `python -m package`; it reads `stdin` in a folder, and makes `stdout` and `stderr`."""
+    process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
+    process.start()
+    return process
 
 
 def _become(

@@ -52,10 +52,20 @@ _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 _decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
+def on_signals(do: signal.Handlers) -> None:
+    """Say what the signals do that tell a program to stop."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, do)
+
+
 class MessageReader(GenericSingerReader[bytes]):
     """Reads messages with every number in full, and tells of a bad one without repeating it."""
 
-    _lines = 0
+    def __init__(self, at_first_line: Callable[[], None] = lambda: None) -> None:
+        """Make a reader; it calls a function when the first line has come."""
+        super().__init__()
+        self._at_first_line = at_first_line
+        self._lines = 0
 
     @property
     def default_input(self) -> IO[bytes]:
@@ -77,6 +87,8 @@ class MessageReader(GenericSingerReader[bytes]):
             InvalidInputLine: It is none that a target can use.
 
         """
+        if not self._lines:
+            self._at_first_line()
         self._lines += 1
         message: Message | None
         try:
@@ -278,6 +290,13 @@ class TargetOtlp(Target):
         ),
     ).to_dict()
 
+    _is_over = False
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401  (the SDK's)
+        """Make a target; signals are its business once it has read a line."""
+        given.setdefault("message_reader", MessageReader(super()._setup_signal_handlers))
+        super().__init__(**given)
+
     @cached_property
     def settings(self) -> Settings:
         """The settings, checked."""
@@ -291,6 +310,7 @@ class TargetOtlp(Target):
     def process_endofpipe(self) -> None:
         """Send what waits, and say how much it was."""
         super().process_endofpipe()
+        self._is_over = True
         self._say_accepted()
 
     def _process_state_message(self, message_dict: Message) -> None:
@@ -304,20 +324,29 @@ class TargetOtlp(Target):
     def _process_activate_version_message(self, message_dict: Message) -> None:
         """Do nothing: logs have no versions. The SDK would warn of columns that no one adds."""
 
+    def _setup_signal_handlers(self) -> None:
+        """Leave signals to the command until there is something to finish.
+
+        The SDK has no public hook for it, and would take them over before anything is read: a
+        signal would then end with 0.
+        """
+
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Try once to send what waits, and stop; a second signal stops at once.
 
         The SDK has no public hook for it, and would end with 0 even where that failed.
         """
         del frame
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
+        if self._is_over:
+            return
+        on_signals(signal.SIG_DFL)
         self.logger.info("Stopped by signal %d: sending what waits", signum)
         try:
             self.delivery.send(once=True)
         except DeliveryError as error:
             self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps nobody)
             sys.exit(1)
+        on_signals(signal.SIG_IGN)
         self._say_accepted()
         sys.exit(0)
 
