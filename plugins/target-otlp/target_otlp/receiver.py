@@ -21,7 +21,7 @@ import requests
 from google.protobuf.json_format import MessageToDict
 from urllib3.exceptions import HTTPError
 
-from target_otlp.answers import Answer, partial_success, retry_after, status_message
+from target_otlp.answers import Answer, NotOtlpError, partial_success, retry_after, status_message
 from target_otlp.values import json_text
 
 if TYPE_CHECKING:
@@ -173,7 +173,14 @@ class Receiver:
     def _outcome(self, response: requests.Response) -> Answer | _Failure:
         status = response.status_code
         if status in ACCEPTED:
-            answer = partial_success(self._content(response))
+            try:
+                answer = partial_success(self._content(response))
+            except NotOtlpError as error:
+                message = (
+                    f"Check the path of endpoint: {self.name} answered {status} with "
+                    f"{self._shown(str(error))}, which is no answer of an OTLP receiver"
+                )
+                raise DeliveryError(message) from None
             return Answer(answer.rejected, self._shown(answer.message))
         try:
             told = status_message(self._content(response))
@@ -240,9 +247,12 @@ def _unzipped(content: bytes, encoding: str) -> bytes:
         return content
     try:
         # 32 more than the window: either of the two forms.
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, _MOST_BYTES)
+        decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        decoded = decoder.decompress(content, _MOST_BYTES)
     except zlib.error:
         return content
+    # What was cut off could look like an empty answer.
+    return decoded if decoder.eof or len(decoded) >= _MOST_BYTES else content
 
 
 def _certificate(settings: Settings) -> tuple[str, str] | str | None:
