@@ -15,6 +15,7 @@ import msgspec
 import simplejson
 from singer_sdk import Target
 from singer_sdk import typing as th
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib.encoding import GenericSingerReader
@@ -22,6 +23,7 @@ from singer_sdk.singerlib.exceptions import InvalidInputLine
 from singer_sdk.sinks import RecordSink
 
 from target_otlp.delivery import Delivery
+from target_otlp.environment import EnvironmentFileError, fill_environment
 from target_otlp.receiver import DeliveryError
 from target_otlp.settings import NAME, Settings, SettingsError, read_settings, remarks
 
@@ -324,6 +326,23 @@ class TargetOtlp(Target):
     def _process_activate_version_message(self, message_dict: Message) -> None:
         """Do nothing: logs have no versions. The SDK would warn of columns that no one adds."""
 
+    @property
+    def _env_var_config(self) -> dict[str, Any]:
+        """What the environment says, and for what it lacks the SDK's .env file.
+
+        The SDK has no public hook for it, and would let the file win over the environment.
+        """
+        try:
+            path = fill_environment()
+        except EnvironmentFileError as error:
+            raise self._unusable([str(error)]) from None
+        if path:
+            self.logger.info("Settings that the environment lacks come from %s", path)
+        self.append_builtin_config(self.config_jsonschema)
+        return parse_environment_config(
+            self.config_jsonschema, self._env_var_prefix, dotenv_path=os.devnull
+        )
+
     def _setup_signal_handlers(self) -> None:
         """Leave signals to the command until there is something to finish.
 
@@ -376,9 +395,13 @@ class TargetOtlp(Target):
             if self.config.get("stream_maps", {}) is None:
                 problems.append("stream_maps is null: leave it out")
         if problems and raise_errors:
-            message = "the settings cannot be used"
-            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
+            raise self._unusable(problems)
         return problems
+
+    @classmethod
+    def _unusable(cls, problems: list[str]) -> ConfigValidationError:
+        message = "the settings cannot be used"
+        return ConfigValidationError(message, errors=problems, schema=cls.config_jsonschema)
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
@@ -393,9 +416,7 @@ class TargetOtlp(Target):
         except (OSError, TypeError, ValueError):
             names = ", ".join(name for name in value if name != "ENV")
             problem = f"--config is {names}: name files that each hold one JSON object"
-            raise ConfigValidationError(
-                problem, errors=[problem], schema=cls.config_jsonschema
-            ) from None
+            raise cls._unusable([problem]) from None
 
 
 def _write_state(state: State) -> None:
