@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
@@ -29,7 +30,7 @@ from target_otlp.settings import NAME, Settings, SettingsError, read_settings, r
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     import click
@@ -421,8 +422,9 @@ class TargetOtlp(Target):
 
 def _write_state(state: State) -> None:
     try:
-        sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
-        sys.stdout.flush()
+        with _undisturbed():
+            sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
+            sys.stdout.flush()
     except (AttributeError, OSError) as error:
         # Where stdout was closed from the start, Python has none. Otherwise what is left in its
         # buffer must go somewhere, or Python complains of it at the end.
@@ -430,3 +432,16 @@ def _write_state(state: State) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message = f"The state cannot be written to stdout ({type(error).__name__})"
         raise DeliveryError(message) from None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal break off what is being written: its handler would write a state into it."""
+    if sys.platform == "win32":  # which has no signals to put off
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -63,6 +63,11 @@ def give(process: subprocess.Popen[str], *messages: Message) -> None:
     process.stdin.flush()
 
 
+def bytes_in(pipe: int) -> int:
+    """How much is in a pipe that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 @both
 @pytest.mark.parametrize("module", ["simplejson", "requests", "singer_sdk"])
 def test_a_signal_while_the_program_is_being_imported_is_one_line(
@@ -145,7 +150,7 @@ def _run_until(
         assert process.pid
         os.kill(process.pid, number)
         process.join(60)
-        unread = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+        unread = bytes_in(pipe)
     finally:
         os.close(pipe)
     told = stderr.read_text()
@@ -155,6 +160,30 @@ def _run_until(
         assert process.exitcode == 128 + number
         assert told.endswith(f"was stopped by {number.name} before it began: nothing was sent\n")
     return took
+
+
+@both
+def test_a_signal_breaks_off_no_state(number: signal.Signals) -> None:
+    long: Message = {"type": "STATE", "value": {"text": "x" * 300_000}}
+    with (
+        FakeReceiver() as server,
+        started(*COMMAND, "--config=ENV", TARGET_OTLP_ENDPOINT=server.url) as process,
+    ):
+        give(process, schema(), record(1), long)
+        assert process.stdin
+        process.stdin.close()
+        assert process.stdout
+        assert process.stderr
+        # A pipe takes so much, and then its writer waits.
+        while bytes_in(process.stdout.fileno()) < 1 << 16:
+            time.sleep(0.01)
+        process.send_signal(number)
+        stdout, stderr = process.stdout.read(), process.stderr.read()
+        process.wait(60)
+
+    assert process.returncode == 0
+    assert {json.loads(line)["text"] for line in stdout.splitlines()} == {"x" * 300_000}
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize(("reply", "code"), [(Reply(), 0), (Reply(500, b"no"), 1)])
