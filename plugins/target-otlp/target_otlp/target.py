@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 import simplejson
@@ -27,6 +27,7 @@ from target_otlp.delivery import Delivery
 from target_otlp.environment import EnvironmentFileError, fill_environment
 from target_otlp.receiver import DeliveryError
 from target_otlp.settings import NAME, Settings, SettingsError, read_settings, remarks
+from target_otlp.stopping import Stop, StoppedError
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -64,9 +65,12 @@ def on_signals(do: signal.Handlers) -> None:
 class MessageReader(GenericSingerReader[bytes]):
     """Reads messages with every number in full, and tells of a bad one without repeating it."""
 
-    def __init__(self, at_first_line: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, stop: Stop | None = None, at_first_line: Callable[[], None] = lambda: None
+    ) -> None:
         """Make a reader; it calls a function when the first line has come."""
         super().__init__()
+        self._stop = stop or Stop()
         self._at_first_line = at_first_line
         self._lines = 0
 
@@ -80,8 +84,23 @@ class MessageReader(GenericSingerReader[bytes]):
         file_input: IO[bytes] | None,
         callbacks: dict[str, Callable[[Message], None]],
     ) -> Counter[str]:
-        """Read all messages; what the SDK opens as text is read as bytes too."""
-        return super().process_lines(getattr(file_input, "buffer", file_input), callbacks)
+        """Read all messages, or up to a signal; what the SDK opens as text is read as bytes too."""
+        lines = getattr(file_input, "buffer", file_input) or self.default_input
+        # All that the SDK does with it is to go through its lines.
+        return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
+
+    def _read(self, lines: IO[bytes]) -> Iterator[bytes]:
+        while True:
+            try:
+                with self._stop:
+                    line = lines.readline()
+            except StoppedError:
+                return
+            if not line:
+                return
+            if not self._lines:
+                self._at_first_line()
+            yield line
 
     def deserialize_json(self, line: bytes) -> Message:
         """Return a line's message.
@@ -90,8 +109,6 @@ class MessageReader(GenericSingerReader[bytes]):
             InvalidInputLine: It is none that a target can use.
 
         """
-        if not self._lines:
-            self._at_first_line()
         self._lines += 1
         message: Message | None
         try:
@@ -297,8 +314,9 @@ class TargetOtlp(Target):
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401  (the SDK's)
         """Make a target; signals are its business once it has read a line."""
-        given.setdefault("message_reader", MessageReader(super()._setup_signal_handlers))
-        super().__init__(**given)
+        self._stop = Stop()
+        reader = MessageReader(self._stop, super()._setup_signal_handlers)
+        super().__init__(**{"message_reader": reader, **given})
 
     @cached_property
     def settings(self) -> Settings:
@@ -308,10 +326,12 @@ class TargetOtlp(Target):
     @cached_property
     def delivery(self) -> Delivery:
         """The one delivery of the run: streams share its batches."""
-        return Delivery(self.settings, _write_state)
+        return Delivery(self.settings, _write_state, self._stop)
 
     def process_endofpipe(self) -> None:
         """Send what waits, and say how much it was."""
+        if self._stop.signum is not None:
+            self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
         super().process_endofpipe()
         self._is_over = True
         self._say_accepted()
@@ -352,23 +372,15 @@ class TargetOtlp(Target):
         """
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Try once to send what waits, and stop; a second signal stops at once.
+        """Tell the run to stop; a second signal stops it at once.
 
-        The SDK has no public hook for it, and would end with 0 even where that failed.
+        The SDK has no public hook for it. It would send from within the handler, and end with 0
+        even where that failed.
         """
         del frame
-        if self._is_over:
-            return
-        on_signals(signal.SIG_DFL)
-        self.logger.info("Stopped by signal %d: sending what waits", signum)
-        try:
-            self.delivery.send(once=True)
-        except DeliveryError as error:
-            self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps nobody)
-            sys.exit(1)
-        on_signals(signal.SIG_IGN)
-        self._say_accepted()
-        sys.exit(0)
+        if not self._is_over:
+            on_signals(signal.SIG_DFL)
+            self._stop.tell(signum)
 
     def _say_accepted(self) -> None:
         accepted, name = f"{self.delivery.accepted:,}", self.delivery.receiver.name
@@ -436,7 +448,7 @@ def _write_state(state: State) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let no signal break off what is being written: its handler would write a state into it."""
+    """Let no signal break off what is being written: with PYTHONUNBUFFERED the rest were lost."""
     if sys.platform == "win32":  # which has no signals to put off
         yield
         return

@@ -163,11 +163,15 @@ def _run_until(
 
 
 @both
-def test_a_signal_breaks_off_no_state(number: signal.Signals) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_signal_breaks_off_no_state(number: signal.Signals, unbuffered: str) -> None:
     long: Message = {"type": "STATE", "value": {"text": "x" * 300_000}}
+    environment = {"PYTHONUNBUFFERED": unbuffered}
     with (
         FakeReceiver() as server,
-        started(*COMMAND, "--config=ENV", TARGET_OTLP_ENDPOINT=server.url) as process,
+        started(
+            *COMMAND, "--config=ENV", TARGET_OTLP_ENDPOINT=server.url, **environment
+        ) as process,
     ):
         give(process, schema(), record(1), long)
         assert process.stdin
@@ -206,3 +210,25 @@ def test_a_signal_when_the_work_is_over_changes_nothing(reply: Reply, code: int)
         stdout, stderr = process.stdout.read(), process.stderr.read()
 
     assert (process.returncode, stdout, stderr) == (code, "" if code else '{"done": 1}\n', "")
+
+
+@both
+def test_a_request_that_is_under_way_is_not_sent_twice(number: signal.Signals) -> None:
+    full = [record(each) for each in range(500)]
+    with (
+        FakeReceiver(Reply(after_seconds=1), Reply()) as server,
+        started(*COMMAND, "--config=ENV", TARGET_OTLP_ENDPOINT=server.url) as process,
+    ):
+        give(process, schema(), *full, state(500), record(500), state(501))
+        while not server.requests:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.stdout
+        stdout = process.stdout.read()
+        process.wait(60)
+
+        assert len(server.requests[0].log_records) == 500
+        assert len(server.kept) == len({one.body.string_value for one in server.kept})
+    assert process.returncode == 0
+    # Whether a line was read after the signal is left to chance.
+    assert [json.loads(line)["done"] for line in stdout.splitlines()] in ([], [500], [500, 501])
