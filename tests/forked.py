@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from multiprocessing.process import BaseProcess
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
@@ -26,6 +27,7 @@ _FORKING.set_forkserver_preload(
         "tap_sentry_audit.__main__",
         "tap_sentry_audit.command",
         "target_otlp.__main__",
+        "target_otlp.command",
     ]
 )
 
@@ -54,10 +56,7 @@ def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "stdin").write_bytes(stdin)
-        for output in ("stdout", "stderr"):
-            (folder / output).touch()  # a signal can end the process before it opens them
-        process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
-        process.start()
+        process = start(package, arguments, environment, folder)
         if meanwhile and process.pid:
             meanwhile(process.pid)
         process.join(timeout)
@@ -68,6 +67,17 @@ def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
             raise TimeoutError(message)
         stdout, stderr = ((folder / of).read_text("utf-8") for of in ("stdout", "stderr"))
         return Done(process.exitcode, stdout, stderr)
+
+
+def start(
+    package: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> BaseProcess:
+    """Start `python -m package`; it reads `stdin` in a folder, and makes `stdout` and `stderr`."""
+    for output in ("stdout", "stderr"):
+        (folder / output).touch()  # a signal can end the process before it opens them
+    process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
+    process.start()
+    return process
 
 
 def _become(

@@ -1,64 +1,57 @@
-"""The command `target-otlp`."""
+"""The command `target-otlp`, which a signal ends in one line until there is work to finish.
 
-from __future__ import annotations
+What it needs is imported only when the signals are taken care of: that takes about a second.
+"""
 
-import gc
-import logging
 import os
-import sys
 
-from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
-from singer_sdk.singerlib.exceptions import InvalidInputLine
+try:
+    # Some hundredths of a second, in which Python shows a Ctrl-C as a traceback.
+    import signal
+    import threading
+except KeyboardInterrupt:
+    os.write(2, b"target-otlp was stopped by SIGINT before it began: nothing was sent\n")
+    os._exit(130)
 
-from target_otlp.receiver import DeliveryError
-from target_otlp.settings import unusable_variables
-from target_otlp.target import TargetOtlp
+# Even typing's own would take a while.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-# How the SDK reads settings, its count of lines, and what it does every five minutes to sinks that
-# keep nothing: a person wants to know of records.
-_NOT_TOLD = (
-    "Skipping parse of env var",
-    "Parsing env var",
-    "Reader '%s' completed",
-    "One or more records have exceeded the max age",
-)
+
+def _quit(signum: int, frame: object) -> None:
+    """Say that nothing was done, and end as a shell reports a signal."""
+    del frame
+    name = signal.Signals(signum).name
+    line = f"target-otlp was stopped by {name} before it began: nothing was sent\n"
+    try:
+        os.write(2, line.encode())
+    finally:
+        # Not by an exception, which any import could swallow or show.
+        os._exit(128 + signum)
+
+
+def _on_signals(do: "Callable[[int, object], None] | signal.Handlers") -> None:
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, do)
+
+
+_on_signals(_quit)
 
 
 def main() -> None:
     """Run the target; an error becomes a line for a person and an exit code that is not 0."""
-    # What was imported stays, and records are no cycles: looking for garbage costs time.
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-    TargetOtlp.logger.addFilter(_is_told)
-    # It would show URLs with their query, which can hold a key.
-    logging.getLogger("urllib3.connectionpool").addFilter(lambda line: line.levelno > logging.DEBUG)
+    # Once more, for whoever has imported this module for a later run.
+    _on_signals(_quit)
     try:
-        TargetOtlp.cli()
-    except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
-        # A file of SINGER_SDK_LOG_CONFIG may have disabled it.
-        TargetOtlp.logger.disabled = False
-        for line in _explained(error):
-            TargetOtlp.logger.error(line)
-        TargetOtlp.logger.debug("Where it happened:", exc_info=True)
-    sys.exit(1)
+        # Importing takes about a second, and a signal meanwhile must not end in a traceback.
+        from target_otlp.command import run  # noqa: PLC0415
 
-
-def _is_told(line: logging.LogRecord) -> bool:
-    return line.levelno > logging.INFO or not str(line.msg).startswith(_NOT_TOLD)
-
-
-def _explained(error: Exception) -> list[str]:
-    if isinstance(error, ConfigValidationError):
-        return list(error.errors)
-    if isinstance(error, DeliveryError | InvalidInputLine | SingerSDKError):
-        return [" ".join(str(error).split())]
-    if isinstance(error, ValueError):
-        # The SDK turns variables into values before it lets a target look at them.
-        problems = unusable_variables(os.environ, TargetOtlp.config_jsonschema["properties"])
-        if problems:
-            return problems
-    # Its text could hold a part of a record.
-    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+        run()
+    finally:
+        # Python's own end takes a while, and a signal must not spoil what the run has come to.
+        _on_signals(signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from target_otlp.mapping import LogMapping
     from target_otlp.settings import Settings
+    from target_otlp.stopping import Stop
     from target_otlp.values import Json, Record
 
 State: TypeAlias = "dict[str, Json]"
@@ -36,9 +37,11 @@ class Delivery:
     records of several streams: it is full by number or by bytes, whatever comes first.
     """
 
-    def __init__(self, settings: Settings, write_state: Callable[[State], None]) -> None:
+    def __init__(
+        self, settings: Settings, write_state: Callable[[State], None], stop: Stop | None = None
+    ) -> None:
         """Make a delivery; nothing is sent yet."""
-        self.receiver = Receiver(settings)
+        self.receiver = Receiver(settings, stop)
         self.accepted = 0
         """Records that the receiver has accepted."""
         self._settings = settings
@@ -94,23 +97,23 @@ class Delivery:
         if not self._waiting:
             self._let_state_out()
 
-    def send(self, *, once: bool = False) -> None:
-        """Send what waits, then let the state out; `once` tries no second time.
+    def send(self) -> None:
+        """Send what waits, then let the state out.
 
         Raises:
             DeliveryError: It was not accepted.
 
         """
         if self._waiting:
-            # A signal may have come while another one was being filled.
+            # What was to fill another one may have failed.
             del self._log_records[self._waiting :]
-            self._send_batch(self._waiting, once=once)
+            self._send_batch(self._waiting)
             self._begin()
         self._let_state_out()
 
-    def _send_batch(self, count: int, *, once: bool) -> None:
+    def _send_batch(self, count: int) -> None:
         try:
-            answer = self.receiver.send(self._request, once=once)
+            answer = self.receiver.send(self._request)
         except DeliveryError as error:
             raise self._failed(str(error)) from None
         rejected = min(answer.rejected, count)

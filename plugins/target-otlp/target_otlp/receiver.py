@@ -21,7 +21,8 @@ import requests
 from google.protobuf.json_format import MessageToDict
 from urllib3.exceptions import HTTPError
 
-from target_otlp.answers import Answer, partial_success, retry_after, status_message
+from target_otlp.answers import Answer, NotOtlpError, partial_success, retry_after, status_message
+from target_otlp.stopping import Stop, StoppedError
 from target_otlp.values import json_text
 
 if TYPE_CHECKING:
@@ -88,9 +89,10 @@ class _Session(requests.Session):
 class Receiver:
     """A receiver, and one session with it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
         """Make a session; nothing is sent yet."""
         self._settings = settings
+        self._stop = stop or Stop()
         self._session = _Session()
         # A netrc file would replace the header Authorization.
         self._session.auth = lambda request: request
@@ -108,8 +110,8 @@ class Receiver:
         """The endpoint without its query, which can hold a key."""
         self._secrets = _secrets([url.query, *settings.headers.values()])
 
-    def send(self, request: ExportLogsServiceRequest, *, once: bool = False) -> Answer:
-        """Send a request until it is accepted, or once.
+    def send(self, request: ExportLogsServiceRequest) -> Answer:
+        """Send a request until it is accepted, and only once more when the run is told to stop.
 
         Raises:
             DeliveryError: It was refused, or not accepted in time.
@@ -118,6 +120,7 @@ class Receiver:
         body = self._body(request)
         began = time.monotonic()
         for backed_off in _waits():
+            is_last = self._stop.signum is not None
             outcome = self._try(body)
             if isinstance(outcome, Answer):
                 return outcome
@@ -125,7 +128,7 @@ class Receiver:
             if outcome.wait is not None:
                 # A little later than asked for, lest a receiver that asks for 0 is asked at once.
                 wait = outcome.wait + uniform(0.1, 0.5)  # noqa: S311  (no secret)
-            if once:
+            if is_last:
                 raise DeliveryError(outcome.what)
             most = self._settings.max_retry_seconds
             if time.monotonic() - began + wait > most:
@@ -133,7 +136,8 @@ class Receiver:
                 message = f"{outcome.what}{asked}; max_retry_seconds is {most:g}"
                 raise DeliveryError(message)
             _log.warning("%s: trying again in %.1f s", outcome.what, wait)
-            time.sleep(wait)
+            with suppress(StoppedError), self._stop:
+                time.sleep(wait)
         raise AssertionError  # the waits do not end
 
     def _body(self, request: ExportLogsServiceRequest) -> bytes:
@@ -173,7 +177,14 @@ class Receiver:
     def _outcome(self, response: requests.Response) -> Answer | _Failure:
         status = response.status_code
         if status in ACCEPTED:
-            answer = partial_success(self._content(response))
+            try:
+                answer = partial_success(self._content(response))
+            except NotOtlpError as error:
+                message = (
+                    f"Check the path of endpoint: {self.name} answered {status} with "
+                    f"{self._shown(str(error))}, which is no answer of an OTLP receiver"
+                )
+                raise DeliveryError(message) from None
             return Answer(answer.rejected, self._shown(answer.message))
         try:
             told = status_message(self._content(response))
@@ -240,9 +251,12 @@ def _unzipped(content: bytes, encoding: str) -> bytes:
         return content
     try:
         # 32 more than the window: either of the two forms.
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, _MOST_BYTES)
+        decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        decoded = decoder.decompress(content, _MOST_BYTES)
     except zlib.error:
         return content
+    # What was cut off could look like an empty answer.
+    return decoded if decoder.eof or len(decoded) >= _MOST_BYTES else content
 
 
 def _certificate(settings: Settings) -> tuple[str, str] | str | None:

@@ -7,14 +7,16 @@ import os
 import re
 import signal
 import sys
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 import simplejson
 from singer_sdk import Target
 from singer_sdk import typing as th
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib.encoding import GenericSingerReader
@@ -22,12 +24,14 @@ from singer_sdk.singerlib.exceptions import InvalidInputLine
 from singer_sdk.sinks import RecordSink
 
 from target_otlp.delivery import Delivery
+from target_otlp.environment import EnvironmentFileError, fill_environment
 from target_otlp.receiver import DeliveryError
 from target_otlp.settings import NAME, Settings, SettingsError, read_settings, remarks
+from target_otlp.stopping import Stop, StoppedError
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     import click
@@ -52,10 +56,23 @@ _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 _decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
+def on_signals(do: signal.Handlers) -> None:
+    """Say what the signals do that tell a program to stop."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, do)
+
+
 class MessageReader(GenericSingerReader[bytes]):
     """Reads messages with every number in full, and tells of a bad one without repeating it."""
 
-    _lines = 0
+    def __init__(
+        self, stop: Stop | None = None, at_first_line: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make a reader; it calls a function when the first line has come."""
+        super().__init__()
+        self._stop = stop or Stop()
+        self._at_first_line = at_first_line
+        self._lines = 0
 
     @property
     def default_input(self) -> IO[bytes]:
@@ -67,8 +84,23 @@ class MessageReader(GenericSingerReader[bytes]):
         file_input: IO[bytes] | None,
         callbacks: dict[str, Callable[[Message], None]],
     ) -> Counter[str]:
-        """Read all messages; what the SDK opens as text is read as bytes too."""
-        return super().process_lines(getattr(file_input, "buffer", file_input), callbacks)
+        """Read all messages, or up to a signal; what the SDK opens as text is read as bytes too."""
+        lines = getattr(file_input, "buffer", file_input) or self.default_input
+        # All that the SDK does with it is to go through its lines.
+        return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
+
+    def _read(self, lines: IO[bytes]) -> Iterator[bytes]:
+        while True:
+            try:
+                with self._stop:
+                    line = lines.readline()
+            except StoppedError:
+                return
+            if not line:
+                return
+            if not self._lines:
+                self._at_first_line()
+            yield line
 
     def deserialize_json(self, line: bytes) -> Message:
         """Return a line's message.
@@ -278,6 +310,14 @@ class TargetOtlp(Target):
         ),
     ).to_dict()
 
+    _is_over = False
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401  (the SDK's)
+        """Make a target; signals are its business once it has read a line."""
+        self._stop = Stop()
+        reader = MessageReader(self._stop, super()._setup_signal_handlers)
+        super().__init__(**{"message_reader": reader, **given})
+
     @cached_property
     def settings(self) -> Settings:
         """The settings, checked."""
@@ -286,11 +326,14 @@ class TargetOtlp(Target):
     @cached_property
     def delivery(self) -> Delivery:
         """The one delivery of the run: streams share its batches."""
-        return Delivery(self.settings, _write_state)
+        return Delivery(self.settings, _write_state, self._stop)
 
     def process_endofpipe(self) -> None:
         """Send what waits, and say how much it was."""
+        if self._stop.signum is not None:
+            self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
         super().process_endofpipe()
+        self._is_over = True
         self._say_accepted()
 
     def _process_state_message(self, message_dict: Message) -> None:
@@ -304,22 +347,40 @@ class TargetOtlp(Target):
     def _process_activate_version_message(self, message_dict: Message) -> None:
         """Do nothing: logs have no versions. The SDK would warn of columns that no one adds."""
 
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Try once to send what waits, and stop; a second signal stops at once.
+    @property
+    def _env_var_config(self) -> dict[str, Any]:
+        """What the environment says, and for what it lacks the SDK's .env file.
 
-        The SDK has no public hook for it, and would end with 0 even where that failed.
+        The SDK has no public hook for it, and would let the file win over the environment.
+        """
+        try:
+            path = fill_environment()
+        except EnvironmentFileError as error:
+            raise self._unusable([str(error)]) from None
+        if path:
+            self.logger.info("Settings that the environment lacks come from %s", path)
+        self.append_builtin_config(self.config_jsonschema)
+        return parse_environment_config(
+            self.config_jsonschema, self._env_var_prefix, dotenv_path=os.devnull
+        )
+
+    def _setup_signal_handlers(self) -> None:
+        """Leave signals to the command until there is something to finish.
+
+        The SDK has no public hook for it, and would take them over before anything is read: a
+        signal would then end with 0.
+        """
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Tell the run to stop; a second signal stops it at once.
+
+        The SDK has no public hook for it. It would send from within the handler, and end with 0
+        even where that failed.
         """
         del frame
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        self.logger.info("Stopped by signal %d: sending what waits", signum)
-        try:
-            self.delivery.send(once=True)
-        except DeliveryError as error:
-            self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps nobody)
-            sys.exit(1)
-        self._say_accepted()
-        sys.exit(0)
+        if not self._is_over:
+            on_signals(signal.SIG_DFL)
+            self._stop.tell(signum)
 
     def _say_accepted(self) -> None:
         accepted, name = f"{self.delivery.accepted:,}", self.delivery.receiver.name
@@ -347,9 +408,13 @@ class TargetOtlp(Target):
             if self.config.get("stream_maps", {}) is None:
                 problems.append("stream_maps is null: leave it out")
         if problems and raise_errors:
-            message = "the settings cannot be used"
-            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
+            raise self._unusable(problems)
         return problems
+
+    @classmethod
+    def _unusable(cls, problems: list[str]) -> ConfigValidationError:
+        message = "the settings cannot be used"
+        return ConfigValidationError(message, errors=problems, schema=cls.config_jsonschema)
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
@@ -364,15 +429,14 @@ class TargetOtlp(Target):
         except (OSError, TypeError, ValueError):
             names = ", ".join(name for name in value if name != "ENV")
             problem = f"--config is {names}: name files that each hold one JSON object"
-            raise ConfigValidationError(
-                problem, errors=[problem], schema=cls.config_jsonschema
-            ) from None
+            raise cls._unusable([problem]) from None
 
 
 def _write_state(state: State) -> None:
     try:
-        sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
-        sys.stdout.flush()
+        with _undisturbed():
+            sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
+            sys.stdout.flush()
     except (AttributeError, OSError) as error:
         # Where stdout was closed from the start, Python has none. Otherwise what is left in its
         # buffer must go somewhere, or Python complains of it at the end.
@@ -380,3 +444,16 @@ def _write_state(state: State) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message = f"The state cannot be written to stdout ({type(error).__name__})"
         raise DeliveryError(message) from None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal break off what is being written: with PYTHONUNBUFFERED the rest were lost."""
+    if sys.platform == "win32":  # which has no signals to put off
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

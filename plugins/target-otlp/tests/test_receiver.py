@@ -80,14 +80,10 @@ def partial_success(rejected: int, message: str = "") -> bytes:
         Reply(200, b"\n\x00"),
         Reply(200, b"{}", JSON),
         Reply(200, b'{"partialSuccess": {}}', JSON),
-        Reply(200, b'{"partialSuccess": null, "new": 1}', JSON),
+        Reply(200, b'{"partialSuccess": null}', JSON),
         Reply(200, b'{"partialSuccess": {"rejectedLogRecords": "0"}}', JSON),
-        Reply(200, b"OK", {"Content-Type": "text/plain"}),
-        Reply(200, b"{not json", JSON),
-        Reply(200, b"<html></html>", {"Content-Type": "text/html"}),
-        Reply(200, b"\xff\xff", PROTOBUF),
         Reply(201),
-        Reply(202, b"accepted"),
+        Reply(202, b" \r\n"),
         Reply(204),
     ],
     ids=str,
@@ -167,9 +163,9 @@ def test_an_answer_that_breaks_off_is_tried_again(answer: bytes, waits: list[flo
     assert len(waits) == 1
 
 
-def test_an_answer_whose_encoding_is_not_what_it_says_is_judged_by_its_status() -> None:
+def test_an_answer_whose_encoding_is_not_what_it_says_is_read_as_it_is() -> None:
     headers = {"Content-Encoding": "gzip"}
-    with FakeReceiver(Reply(200, b"plain", headers), Reply(400, b"plain", headers)) as server:
+    with FakeReceiver(Reply(200, b"{}", headers), Reply(400, b"plain", headers)) as server:
         assert send(server) == Answer()
         assert "answered 400 plain" in failure(server)
 

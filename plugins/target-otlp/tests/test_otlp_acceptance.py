@@ -1,0 +1,203 @@
+"""What counts as an acceptance: a status alone does not. The target runs as a process."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+
+from fake_receiver import FakeReceiver, Reply
+from target_process import Message, record, run_target, schema, state
+
+HTML = b'<!doctype html>\n<html lang="en"><head><title>Secret page</title></head></html>\n'
+BULK = b'{"took":0,"errors":false,"items":[{"create":{"_id":"secret"}}]}'
+
+
+def zipped(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
+MESSAGES: list[Message] = [schema(), record(1), state(1), record(2), state(2), record(3), state(3)]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (HTML, "an HTML page"),
+        (b"\xef\xbb\xbf\r\n<HTML><body>secret \xe9\xff</body></HTML>", "an HTML page"),
+        (b'<?xml version="1.0"?><secret/>', "XML"),
+        (b"secret", "plain text"),
+        (b"ok\n", "plain text"),
+        # As protobuf: a partial success with nothing in it but a field that is not known.
+        (b"\n\taccepted!", "plain text"),
+        (BULK, "JSON with the keys took, errors, items"),
+        (b' {"message": "secret"}', "JSON with the key message"),
+        # What npm's @elastic/mockotlpserver 0.10.0 answers to JSON, whatever the path.
+        (b'{"ok":1}', "JSON with the key ok"),
+        (b'{"partialSuccess":{},"took":1}', "JSON with the keys partialSuccess, took"),
+        (
+            b'{"partialSuccess":{},"partial_success":{"rejected_log_records":1}}',
+            "JSON with the keys partialSuccess, partial_success",
+        ),
+        (b'{"partialSuccess":"secret"}', "JSON whose partialSuccess is no object"),
+        (b'{"partialSuccess":[]}', "JSON whose partialSuccess is no object"),
+        (
+            b'{"partialSuccess":{"rejectedLogRecords":"secret"}}',
+            "JSON whose rejectedLogRecords is no number",
+        ),
+        (b'{} {"secret": 1}', "JSON and something after it"),
+        (b"{secret", "JSON that cannot be read"),
+        (b'{"partialSuccess":{', "JSON that cannot be read"),
+        (b"[]", "JSON that is no object"),
+        (b'[{"partialSuccess":{}}]', "JSON that is no object"),
+        (b"null", "JSON that is no object"),
+        (b"true", "JSON that is no object"),
+        (b"0", "JSON that is no object"),
+        (b'\xef\xbb\xbf "secret"', "JSON that is no object"),
+        # Protobuf: field 2; field 1 as a number; field 1 that holds no message; field 1 and 3;
+        # a partial success whose number is text.
+        (b"\x12\x06secret", "binary data"),
+        (b"\x08\x00", "binary data"),
+        (b"\n\x07\x00secret", "binary data"),
+        (b"\n\x00\x18\x00", "binary data"),
+        (b"\n\x08\n\x06secret", "binary data"),
+        (b"\n\x02\x08", "binary data"),
+        (b"\xff\xff", "binary data"),
+        (b"\0", "binary data"),
+        (zipped(b"{}"), "binary data"),
+    ],
+    ids=repr,
+)
+def test_any_other_answer_is_a_failure_that_names_path_and_kind(
+    status: int, body: bytes, kind: str
+) -> None:
+    with FakeReceiver(Reply(), Reply(status, body), Reply()) as server:
+        run = run_target(MESSAGES, endpoint=server.url, max_batch_size=1)
+
+        assert len(server.requests) == 2
+    assert run.returncode == 1
+    assert run.states == [{"done": 1}]
+    [error] = run.log("ERROR")
+    assert error == (
+        f"Check the path of endpoint: {server.url}/v1/logs answered {status} with {kind}, which "
+        "is no answer of an OTLP receiver. 1 records were accepted before, and the state is out "
+        "up to the first 1."
+    )
+    assert "secret" not in run.stderr.lower()
+    assert "Traceback" not in run.stderr
+
+
+def test_the_path_that_is_named_is_the_one_that_was_asked() -> None:
+    with FakeReceiver(Reply(200, HTML, {"Content-Type": "text/html"})) as server:
+        run = run_target(MESSAGES, endpoint=f"{server.url}/select/vmui/?key=secret")
+
+        assert [request.path for request in server.requests] == ["/select/vmui/?key=secret"]
+    assert (run.returncode, run.stdout) == (1, "")
+    [error] = run.log("ERROR")
+    assert error.startswith(
+        f"Check the path of endpoint: {server.url}/select/vmui/ answered 200 with an HTML page, "
+    )
+    assert "secret" not in run.stderr.lower()
+
+
+def test_an_answer_with_our_key_in_it_does_not_show_the_key() -> None:
+    with FakeReceiver(Reply(200, b'{"no user hunter2hunter2": 1}')) as server:
+        headers = {"Authorization": "Bearer hunter2hunter2"}
+        run = run_target(MESSAGES, endpoint=server.url, headers=headers)
+
+    assert run.returncode == 1
+    assert "hunter2" not in run.stderr
+    assert "JSON with the key no user ***, which" in run.stderr
+
+
+def test_an_answer_of_another_kind_is_not_taken_for_records_that_one_may_lose() -> None:
+    with FakeReceiver(Reply(200, b'{"error": "rejected"')) as server:
+        run = run_target(MESSAGES, endpoint=server.url, on_partial_success="warn")
+
+    assert (run.returncode, run.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200),
+        Reply(201),
+        Reply(202),
+        Reply(204),
+        Reply(200, b" \r\n\t"),
+        Reply(200, b"\n"),
+        Reply(200, b"\xef\xbb\xbf"),
+        Reply(200, b"\n\x00", {"Content-Type": "application/x-protobuf"}),
+        Reply(201, b"\n\x00", {"Content-Type": "text/plain"}),
+        # An unknown field in the partial success.
+        Reply(200, b"\n\x02\x18\x07"),
+        Reply(200, b"{}", {"Content-Type": "application/json"}),
+        Reply(202, b"\xef\xbb\xbf\r\n{}\r\n"),
+        Reply(200, b'{"partialSuccess":null}'),
+        Reply(200, b' {"partialSuccess": {} }\n', {"Content-Type": "application/json"}),
+        Reply(200, b'{"partial_success":{"rejected_log_records":"0","error_message":""}}'),
+        Reply(200, b'{"partialSuccess":{"rejectedLogRecords":0,"new":[1]}}'),
+        Reply(200, zipped(b"{}"), {"Content-Encoding": "gzip"}),
+        Reply(200, zipped(b""), {"Content-Encoding": "gzip"}),
+    ],
+    ids=str,
+)
+def test_an_empty_body_or_an_answer_of_otlp_is_an_acceptance(reply: Reply, encoding: str) -> None:
+    with FakeReceiver(reply) as server:
+        run = run_target(MESSAGES, endpoint=server.url, encoding=encoding)
+
+        assert [one.body.string_value for one in server.kept] == [
+            '{"id":"1"}',
+            '{"id":"2"}',
+            '{"id":"3"}',
+        ]
+    assert (run.returncode, run.stdout) == (0, '{"done": 3}\n')
+    assert not run.log("WARNING")
+
+
+def test_a_compressed_answer_that_is_cut_off_is_no_empty_one() -> None:
+    cut = zipped(b'{"partialSuccess":{"rejectedLogRecords":3}}')[:10]
+    with FakeReceiver(Reply(200, cut, {"Content-Encoding": "gzip"})) as server:
+        run = run_target(MESSAGES, endpoint=server.url)
+
+    assert (run.returncode, run.stdout) == (1, "")
+
+
+def test_rejected_records_count_in_protobuf_that_is_called_json() -> None:
+    # OpenObserve 0.92.2 answers a request in JSON so.
+    response = ExportLogsServiceResponse()
+    response.partial_success.rejected_log_records = 1
+    response.partial_success.error_message = "Too old data, only last 5 hours are accepted"
+    body = response.SerializeToString()
+    with FakeReceiver(Reply(200, body, {"Content-Type": "application/json"})) as server:
+        run = run_target(MESSAGES, endpoint=server.url, encoding="json")
+
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "rejected 1 of 3 records: Too old data" in run.log("ERROR")[0]
+
+
+def test_rejected_records_count_in_a_partial_success_that_comes_in_pieces() -> None:
+    # So protobuf merges them.
+    with FakeReceiver(Reply(200, b"\n\x02\x08\x03\n\x00")) as server:
+        run = run_target(MESSAGES, endpoint=server.url)
+
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "rejected 3 of 3 records" in run.log("ERROR")[0]
+
+
+def test_a_server_that_repeats_what_it_gets_is_none() -> None:
+    echo = ExportLogsServiceRequest()
+    resource_logs = echo.resource_logs.add()
+    # The target's own requests always name the service.
+    resource_logs.resource.attributes.add(key="service.name").value.string_value = "singer"
+    resource_logs.scope_logs.add().log_records.add().body.string_value = "a"
+    with FakeReceiver(Reply(200, echo.SerializeToString())) as server:
+        run = run_target(MESSAGES, endpoint=server.url)
+
+    assert (run.returncode, run.stdout) == (1, "")
