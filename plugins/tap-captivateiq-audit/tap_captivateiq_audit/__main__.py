@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from typing import TYPE_CHECKING
+import _signal  # type: ignore[import-not-found]  # mypy knows `signal` only
+
+# Before anything else is imported, `signal` included: Ctrl-C must not end in a traceback.
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import os  # noqa: E402
+import signal  # noqa: E402
+import threading  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
