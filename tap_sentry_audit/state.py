@@ -5,7 +5,7 @@ A state that is not understood must not pass for a first run: all would be sent 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk.exceptions import SingerSDKError
@@ -42,13 +42,18 @@ class _State(msgspec.Struct):
     bookmarks: dict[str, _Stream]
 
 
-def check_state_text(text: str) -> None:
-    """Make sure that the text of a state file is one JSON object.
+def read_state_file(file: IO[str]) -> str:
+    """Return the text of a state file: one JSON object.
 
     Raises:
-        StateError: It is not.
+        StateError: It holds something else.
 
     """
+    try:
+        text = file.read()
+    except UnicodeDecodeError:
+        why = "its file is no text in UTF-8"
+        raise StateError(why) from None
     if not text.strip():
         why = "its file is empty"
         raise StateError(why)
@@ -60,6 +65,7 @@ def check_state_text(text: str) -> None:
     except (msgspec.DecodeError, RecursionError):
         why = "its file is not one JSON object: it is broken off, or has more than one line"
         raise StateError(why) from None
+    return text
 
 
 def usable_state(given: dict[str, Any], streams: Collection[str]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from tap_sentry_audit.settings import (
     remarks,
     unusable_variables,
 )
-from tap_sentry_audit.state import check_state_text, usable_state
+from tap_sentry_audit.state import read_state_file, usable_state
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.streams.events import Events
 from tap_sentry_audit.streams.inventory import (
@@ -212,9 +212,7 @@ class TapSentryAudit(Tap):
 
         """
         if state is not None:
-            text = state.read()
-            check_state_text(text)
-            state = StringIO(text)
+            state = StringIO(read_state_file(state))
         super().invoke(state=state, **options)
 
     def setup_mapper(self) -> None:

@@ -221,13 +221,13 @@ def test_a_state_that_is_none_is_an_error_before_the_first_request(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"bookmarks":{}}\n{"bookmarks":{}}\n', "[]", "null", "5"]
+    "text", ["", "{", '{"bookmarks":{}}\n{"bookmarks":{}}\n', "[]", "null", "5", "\ud800"]
 )
 def test_a_state_file_that_holds_no_state_is_an_error_before_the_first_request(
     text: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "state.json"
-    path.write_text(text)
+    path.write_text(text, errors="surrogatepass")
     with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
         run = run_tap(config(sentry), "--state", str(path))
 
