@@ -56,6 +56,8 @@ def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "stdin").write_bytes(stdin)
+        for output in ("stdout", "stderr"):
+            (folder / output).touch()  # a signal can end the process before it opens them
         process = start(package, arguments, environment, folder)
         if meanwhile and process.pid:
             meanwhile(process.pid)
@@ -73,8 +75,6 @@ def start(
     package: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
 ) -> BaseProcess:
     """Start `python -m package`; it reads `stdin` in a folder, and makes `stdout` and `stderr`."""
-    for output in ("stdout", "stderr"):
-        (folder / output).touch()  # a signal can end the process before it opens them
     process = _FORKING.Process(target=_become, args=(package, arguments, environment, folder))
     process.start()
     return process
