@@ -3,6 +3,10 @@
 PYTHON ?= python3
 # How to resolve dependencies: --locked takes uv.lock as it is.
 SYNC ?= --locked
+# For make fuzz: how long, from which seed, and the Python of another version to run beside this one.
+MINUTES ?= 10
+SEED ?= 1
+AGAINST ?=
 
 UV = .uv/bin/uv
 BIN = .venv/bin
@@ -10,7 +14,7 @@ INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 
-.PHONY: help test test-all pytest lint build demo bench clean
+.PHONY: help test test-all pytest lint build demo bench fuzz clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -37,6 +41,10 @@ demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
 
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
+
+fuzz: $(INSTALLED) ## Attack the tap with random logs, faults and kills
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) --seed $(SEED) \
+	$(if $(AGAINST),--against $(AGAINST))
 
 clean: ## Remove everything that make has made
 	rm -rf .uv .venv .meltano .npm .mypy_cache .pytest_cache .ruff_cache .hypothesis dist output

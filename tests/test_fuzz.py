@@ -1,0 +1,26 @@
+"""A few scenarios of `make fuzz`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fuzz.scenario import Scenario
+from fuzz.tap import Tap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(name="tap", scope="module")
+def _tap() -> Iterator[Tap]:
+    with Tap(sys.executable) as tap:
+        yield tap
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_random_scenario_loses_and_repeats_nothing(seed: int, tap: Tap, tmp_path: Path) -> None:
+    assert Scenario(seed).play(tap, tmp_path / "run") == []
