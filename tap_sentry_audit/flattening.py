@@ -73,7 +73,8 @@ class _Flattened(StreamMap):
             super().__init__(inner.stream_alias, schema, keys, options)
         except ValueError as error:
             # The SDK's only one here: "Duplicate column name produced in schema: …".
-            problem = f"{error}: set another flattening_separator or flattening_max_key_length"
+            cure = "set another flattening_separator or flattening_max_key_length"
+            problem = f"{error}: {cure}, or rename the field that a stream map adds"
             message = "the settings cannot be used"
             raise ConfigValidationError(message, errors=[problem]) from None
         self._inner = inner

@@ -125,7 +125,6 @@ AUDIT_LOGS: Schema = {
         "targetUserDetail": _user("That user in full, where Sentry sends more than the id."),
         "data": {
             "type": ["object", "null"],
-            "properties": {},
             "additionalProperties": True,
             "description": "What else Sentry noted; its shape depends on the event.",
         },
@@ -161,7 +160,8 @@ _KINDS: dict[str, Schema] = {
     "string": {"type": ["string", "null"]},
     "integer": {"type": ["integer", "null"]},
     "boolean": {"type": ["boolean", "null"]},
-    "object": {"type": ["object", "null"], "properties": {}, "additionalProperties": True},
+    # Without `properties`: whoever flattens, the tap or a target, drops an object that has none.
+    "object": {"type": ["object", "null"], "additionalProperties": True},
     # Without `items`: any other way some target takes the inner values for another type.
     "array": {"type": ["array", "null"]},
     "time": {"type": ["string", "null"], "format": "date-time"},

@@ -249,6 +249,24 @@ def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path, 
     assert found["3"]["data"] is None
 
 
+def test_a_target_that_flattens_by_itself_loses_no_open_object(
+    server: Postgres, tmp_path: Path
+) -> None:
+    database = into_postgres(server)
+    database.settings.update({"flattening_enabled": True, "flattening_max_depth": 1})
+    acme = Inventory.made()
+    acme.teams[0]["brandNew"] = {"deep": [1]}
+    with FakeSentry({"acme": Log()}, inventories={"acme": acme}) as sentry:
+        run = run_tap(config(sentry), catalog=selecting("teams"))
+    database.load(run, tmp_path)
+
+    found = by_id(database.table("teams"))
+    for record in run.records:
+        for name in ("flags", "avatar", "additionalFields"):
+            text = found[record["id"]][name]
+            assert (None if text is None else json.loads(text)) == record[name]
+
+
 def test_a_second_run_from_the_state_adds_what_is_new(database: Database, tmp_path: Path) -> None:
     log = Log(entries.even(120))
     newest = entries.micros(entries.UNTIL)

@@ -357,10 +357,15 @@ def test_without_a_depth_flattening_is_refused_in_plain_words() -> None:
 
 
 def test_columns_of_one_name_are_refused_in_plain_words() -> None:
-    [line, *_] = refused(**flat(1, flattening_max_key_length=3))
+    maps = {"audit_logs": {"actor__name": "event"}}
+    for options in ({"flattening_max_key_length": 3}, {"stream_maps": maps}):
+        [line, *_] = refused(**flat(1, **options))
 
-    assert line.startswith("Duplicate column name produced in schema: act__")
-    assert line.endswith("set another flattening_separator or flattening_max_key_length")
+        assert line.startswith("Duplicate column name produced in schema: act")
+        assert line.endswith(
+            ": set another flattening_separator or flattening_max_key_length, "
+            "or rename the field that a stream map adds"
+        )
 
 
 # --- a catalog that was made before
