@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 
@@ -22,6 +23,8 @@ def run() -> None:
     # Threads that read must not wait long for the one that writes.
     sys.setswitchinterval(0.0005)
     TapSentryAudit.logger.addFilter(is_told)
+    # Of an answer with a malformed header it would show the URL, headers and a traceback.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
         TapSentryAudit.cli()
     except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)

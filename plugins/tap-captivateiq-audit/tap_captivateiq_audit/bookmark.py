@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
+REPLICATION_KEY = "created_at"
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
 

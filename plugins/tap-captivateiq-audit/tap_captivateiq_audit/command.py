@@ -21,6 +21,7 @@ def run() -> NoReturn:
     """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
     # It would show each URL that is asked.
     logging.getLogger("urllib3").setLevel(logging.INFO)
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
         TapCaptivateiqAudit.cli()
     except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)

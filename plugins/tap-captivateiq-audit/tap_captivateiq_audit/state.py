@@ -10,7 +10,7 @@ import json
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 
-from tap_captivateiq_audit.bookmark import LOOKBACK, VALUE, Bookmark
+from tap_captivateiq_audit.bookmark import LOOKBACK, REPLICATION_KEY, VALUE, Bookmark
 from tap_captivateiq_audit.errors import StateError
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ def _check(bookmark: Mapping[str, object], stream: str) -> None:
         message = (
             f"the state is another tap's: its bookmark for {stream!r} has "
             f"{_names(unknown)}, which this tap does not write: {_CURE}"
+        )
+        raise StateError(message)
+    if bookmark.get("replication_key", REPLICATION_KEY) != REPLICATION_KEY:
+        message = (
+            f"the state is another tap's: its bookmark for {stream!r} has another key: {_CURE}"
         )
         raise StateError(message)
     if not bookmark.keys() & {VALUE, LOOKBACK}:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.streams import Stream
 
-from tap_captivateiq_audit.bookmark import VALUE, Bookmark
+from tap_captivateiq_audit.bookmark import REPLICATION_KEY, VALUE, Bookmark
 from tap_captivateiq_audit.entries import SCHEMA, record_of
 from tap_captivateiq_audit.errors import ApiError, StateError
 from tap_captivateiq_audit.messages import undisturbed
@@ -39,7 +39,7 @@ class AuditLogs(Stream):
 
     name = "audit_logs"
     primary_keys = ("id",)
-    replication_key = "created_at"
+    replication_key = REPLICATION_KEY
     schema = SCHEMA
     is_sorted = True
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY

@@ -48,13 +48,13 @@ def partial_success(body: bytes) -> Answer:
     text = body.decode("utf-8-sig", "replace").strip()
     if not text:
         return Answer()
+    # What a partial success is made of has control characters in it, so no text is one by chance.
+    # Its length can be the code of a brace, so it comes before JSON.
+    answer = None if _is_printable(text) else _of_protobuf(body)
+    if answer:
+        return answer
     if text[0] in "{[":
         return _of_json(text)
-    # What a partial success is made of has control characters in it, so no text is one by chance.
-    if not _is_printable(text):
-        answer = _of_protobuf(body)
-        if answer:
-            return answer
     raise NotOtlpError(_kind(text))
 
 
@@ -73,6 +73,11 @@ def _of_json(text: str) -> Answer:
     told = _member(value, *_PARTIAL_SUCCESS)
     if not isinstance(told, dict | None):
         message = "JSON whose partialSuccess is no object"
+        raise NotOtlpError(message)
+    others = [name for name in told or () if name.startswith("rejected") and name not in _REJECTED]
+    if others:
+        # So says an endpoint for traces or metrics.
+        message = f"JSON with the key {others[0]}"
         raise NotOtlpError(message)
     rejected = _count(_member(told, *_REJECTED) or 0)
     if rejected is None:

@@ -38,6 +38,7 @@ def run() -> None:
     TargetOtlp.logger.addFilter(_is_told)
     # It would show URLs with their query, which can hold a key.
     logging.getLogger("urllib3.connectionpool").addFilter(lambda line: line.levelno > logging.DEBUG)
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
         TargetOtlp.cli()
     except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)

@@ -24,6 +24,7 @@ from urllib3.exceptions import HTTPError
 from target_otlp.answers import Answer, NotOtlpError, partial_success, retry_after, status_message
 from target_otlp.stopping import Stop, StoppedError
 from target_otlp.values import json_text
+from target_otlp.whole_answers import WholeAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +95,8 @@ class Receiver:
         self._settings = settings
         self._stop = stop or Stop()
         self._session = _Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, WholeAnswers())
         # A netrc file would replace the header Authorization.
         self._session.auth = lambda request: request
         self._session.headers.update(
@@ -252,7 +255,8 @@ def _unzipped(content: bytes, encoding: str) -> bytes:
     try:
         # 32 more than the window: either of the two forms.
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        decoded = decoder.decompress(content, _MOST_BYTES)
+        # What stands behind it, such as a second gzip, belongs to the answer as well.
+        decoded = decoder.decompress(content, _MOST_BYTES) + decoder.unused_data
     except zlib.error:
         return content
     # What was cut off could look like an empty answer.

@@ -50,6 +50,8 @@ MESSAGES: list[Message] = [schema(), record(1), state(1), record(2), state(2), r
             b'{"partialSuccess":{"rejectedLogRecords":"secret"}}',
             "JSON whose rejectedLogRecords is no number",
         ),
+        # What an endpoint for traces says.
+        (b'{"partialSuccess":{"rejectedSpans":3}}', "JSON with the key rejectedSpans"),
         (b'{} {"secret": 1}', "JSON and something after it"),
         (b"{secret", "JSON that cannot be read"),
         (b'{"partialSuccess":{', "JSON that cannot be read"),
@@ -167,6 +169,53 @@ def test_a_compressed_answer_that_is_cut_off_is_no_empty_one() -> None:
         run = run_target(MESSAGES, endpoint=server.url)
 
     assert (run.returncode, run.stdout) == (1, "")
+
+
+def test_a_compressed_answer_is_read_to_its_end() -> None:
+    body = zipped(b"") + zipped(HTML)
+    with FakeReceiver(Reply(200, body, {"Content-Encoding": "gzip"})) as server:
+        run = run_target(MESSAGES, endpoint=server.url)
+
+    assert (run.returncode, run.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("length", [91, 123])
+def test_a_warning_whose_length_is_the_code_of_a_bracket_is_an_acceptance(length: int) -> None:
+    response = ExportLogsServiceResponse()
+    response.partial_success.error_message = "m" * (length - 2)
+    body = response.SerializeToString()
+    assert body[1] == length
+    with FakeReceiver(Reply(200, body)) as server:
+        run = run_target(MESSAGES, endpoint=server.url)
+
+    assert (run.returncode, run.stdout) == (0, '{"done": 3}\n')
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+    ],
+)
+def test_an_answer_that_breaks_off_in_its_headers_is_none(raw: bytes) -> None:
+    with FakeReceiver(Reply(raw=raw), Reply()) as server:
+        run = run_target(MESSAGES, endpoint=server.url)
+
+        assert len(server.requests) == 2
+    assert (run.returncode, run.stdout) == (0, '{"done": 3}\n')
+
+
+def test_a_malformed_header_shows_neither_a_key_nor_a_traceback() -> None:
+    raw = b"HTTP/1.1 200 OK\r\nServer x\r\nConnection: close\r\n\r\n"
+    with FakeReceiver(Reply(raw=raw)) as server:
+        run = run_target(MESSAGES, endpoint=f"{server.url}/v1/logs?api_key=hunter2hunter2")
+
+    assert run.returncode == 0
+    assert "hunter2" not in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_rejected_records_count_in_protobuf_that_is_called_json() -> None:

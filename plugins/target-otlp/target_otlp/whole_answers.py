@@ -1,0 +1,87 @@
+"""Connections that tell an answer that breaks off in its headers from one without a body.
+
+Python's `http.client` takes the end of a connection for the end of the headers, so what a receiver
+sent before it died would look like a 200 with an empty body: an acceptance.
+"""
+
+from __future__ import annotations
+
+from http.client import HTTPResponse, IncompleteRead
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from urllib3 import ProxyManager
+
+
+class WholeAnswers(HTTPAdapter):
+    """An adapter whose connections raise for an answer that breaks off in its headers."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (requests')
+        """Make the pools."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:  # noqa: ANN401  (requests')
+        """Make the pools of a proxy."""
+        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Lines:
+    """A file of which the last line that was read is known."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.last = b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self.file.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.file, name)
+
+
+class _Response(HTTPResponse):
+    fp: Any
+
+    def begin(self) -> None:
+        """Read the status and the headers.
+
+        Raises:
+            IncompleteRead: The connection ended before the headers did.
+
+        """
+        lines = _Lines(self.fp)
+        self.fp = lines
+        super().begin()
+        if self.fp is lines:
+            self.fp = lines.file
+        if lines.last not in {b"\r\n", b"\n"}:
+            raise IncompleteRead(lines.last)
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _Response
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
