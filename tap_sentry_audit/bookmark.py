@@ -54,12 +54,16 @@ class Bookmark:
 
         """
         newest = read_time(str(state[VALUE]))
-        kept = state.get(LOOKBACK)
+        kept = state.get(LOOKBACK, {})
         bookmark = cls(lookback, since=newest)
-        if isinstance(kept, dict):
-            since = newest - timedelta(seconds=kept["seconds"])
-            first = kept.get("since")
-            bookmark = cls(lookback, since=max(since, read_time(first)) if first else since)
+        if not isinstance(kept, dict):
+            message = "the lookback is no object"
+            raise TypeError(message)
+        if kept:
+            seconds, first = timedelta(seconds=kept["seconds"]), kept.get("since")
+            since = max(newest - seconds, read_time(first)) if first else newest - seconds
+            # A time that was set back by hand leaves nothing before it known.
+            bookmark = cls(lookback, since=min(since, newest))
             # By time, so that a date in the future does not keep those before it from going.
             ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
             bookmark._ids.update(sorted(ids.items(), key=itemgetter(1)))

@@ -10,11 +10,23 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.exceptions import SingerSDKError
 
+from tap_sentry_audit.bookmark import LOOKBACK, VALUE
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 _WRAPPERS = ("value", "singer_state")
 """The key of a Singer STATE message, and Meltano's (`meltano state get`)."""
+
+_KEYS = {
+    "context",
+    "partitions",
+    "replication_key",
+    "starting_replication_value",
+    "progress_markers",
+    LOOKBACK,
+}
+"""What a bookmark of a stream that has delivered nothing yet can have."""
 
 _CURE = (
     'Give the value of the last STATE message, an object such as {"bookmarks": {...}}, or leave '
@@ -89,6 +101,7 @@ def usable_state(given: dict[str, Any], streams: Collection[str]) -> dict[str, A
         why = "it has no bookmark of a stream of this tap, so it is another tap's"
         raise StateError(why)
     for name, stream in bookmarks.items():
+        _check_bookmarks(name, state["bookmarks"][name])
         contexts = [partition.context for partition in stream.partitions]
         if len({tuple(sorted(context.items())) for context in contexts}) < len(contexts):
             why = f"two partitions of {name} have the same context"
@@ -97,6 +110,19 @@ def usable_state(given: dict[str, Any], streams: Collection[str]) -> dict[str, A
             why = f"a partition of {name} names no organization"
             raise StateError(why)
     return state
+
+
+def _check_bookmarks(stream: str, bookmarks: dict[str, Any]) -> None:
+    """Refuse bookmarks without a usable value: a stream would take them for a first run."""
+    for bookmark in (bookmarks, *bookmarks.get("partitions", ())):
+        value = bookmark.get(VALUE, "")
+        if VALUE in bookmark and not (isinstance(value, str) and value.strip()):
+            why = f"a bookmark of {stream} has no time as {VALUE}"
+            raise StateError(why)
+        unknown = next(iter(bookmark.keys() - _KEYS), None)
+        if VALUE not in bookmark and unknown is not None:
+            why = f"a bookmark of {stream} has no {VALUE}, but a field {unknown[:40]!r}"
+            raise StateError(why)
 
 
 def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:

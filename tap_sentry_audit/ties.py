@@ -110,7 +110,9 @@ class _Reading:
             return False
         if self.null_rows:
             return not self._is_new
-        return self.counts[-2:] == [len(self._there)] * 2 and self._is_seen
+        # What was first seen after the count may have come after it, in the place of another.
+        is_same = not self._is_new and self._is_seen
+        return is_same and self.counts[-2:] == [len(self._there)] * 2
 
     @property
     def problem(self) -> str:
@@ -119,7 +121,9 @@ class _Reading:
         return (
             f"the millisecond {time_text(moment(self._millisecond))} kept changing while it was "
             f"read. Sentry counted {counted} entries in it and showed {len(self.found):,} "
-            f"different ones, of which {len(self._gone):,} have been deleted"
+            f"different ones, of which {len(self._gone):,} have been deleted. A later run sends "
+            "what is missing if it lies within lookback_seconds; otherwise read that time again, "
+            "with start_date, end_date and a state of its own"
         )
 
     @property

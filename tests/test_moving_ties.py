@@ -96,6 +96,30 @@ def test_entries_that_come_and_go_in_a_tie_hide_no_other(seed: int, events: list
     assert len(run.ids) == len(set(run.ids))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_entries_of_many_people_that_come_and_go_hide_no_other(seed: int) -> None:
+    rng = Random(seed)  # noqa: S311
+    numbers = iter(range(1, 9_000))
+
+    def one() -> Entry:
+        return Entry(TIE, str(next(numbers)), rng.choice(SEVERAL[:2]), rng.randrange(120))
+
+    organization = log_with([one() for _ in range(260)])
+    before = set(organization.entries)
+
+    def replace_one() -> None:
+        if rng.random() < 0.05:
+            tie = [entry for entry in organization.entries.values() if entry.at == TIE]
+            del organization.entries[rng.choice(tie).id]
+            organization.add([one()])
+
+    at_each_question(organization, iter([replace_one] * 2_000))
+    run = read(organization, seed)
+
+    lost = before & organization.entries.keys() - set(run.ids)
+    assert not lost or run.returncode == 1
+
+
 def test_a_tie_that_never_stops_changing_is_an_error_with_its_time_and_numbers() -> None:
     organization = log_with(tied(1, 150, ONE_EVENT))
     more = iter(range(501, 9_000))

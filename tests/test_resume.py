@@ -177,6 +177,7 @@ def test_a_bookmark_of_the_stream_serves_an_organization_without_its_own() -> No
         bookmark("0001-01-01T00:00:00Z", lookback={"seconds": 3600, "ids": {}}),
         bookmark("2025-01-01T00:00:00Z", lookback={"seconds": 3600, "ids": ["1"]}),
         bookmark("2025-01-01T00:00:00Z", lookback={"ids": {}}),
+        bookmark("2025-01-01T00:00:00Z", lookback=[]),
     ],
 )
 def test_a_bookmark_that_cannot_be_read_is_an_error(state: object) -> None:
@@ -198,6 +199,9 @@ def test_a_bookmark_that_cannot_be_read_is_an_error(state: object) -> None:
         {"singer_state": None},
         {"type": "RECORD", "value": {"bookmarks": {}}},
         {"bookmarks": {"users": {"partitions": []}}},
+        {"bookmarks": {"audit_logs": {"replication_key_value": None}}},
+        {"bookmarks": {"audit_logs": {"replication_key_valu": "2025-01-01T00:00:00Z"}}},
+        bookmark(""),
         {"bookmarks": {"audit_logs": {"partitions": [{"context": {"slug": "acme"}}]}}},
         {"bookmarks": {"audit_logs": []}},
         {"bookmarks": {"audit_logs": {"partitions": {}}}},
@@ -412,3 +416,29 @@ def test_a_shard_with_entries_keeps_the_newest_as_its_bookmark() -> None:
         run = run_tap(config(sentry, end_date="2025-03-01"))
 
     assert newest_of(run.state or {}) == run.records[-1]["dateCreated"]
+
+
+@pytest.mark.parametrize(
+    "lookback",
+    [
+        {"seconds": 3600, "since": "2206-01-01T00:00:00Z", "ids": {}},
+        {"seconds": -36000, "ids": {}},
+    ],
+)
+def test_a_bookmark_that_was_set_back_by_hand_is_read_on_from(lookback: object) -> None:
+    log = Log([NEW_YEAR - 1, NEW_YEAR, NEW_YEAR + DAY])
+    with FakeSentry({"acme": log}) as sentry:
+        run = run_tap(config(sentry), state=bookmark("2025-01-01T00:00:00Z", lookback=lookback))
+
+    assert run.returncode == 0
+    assert run.ids == ids(log)[1:]
+
+
+def test_a_range_in_the_future_hides_nothing_from_the_next_run() -> None:
+    log = Log()
+    with FakeSentry({"acme": log}) as sentry:
+        typo = run_tap(config(sentry, start_date="2206-01-01", end_date="2207-01-01"))
+        new = log.add([entries.micros(datetime.now(UTC))])
+        run = run_tap(config(sentry), state=typo.state)
+
+    assert run.ids == new

@@ -117,7 +117,8 @@ class Events(IncrementalStream):
                 state = self.get_context_state(context)
                 with walk.spool:
                     yield from self.send(rows, organization, state, self._tally)
-                self.end(project.bookmark, state, walk.server_time)
+                # What came since the run began is left to the next one.
+                self.end(project.bookmark, state, min(walk.server_time, project.end))
         except NotFound:
             self._missing.append(project)
         except Forbidden:
