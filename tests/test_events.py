@@ -256,3 +256,25 @@ def test_a_bookmark_that_cannot_be_read_stops_its_project_alone() -> None:
     assert ended.returncode == 1
     assert "bookmark" in ended.log("ERROR")[0]
     assert len(ended.records) == 5
+
+
+def test_a_range_without_events_hides_none_that_came_while_it_was_read() -> None:
+    acme = Inventory.made(projects=1, events=0)
+    added: list[str] = []
+
+    def arrive(_: int, request: Request) -> None:
+        if request.resource == "events" and not added:
+            # Two seconds on, for clocks are known to a second.
+            time.sleep(2)
+            added.extend(
+                acme.add_events(acme.projects[0]["slug"], [entries.micros(datetime.now(UTC))])
+            )
+            time.sleep(2)
+
+    with serving(acme, faults=arrive) as sentry:
+        first = run(sentry, end_date="2206-01-01", lookback_seconds=0)
+        time.sleep(1)
+        second = run(sentry, first.state, lookback_seconds=0)
+
+    assert added
+    assert ids(first) + ids(second) == added
