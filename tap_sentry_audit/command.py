@@ -10,8 +10,8 @@ import sys
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_sentry_audit import signals
-from tap_sentry_audit.progress import is_told
-from tap_sentry_audit.settings import unusable_variables
+from tap_sentry_audit.config import unusable_variables
+from tap_sentry_audit.streams.progress import is_told
 from tap_sentry_audit.tap import TapSentryAudit
 
 

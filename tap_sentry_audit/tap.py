@@ -18,10 +18,8 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib import StateMessage
 
 from tap_sentry_audit import signals
-from tap_sentry_audit.flattening import FlatteningMapper
-from tap_sentry_audit.messages import MessageWriter
-from tap_sentry_audit.pacing import Pacer
-from tap_sentry_audit.settings import (
+from tap_sentry_audit.api.rate_limit import Pacer
+from tap_sentry_audit.config import (
     DEFAULT_HOST,
     NAME,
     Settings,
@@ -31,26 +29,28 @@ from tap_sentry_audit.settings import (
     remarks,
     unusable_variables,
 )
-from tap_sentry_audit.state import read_state_file, usable_state
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.streams.events import Events
-from tap_sentry_audit.streams.inventory import (
+from tap_sentry_audit.streams.flattening import FlatteningMapper
+from tap_sentry_audit.streams.issues import Issues
+from tap_sentry_audit.streams.lists import (
     Members,
     Organizations,
     Projects,
     Teams,
 )
-from tap_sentry_audit.streams.issues import Issues
+from tap_sentry_audit.streams.messages import MessageWriter
 from tap_sentry_audit.streams.releases import Releases
+from tap_sentry_audit.streams.state import read_state_file, usable_state
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
 
-    from tap_sentry_audit.client import SentryStream
-    from tap_sentry_audit.regions import Region
-    from tap_sentry_audit.schema import Schema
+    from tap_sentry_audit.api.regions import Region
+    from tap_sentry_audit.streams.base import SentryStream
+    from tap_sentry_audit.streams.schemas import Schema
 
 STREAMS = (AuditLogs, Organizations, Projects, Teams, Members, Releases, Issues, Events)
 

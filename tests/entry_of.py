@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tap_sentry_audit.pages import read_page
+from tap_sentry_audit.audit_log.pages import read_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tap_sentry_audit.pages import Entry
+    from tap_sentry_audit.audit_log.pages import Entry
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:

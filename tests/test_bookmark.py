@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_sentry_audit.bookmark import Bookmark
-from tap_sentry_audit.pages import Entry
+from tap_sentry_audit.audit_log.pages import Entry
+from tap_sentry_audit.streams.bookmark import Bookmark
 
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,8 +11,8 @@ import pytest
 
 from fake_sentry import Answer, FakeSentry, Log, entries, faults
 from tap_process import TOKEN, config, run_tap
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.pages import Query
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.audit_log.pages import Query
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 
@@ -154,7 +154,7 @@ def test_no_message_has_a_body_or_the_token_in_it(sentry: FakeSentry) -> None:
 def test_a_region_host_is_told_to_have_no_audit_logs() -> None:
     import requests  # noqa: PLC0415
 
-    from tap_sentry_audit.errors import error_of  # noqa: PLC0415
+    from tap_sentry_audit.api.exceptions import error_of  # noqa: PLC0415
 
     response = requests.Response()
     response.status_code = 404

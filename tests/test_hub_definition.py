@@ -12,7 +12,7 @@ import pytest
 
 from hub import Definition, read_yaml, schema_of, settings_of
 from tap_process import run_tap
-from tap_sentry_audit.settings import SettingsError, read_settings
+from tap_sentry_audit.config import SettingsError, read_settings
 
 if TYPE_CHECKING:
     from jsonschema import Draft7Validator

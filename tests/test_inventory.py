@@ -12,21 +12,21 @@ import pytest
 
 from fake_sentry import FakeSentry, Inventory, Log, faults
 from tap_process import Run, config, run_tap, selecting
-from tap_sentry_audit.record import row_record
-from tap_sentry_audit.schema import ADDITIONAL
 from tap_sentry_audit.streams.events import Events
-from tap_sentry_audit.streams.inventory import (
+from tap_sentry_audit.streams.issues import Issues
+from tap_sentry_audit.streams.lists import (
     Members,
     Organizations,
     Projects,
     Teams,
 )
-from tap_sentry_audit.streams.issues import Issues
+from tap_sentry_audit.streams.records import row_record
 from tap_sentry_audit.streams.releases import Releases
+from tap_sentry_audit.streams.schemas import ADDITIONAL
 from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
-    from tap_sentry_audit.schema import Schema
+    from tap_sentry_audit.streams.schemas import Schema
 
 LISTS = ["projects", "teams", "members", "releases"]
 STREAMS: dict[str, Schema] = {

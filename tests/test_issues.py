@@ -8,7 +8,7 @@ import pytest
 
 from fake_sentry import FakeSentry, Inventory, Log, entries, faults
 from tap_process import Run, config, run_tap, selecting
-from tap_sentry_audit.times import read_time
+from tap_sentry_audit.api.timestamps import read_time
 
 if TYPE_CHECKING:
     from fake_sentry import Request

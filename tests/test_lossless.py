@@ -21,19 +21,19 @@ from hypothesis import strategies as st
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.reader import read_range
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.timestamps import EPOCH, read_time
+from tap_sentry_audit.audit_log.reader import read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
-from tap_sentry_audit.times import EPOCH, read_time
 from test_reader import MILLISECOND, START, asking, by_links, expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tap_sentry_audit.pages import Page, Query
-    from tap_sentry_audit.reader import Fetch
+    from tap_sentry_audit.audit_log.pages import Page, Query
+    from tap_sentry_audit.audit_log.reader import Fetch
 
 SECOND = 1_000 * MILLISECOND
 HOUR = 3_600 * SECOND

@@ -12,10 +12,10 @@ import pytest
 from entry_of import entry_of
 from fake_sentry import FakeSentry, Inventory, Log, entries
 from tap_process import config, discovered, run_tap, selecting
-from tap_sentry_audit.record import record_of, row_record
-from tap_sentry_audit.schema import AUDIT_LOGS
+from tap_sentry_audit.api.timestamps import read_time, time_text
+from tap_sentry_audit.streams.records import record_of, row_record
+from tap_sentry_audit.streams.schemas import AUDIT_LOGS
 from tap_sentry_audit.tap import STREAMS, TapSentryAudit
-from tap_sentry_audit.times import read_time, time_text
 
 SCHEMA = {
     "type": "SCHEMA",

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import strategies as st
 
 import recorded_answers
-from tap_sentry_audit.answers import Unreadable
-from tap_sentry_audit.cursors import Cursor, Link, links
-from tap_sentry_audit.pages import Query, path, read_page
+from tap_sentry_audit.api.cursors import Cursor, Link, links
+from tap_sentry_audit.api.decoding import Unreadable
+from tap_sentry_audit.audit_log.pages import Query, path, read_page
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
 

@@ -17,8 +17,8 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries
 from tap_process import command, config, run_tap
-from tap_sentry_audit import progress
-from tap_sentry_audit.progress import LINE_SECONDS, Progress, Tally
+from tap_sentry_audit.streams import progress
+from tap_sentry_audit.streams.progress import LINE_SECONDS, Progress, Tally
 
 if TYPE_CHECKING:
     from pathlib import Path

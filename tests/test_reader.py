@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_sentry import Log, endpoint
-from tap_sentry_audit.pages import Page, Query, read_page
-from tap_sentry_audit.reader import read_range
-from tap_sentry_audit.times import read_time
+from tap_sentry_audit.api.timestamps import read_time
+from tap_sentry_audit.audit_log.pages import Page, Query, read_page
+from tap_sentry_audit.audit_log.reader import read_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable

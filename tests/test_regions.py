@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tap_sentry_audit.lists import Detail, Row
-from tap_sentry_audit.regions import region_of
+from tap_sentry_audit.api.pagination import Detail, Row
+from tap_sentry_audit.api.regions import region_of
 
 SENTRY = "https://sentry.io"
 

@@ -105,7 +105,7 @@ def test_a_state_that_is_due_comes_even_while_a_request_hangs(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setattr("tap_sentry_audit.streams.incremental.STATE_SECONDS", 0.2)
-    monkeypatch.setattr("tap_sentry_audit.reader.TICK", 0.1)
+    monkeypatch.setattr("tap_sentry_audit.audit_log.reader.TICK", 0.1)
     with FakeSentry({"acme": Log(entries.even(250))}, faults={3: "hang"}) as sentry:
         one_by_one = config(sentry, max_concurrent_requests=1, request_timeout_seconds=1)
         TapSentryAudit(config=one_by_one).sync_all()

@@ -10,14 +10,14 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import config
-from tap_sentry_audit.reader import read_range
+from tap_sentry_audit.audit_log.reader import read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tap_sentry_audit.pages import Page, Query
+    from tap_sentry_audit.audit_log.pages import Page, Query
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_servers_own_waiting_time_is_obeyed(
         slept.append(seconds)
         real(seconds)
 
-    monkeypatch.setattr("tap_sentry_audit.pacing.time.sleep", sleep)
+    monkeypatch.setattr("tap_sentry_audit.api.rate_limit.time.sleep", sleep)
     fault = faults.status(status, retry_after=retry_after())
     with FakeSentry({"acme": Log(entries.even(5))}, faults=[fault]) as sentry:
         read_ids(sentry)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_sentry_audit.spool import Spool
+from tap_sentry_audit.api.spool import Spool
 
 
 @given(st.lists(st.binary(max_size=50)))

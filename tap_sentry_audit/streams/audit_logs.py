@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit import schema
-from tap_sentry_audit.backwards import read_backwards
-from tap_sentry_audit.bookmark import Bookmark
-from tap_sentry_audit.errors import Refused, SentryError
-from tap_sentry_audit.pages import Query, path, read_page
-from tap_sentry_audit.progress import Progress
-from tap_sentry_audit.reader import CursorIgnored, read_range
-from tap_sentry_audit.record import record_of
+from tap_sentry_audit.api.exceptions import Refused, SentryError
+from tap_sentry_audit.api.timestamps import EPOCH
+from tap_sentry_audit.audit_log.fallback import read_backwards
+from tap_sentry_audit.audit_log.pages import Query, path, read_page
+from tap_sentry_audit.audit_log.reader import CursorIgnored, read_range
+from tap_sentry_audit.streams import schemas as schema
+from tap_sentry_audit.streams.bookmark import Bookmark
 from tap_sentry_audit.streams.incremental import IncrementalStream, Written
-from tap_sentry_audit.times import EPOCH
+from tap_sentry_audit.streams.progress import Progress
+from tap_sentry_audit.streams.records import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.pages import Entry, Page
-    from tap_sentry_audit.progress import Tally
-    from tap_sentry_audit.reader import Stretch
+    from tap_sentry_audit.audit_log.pages import Entry, Page
+    from tap_sentry_audit.audit_log.reader import Stretch
+    from tap_sentry_audit.streams.progress import Tally
 
 
 class AuditLogs(IncrementalStream):

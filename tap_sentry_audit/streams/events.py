@@ -9,18 +9,18 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.answers import decode_objects
-from tap_sentry_audit.bookmark import VALUE, Bookmark
-from tap_sentry_audit.errors import Forbidden, NotFound, SentryError
-from tap_sentry_audit.lists import PAGE_SIZE, ListPage, pages, read_list
-from tap_sentry_audit.progress import LINE_SECONDS, Tally, is_told
-from tap_sentry_audit.schema import schema_of
-from tap_sentry_audit.side_by_side import SideBySide
-from tap_sentry_audit.slices import search_text
-from tap_sentry_audit.spool import Spool
+from tap_sentry_audit.api.concurrency import SideBySide
+from tap_sentry_audit.api.decoding import decode_objects
+from tap_sentry_audit.api.exceptions import Forbidden, NotFound, SentryError
+from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, pages, read_list
+from tap_sentry_audit.api.search import search_text
+from tap_sentry_audit.api.spool import Spool
+from tap_sentry_audit.api.timestamps import read_time
+from tap_sentry_audit.streams.bookmark import VALUE, Bookmark
 from tap_sentry_audit.streams.incremental import IncrementalStream, Written
-from tap_sentry_audit.streams.inventory import Projects
-from tap_sentry_audit.times import read_time
+from tap_sentry_audit.streams.lists import Projects
+from tap_sentry_audit.streams.progress import LINE_SECONDS, Tally, is_told
+from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.lists import Row
-    from tap_sentry_audit.regions import Region
+    from tap_sentry_audit.api.pagination import Row
+    from tap_sentry_audit.api.regions import Region
     from tap_sentry_audit.tap import TapSentryAudit
 
 _TICK = 1.0

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from tap_sentry_audit.bookmark import VALUE, Bookmark
-from tap_sentry_audit.client import SentryStream
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.progress import Tally
-from tap_sentry_audit.record import row_record
-from tap_sentry_audit.times import EPOCH, time_text
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.timestamps import EPOCH, time_text
+from tap_sentry_audit.streams.base import SentryStream
+from tap_sentry_audit.streams.bookmark import VALUE, Bookmark
+from tap_sentry_audit.streams.progress import Tally
+from tap_sentry_audit.streams.records import row_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.lists import Row
+    from tap_sentry_audit.api.pagination import Row
     from tap_sentry_audit.tap import TapSentryAudit
 
 STATE_SECONDS = 10

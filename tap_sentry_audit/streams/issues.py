@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.bookmark import Bookmark
-from tap_sentry_audit.lists import PAGE_SIZE, ListPage, read_list
-from tap_sentry_audit.progress import Progress
-from tap_sentry_audit.schema import schema_of
-from tap_sentry_audit.slices import read_slices, search_text, whole_second
+from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, read_list
+from tap_sentry_audit.api.search import read_slices, search_text, whole_second
+from tap_sentry_audit.api.timestamps import EPOCH, milliseconds, read_time
+from tap_sentry_audit.streams.bookmark import Bookmark
 from tap_sentry_audit.streams.incremental import IncrementalStream, Written
-from tap_sentry_audit.times import EPOCH, milliseconds, read_time
+from tap_sentry_audit.streams.progress import Progress
+from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.lists import Row
-    from tap_sentry_audit.slices import Search, Slice
+    from tap_sentry_audit.api.pagination import Row
+    from tap_sentry_audit.api.search import Search, Slice
 
 _SECOND = timedelta(seconds=1)
 """The server's clock is known to a second, rounded up."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from tap_sentry_audit.dated_list import read_whole
-from tap_sentry_audit.errors import Refused
-from tap_sentry_audit.lists import PAGE_SIZE
-from tap_sentry_audit.schema import schema_of
-from tap_sentry_audit.streams.inventory import InventoryStream
+from tap_sentry_audit.api.dated_list import read_whole
+from tap_sentry_audit.api.exceptions import Refused
+from tap_sentry_audit.api.pagination import PAGE_SIZE
+from tap_sentry_audit.streams.lists import InventoryStream
+from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tap_sentry_audit.lists import Row
+    from tap_sentry_audit.api.pagination import Row
 
 
 class Releases(InventoryStream):

@@ -18,7 +18,7 @@ from dotenv import load_dotenv
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tap_sentry_audit.schema import Schema
+    from tap_sentry_audit.streams.schemas import Schema
 
 NAME = "tap-sentry-audit"
 DEFAULT_HOST = "https://sentry.io"

@@ -15,10 +15,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.times import milliseconds
+from tap_sentry_audit.api.timestamps import milliseconds
 
 if TYPE_CHECKING:
-    from tap_sentry_audit.reader import Step, Stretch
+    from tap_sentry_audit.audit_log.reader import Step, Stretch
 
 LOOK_AHEAD = 28
 """Answers that may wait for those before them, for each request at once: some 2 MB.

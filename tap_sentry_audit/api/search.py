@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.lists import ListPage, pages
-from tap_sentry_audit.times import EPOCH
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.pagination import ListPage, pages
+from tap_sentry_audit.api.timestamps import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tap_sentry_audit.lists import Row
+    from tap_sentry_audit.api.pagination import Row
 
     Search = Callable[[datetime, datetime, str | None], ListPage]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.mapper import PluginMapper, RemoveRecordTransform, StreamMap
 
-from tap_sentry_audit.schema import ADDITIONAL, is_of_type, types_of, usual_type
+from tap_sentry_audit.streams.schemas import ADDITIONAL, is_of_type, types_of, usual_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers._flattening import FlatteningOptions
 
-    from tap_sentry_audit.answers import Json
-    from tap_sentry_audit.record import Record
-    from tap_sentry_audit.schema import Schema
+    from tap_sentry_audit.api.decoding import Json
+    from tap_sentry_audit.streams.records import Record
+    from tap_sentry_audit.streams.schemas import Schema
 
 
 class FlatteningMapper(PluginMapper):

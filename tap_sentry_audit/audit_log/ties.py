@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_sentry_audit.cursors import Cursor
-from tap_sentry_audit.pages import Query
-from tap_sentry_audit.times import milliseconds, moment, time_text
+from tap_sentry_audit.api.cursors import Cursor
+from tap_sentry_audit.api.timestamps import milliseconds, moment, time_text
+from tap_sentry_audit.audit_log.pages import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tap_sentry_audit.pages import Entry, Page
+    from tap_sentry_audit.audit_log.pages import Entry, Page
 
 MAX_ROUNDS = 5
 """Counts that are made, each with everything seen again, before a tie is called unproved."""

@@ -16,8 +16,8 @@ from singer_sdk import RESTStream
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.singerlib import SelectionMask
 
-from tap_sentry_audit.answers import Unreadable
-from tap_sentry_audit.errors import (
+from tap_sentry_audit.api.decoding import Unreadable
+from tap_sentry_audit.api.exceptions import (
     Forbidden,
     NotFound,
     PassingError,
@@ -27,9 +27,9 @@ from tap_sentry_audit.errors import (
     of_exception,
     unreadable,
 )
-from tap_sentry_audit.lists import read_detail
-from tap_sentry_audit.pacing import LONGEST_WAIT, read_limits
-from tap_sentry_audit.regions import Region, region_of
+from tap_sentry_audit.api.pagination import read_detail
+from tap_sentry_audit.api.rate_limit import LONGEST_WAIT, read_limits
+from tap_sentry_audit.api.regions import Region, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib.catalog import Breadcrumb
 
-    from tap_sentry_audit.lists import ListPage
-    from tap_sentry_audit.pacing import Pacer
-    from tap_sentry_audit.settings import Settings
+    from tap_sentry_audit.api.pagination import ListPage
+    from tap_sentry_audit.api.rate_limit import Pacer
+    from tap_sentry_audit.config import Settings
     from tap_sentry_audit.tap import TapSentryAudit
 
 Result = TypeVar("Result")

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.cursors import Cursor
-from tap_sentry_audit.pages import PAGE_SIZE, Query
-from tap_sentry_audit.schedule import Schedule
-from tap_sentry_audit.ties import read_tie
-from tap_sentry_audit.times import milliseconds, moment
+from tap_sentry_audit.api.cursors import Cursor
+from tap_sentry_audit.api.timestamps import milliseconds, moment
+from tap_sentry_audit.audit_log.pages import PAGE_SIZE, Query
+from tap_sentry_audit.audit_log.segments import Schedule
+from tap_sentry_audit.audit_log.ties import read_tie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tap_sentry_audit.pages import Entry, Page
-    from tap_sentry_audit.schedule import Segment
+    from tap_sentry_audit.audit_log.pages import Entry, Page
+    from tap_sentry_audit.audit_log.segments import Segment
 
     Fetch = Callable[[Query], Page]
     Width = Callable[[float], int]

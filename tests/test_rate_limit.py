@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import recorded_answers
-from tap_sentry_audit import pacing
-from tap_sentry_audit.pacing import LONGEST_WAIT, Limits, Pacer, read_limits
+from tap_sentry_audit.api import rate_limit as pacing
+from tap_sentry_audit.api.rate_limit import LONGEST_WAIT, Limits, Pacer, read_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,10 @@ from itertools import cycle
 
 import pytest
 
-from tap_sentry_audit.answers import Unreadable
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.lists import ListPage, pages, read_detail, read_list
-from tap_sentry_audit.times import EPOCH
+from tap_sentry_audit.api.decoding import Unreadable
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.pagination import ListPage, pages, read_detail, read_list
+from tap_sentry_audit.api.timestamps import EPOCH
 
 NEXT = {"Link": '<http://x/>; rel="next"; results="true"; cursor="100:1:0"'}
 LAST = {"Link": '<http://x/>; rel="next"; results="false"; cursor="100:1:0"'}

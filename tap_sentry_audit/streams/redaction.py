@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tap_sentry_audit.answers import Json
+    from tap_sentry_audit.api.decoding import Json
 
 _MASK = "********"
 _SHOWN = 4

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.exceptions import SingerSDKError
 
-from tap_sentry_audit.bookmark import LOOKBACK, VALUE
+from tap_sentry_audit.streams.bookmark import LOOKBACK, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection

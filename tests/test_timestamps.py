@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_sentry_audit.times import milliseconds, read_time, time_text
+from tap_sentry_audit.api.timestamps import milliseconds, read_time, time_text
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
 

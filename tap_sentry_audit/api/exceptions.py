@@ -15,7 +15,7 @@ import msgspec
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_sentry_audit.times import server_time
+from tap_sentry_audit.api.timestamps import server_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sentry_audit.pages import Entry
-from tap_sentry_audit.reader import Step, Stretch
-from tap_sentry_audit.schedule import LOOK_AHEAD, Schedule
-from tap_sentry_audit.times import milliseconds, moment
+from tap_sentry_audit.api.timestamps import milliseconds, moment
+from tap_sentry_audit.audit_log.pages import Entry
+from tap_sentry_audit.audit_log.reader import Step, Stretch
+from tap_sentry_audit.audit_log.segments import LOOK_AHEAD, Schedule
 
 if TYPE_CHECKING:
-    from tap_sentry_audit.schedule import Segment
+    from tap_sentry_audit.audit_log.segments import Segment
 
 START = 1_735_689_600_000
 

@@ -9,9 +9,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from entry_of import entry_of
 from recorded_answers import audit_rows
-from tap_sentry_audit.record import record_of
-from tap_sentry_audit.redaction import masked
-from tap_sentry_audit.schema import AUDIT_LOGS
+from tap_sentry_audit.streams.records import record_of
+from tap_sentry_audit.streams.redaction import masked
+from tap_sentry_audit.streams.schemas import AUDIT_LOGS
 
 KEY = "0123456789abcdef0123456789abcdef"
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parent / "sample_record.json").read_text())

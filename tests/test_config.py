@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tap_sentry_audit.settings import SettingsError, read_settings, remarks, unusable_variables
+from tap_sentry_audit.config import SettingsError, read_settings, remarks, unusable_variables
 from tap_sentry_audit.tap import TapSentryAudit
 
 GOOD: dict[str, object] = {"auth_token": "sntryu_0123456789abcdef", "organization": "acme"}

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from tap_sentry_audit.client import SentryStream
-from tap_sentry_audit.lists import PAGE_SIZE, ListPage, pages, read_detail, read_list
-from tap_sentry_audit.record import row_record
-from tap_sentry_audit.schema import schema_of
+from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, pages, read_detail, read_list
+from tap_sentry_audit.streams.base import SentryStream
+from tap_sentry_audit.streams.records import row_record
+from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.lists import Row
+    from tap_sentry_audit.api.pagination import Row
 
 
 class InventoryStream(SentryStream):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sentry_audit.side_by_side import SideBySide
+from tap_sentry_audit.api.concurrency import SideBySide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tap_sentry_audit.answers import Unreadable, decode_object, encodable
-from tap_sentry_audit.cursors import Cursor, Link, links
-from tap_sentry_audit.times import read_time, server_time
+from tap_sentry_audit.api.cursors import Cursor, Link, links
+from tap_sentry_audit.api.decoding import Unreadable, decode_object, encodable
+from tap_sentry_audit.api.timestamps import read_time, server_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from tap_sentry_audit.answers import Json
+    from tap_sentry_audit.api.decoding import Json
 
 PAGE_SIZE = 100
 """Rows in a full page: Sentry's default and its maximum (23.7.1 answers 400 to 101)."""

@@ -21,14 +21,14 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.errors import Denied, Refused, SentryError
-from tap_sentry_audit.lists import PAGE_SIZE, pages
-from tap_sentry_audit.times import EPOCH, read_time, time_text
+from tap_sentry_audit.api.exceptions import Denied, Refused, SentryError
+from tap_sentry_audit.api.pagination import PAGE_SIZE, pages
+from tap_sentry_audit.api.timestamps import EPOCH, read_time, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from tap_sentry_audit.lists import ListPage, Row
+    from tap_sentry_audit.api.pagination import ListPage, Row
 
     Fetch = Callable[[Mapping[str, str]], ListPage]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.redaction import mask_fields, mask_text, mask_value, masked
-from tap_sentry_audit.schema import ADDITIONAL, is_of_type, usual_type
-from tap_sentry_audit.times import read_time, time_text
+from tap_sentry_audit.api.timestamps import read_time, time_text
+from tap_sentry_audit.streams.redaction import mask_fields, mask_text, mask_value, masked
+from tap_sentry_audit.streams.schemas import ADDITIONAL, is_of_type, usual_type
 
 if TYPE_CHECKING:
-    from tap_sentry_audit.answers import Json
-    from tap_sentry_audit.lists import Row
-    from tap_sentry_audit.pages import Entry
-    from tap_sentry_audit.schema import Schema
+    from tap_sentry_audit.api.decoding import Json
+    from tap_sentry_audit.api.pagination import Row
+    from tap_sentry_audit.audit_log.pages import Entry
+    from tap_sentry_audit.streams.schemas import Schema
 
 Record = dict[str, "Json"]
 

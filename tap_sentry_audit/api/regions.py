@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tap_sentry_audit.lists import Detail
+    from tap_sentry_audit.api.pagination import Detail
 
 _PLAIN = re.compile(r"https?://[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]+)?(/[A-Za-z0-9_./-]*)?")
 _THIS_MACHINE = {"127.0.0.1", "localhost"}

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.times import read_time, time_text
+from tap_sentry_audit.api.timestamps import read_time, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

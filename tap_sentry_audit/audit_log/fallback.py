@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.pages import Query, read_page
-from tap_sentry_audit.reader import Stretch
-from tap_sentry_audit.spool import Spool
+from tap_sentry_audit.api.spool import Spool
+from tap_sentry_audit.audit_log.pages import Query, read_page
+from tap_sentry_audit.audit_log.reader import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from tap_sentry_audit.pages import Page
-    from tap_sentry_audit.reader import Fetch
+    from tap_sentry_audit.audit_log.pages import Page
+    from tap_sentry_audit.audit_log.reader import Fetch
 
 
 def read_backwards(fetch: Fetch, start: datetime | None, end: datetime | None) -> Iterator[Stretch]:

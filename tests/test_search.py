@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.lists import ListPage, Row
-from tap_sentry_audit.slices import read_slices, search_text
-from tap_sentry_audit.times import EPOCH
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.pagination import ListPage, Row
+from tap_sentry_audit.api.search import read_slices, search_text
+from tap_sentry_audit.api.timestamps import EPOCH
 
 PER_PAGE = 3
 MOST = 7

@@ -9,7 +9,7 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries
 from tap_process import config, run_tap
-from tap_sentry_audit.reader import CursorIgnored, read_range
+from tap_sentry_audit.audit_log.reader import CursorIgnored, read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 from test_reader import expected

@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.answers import Unreadable, decode_objects
-from tap_sentry_audit.cursors import links
-from tap_sentry_audit.errors import SentryError
-from tap_sentry_audit.times import read_time, server_time
+from tap_sentry_audit.api.cursors import links
+from tap_sentry_audit.api.decoding import Unreadable, decode_objects
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.timestamps import read_time, server_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from tap_sentry_audit.answers import Json
+    from tap_sentry_audit.api.decoding import Json
 
 Row = dict[str, "Json"]
 

@@ -1,0 +1,1 @@
+"""Sentry's HTTP API: knows no Singer and no audit log."""

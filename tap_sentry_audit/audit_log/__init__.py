@@ -1,0 +1,1 @@
+"""Reads the audit log without loss; knows no Singer."""
