@@ -130,6 +130,11 @@ def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
 
     A catalog in the folder is used.
     """
+    return run_tap_of(sys.executable, server, folder, **settings)
+
+
+def run_tap_of(python: str, server: StandIn, folder: Path, /, **settings: object) -> Usage:
+    """Run the version of the tap that an interpreter has, as `run_tap` does."""
     given = {
         "auth_token": TOKEN,
         "organization": "acme",
@@ -137,7 +142,7 @@ def run_tap(server: StandIn, folder: Path, **settings: object) -> Usage:
     }
     config, state = folder / "config.json", folder / "state.json"
     config.write_text(json.dumps(given | settings))
-    command = [sys.executable, "-m", "tap_sentry_audit", f"--config={config}"]
+    command = [python, "-m", "tap_sentry_audit", f"--config={config}"]
     if state.exists():
         command.append(f"--state={state}")
     if (folder / "catalog.json").exists():

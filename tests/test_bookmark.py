@@ -18,9 +18,7 @@ def entry(created: datetime, entry_id: str = "1") -> Entry:
 
 
 def state_of(bookmark: Bookmark) -> dict[str, object]:
-    state: dict[str, object] = {}
-    bookmark.keep_in(state)
-    return state
+    return bookmark.to_state()
 
 
 def after_restart(bookmark: Bookmark, lookback: timedelta = HOUR) -> Bookmark:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sentry_audit.api.concurrency import SideBySide
+from tap_sentry_audit.api.concurrency import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def taken(work: SideBySide[float, float], count: int) -> Sequence[float | None]:
+def taken(work: WorkerPool[float, float], count: int) -> Sequence[float | None]:
     return [work.take(5) for _ in range(count)]
 
 
@@ -31,12 +31,12 @@ def test_results_come_in_order(waits: list[float], threads: int, ahead: int) -> 
         time.sleep(wait)
         return wait
 
-    assert taken(SideBySide(work, waits, threads, ahead), len(waits)) == waits
+    assert taken(WorkerPool(work, waits, threads, ahead), len(waits)) == waits
 
 
 def test_no_more_is_worked_on_ahead_than_is_allowed() -> None:
     begun: list[float] = []
-    work = SideBySide(lambda item: begun.append(item) or item, range(100), threads=4, ahead=7)  # type: ignore[func-returns-value]
+    work = WorkerPool(lambda item: begun.append(item) or item, range(100), threads=4, ahead=7)  # type: ignore[func-returns-value]
     time.sleep(0.1)
     assert len(begun) == 7
 
@@ -49,7 +49,7 @@ def test_an_error_comes_at_its_turn_and_the_others_go_on() -> None:
     def inverse(number: int) -> float:
         return 1 / number
 
-    work = SideBySide(inverse, [1, 0, 2], threads=2, ahead=3)
+    work = WorkerPool(inverse, [1, 0, 2], threads=2, ahead=3)
 
     assert work.take(5) == 1
     with pytest.raises(ZeroDivisionError):
@@ -59,7 +59,7 @@ def test_an_error_comes_at_its_turn_and_the_others_go_on() -> None:
 
 def test_who_waits_for_a_result_is_not_kept_longer_than_asked() -> None:
     free = threading.Event()
-    work = SideBySide(lambda _: free.wait(5), [1], threads=1, ahead=1)
+    work = WorkerPool(lambda _: free.wait(5), [1], threads=1, ahead=1)
 
     assert work.take(0.05) is None
     free.set()

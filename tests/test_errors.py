@@ -12,7 +12,7 @@ import pytest
 from fake_sentry import Answer, FakeSentry, Log, entries, faults
 from tap_process import TOKEN, config, run_tap
 from tap_sentry_audit.api.exceptions import SentryError
-from tap_sentry_audit.audit_log.pages import Query
+from tap_sentry_audit.audit_log.pages import Query, fetch_from
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 
@@ -37,14 +37,11 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def stream(sentry: FakeSentry, **settings: object) -> AuditLogs:
-    return AuditLogs(TapSentryAudit(config=config(sentry, **settings)))
-
-
 def failure(sentry: FakeSentry, **settings: object) -> str:
-    asked = stream(sentry, **settings)
+    client = TapSentryAudit(config=config(sentry, **settings)).client
+    fetch = fetch_from(client, "acme", AuditLogs.permission)
     with pytest.raises(SentryError) as raised:
-        asked._fetch("acme", Query(cursor=None))  # noqa: SLF001  (the reader's view of the stream)
+        fetch(Query(cursor=None))
     return str(raised.value)
 
 

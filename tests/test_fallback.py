@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fake_sentry import FakeSentry, Log, entries
 from tap_process import config, run_tap
-from tap_sentry_audit.audit_log.reader import CursorIgnored, read_range
+from tap_sentry_audit.audit_log.pages import fetch_from
+from tap_sentry_audit.audit_log.reader import CursorIgnoredError, read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 from test_reader import expected
@@ -94,10 +94,9 @@ def test_the_next_run_sends_only_what_is_new(foreign: Foreign) -> None:
 def test_an_ignored_cursor_is_found_out(count: int, width: int) -> None:
     log = Log(entries.even(count))
     with FakeSentry({"acme": log}, foreign_cursors="ignore") as sentry:
-        stream = AuditLogs(TapSentryAudit(config=config(sentry)))
-        fetch = partial(stream._fetch, "acme")  # noqa: SLF001  (the reader's view of it)
+        fetch = fetch_from(TapSentryAudit(config=config(sentry)).client, "acme", "")
 
-        with pytest.raises(CursorIgnored):
+        with pytest.raises(CursorIgnoredError):
             list(read_range(fetch, None, None, lambda _: width))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hub import Definition, read_yaml, schema_of, settings_of
 from tap_process import run_tap
-from tap_sentry_audit.config import SettingsError, read_settings
+from tap_sentry_audit.config import SettingsError, parse_settings
 
 if TYPE_CHECKING:
     from jsonschema import Draft7Validator
@@ -87,10 +87,10 @@ def test_each_group_of_required_settings_is_enough_and_none_of_it_can_be_left_ou
 ) -> None:
     example = {"auth_token": "token", "organization": "acme", "organizations": ["acme"]}
     for group in definition["settings_group_validation"]:
-        read_settings({name: example[name] for name in group})
+        parse_settings({name: example[name] for name in group})
         for left_out in group:
             with pytest.raises(SettingsError):
-                read_settings({name: example[name] for name in group if name != left_out})
+                parse_settings({name: example[name] for name in group if name != left_out})
 
 
 def test_the_definition_names_the_python_versions_of_the_tap(about: Definition) -> None:

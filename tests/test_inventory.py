@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import json
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from entry_of import record_of
 from fake_sentry import FakeSentry, Inventory, Log, faults
+from local_server import LocalServer
 from tap_process import Run, config, run_tap, selecting
-from tap_sentry_audit.streams.events import Events
-from tap_sentry_audit.streams.issues import Issues
-from tap_sentry_audit.streams.lists import (
-    Members,
-    Organizations,
-    Projects,
-    Teams,
-)
-from tap_sentry_audit.streams.records import row_record
-from tap_sentry_audit.streams.releases import Releases
 from tap_sentry_audit.streams.schemas import ADDITIONAL
 from tap_sentry_audit.tap import TapSentryAudit
 
-if TYPE_CHECKING:
-    from tap_sentry_audit.streams.schemas import Schema
-
 LISTS = ["projects", "teams", "members", "releases"]
-STREAMS: dict[str, Schema] = {
-    "organization": Organizations.schema,
-    "projects": Projects.schema,
-    "teams": Teams.schema,
-    "members": Members.schema,
-    "releases": Releases.schema,
-    "issues": Issues.schema,
-    "events_full": Events.schema,
+STREAMS = {
+    "organization": "organizations",
+    "projects": "projects",
+    "teams": "teams",
+    "members": "members",
+    "releases": "releases",
+    "issues": "issues",
+    "events_full": "events",
 }
 """By the file of recorded rows."""
 RECORDED = Path(__file__).parent / "recorded" / "sentry-23.7.1-inventory"
@@ -90,7 +81,7 @@ def test_recorded_rows_fit_the_schema(name: str) -> None:
         if name == "organization":
             # They have streams of their own, and are not asked for.
             del row["teams"], row["projects"]
-        record = row_record(row, STREAMS[name], "acme")
+        record = record_of(row, STREAMS[name])
 
         assert record[ADDITIONAL] is None
         assert record.keys() - {ADDITIONAL, "organization"} == row.keys()
@@ -119,7 +110,7 @@ def test_what_is_not_known_or_of_another_type_is_kept_aside() -> None:
         "brandNew": 1,
     }
 
-    assert row_record(row, Teams.schema, "acme") == {
+    assert record_of(row, "teams") == {
         "id": "7",
         "slug": None,
         "isMember": None,
@@ -141,7 +132,7 @@ def test_what_is_not_known_or_of_another_type_is_kept_aside() -> None:
 def test_a_time_gets_the_one_form_that_sorts() -> None:
     row: dict[str, Any] = {"id": "7", "dateCreated": "2026-01-01T00:00:00Z"}
 
-    record = row_record(row, Teams.schema, "acme")
+    record = record_of(row, "teams")
     assert record["dateCreated"] == "2026-01-01T00:00:00.000000Z"
 
 
@@ -230,7 +221,8 @@ def test_a_fault_of_the_region_names_the_region(
     with FakeSentry({}, inventories={"acme": acme}) as region:
         url = region.url
     with FakeSentry({}, inventories={"acme": acme}, region_url=url) as sentry:
-        list(Teams(TapSentryAudit(config=config(sentry))).get_records(None))
+        teams = TapSentryAudit(config=config(sentry)).streams["teams"]
+        list(teams.get_records({"organization": "acme"}))
 
     assert f"{url.removeprefix('http://')} refused the connection" in caplog.messages[-1]
 
@@ -243,3 +235,44 @@ def test_neither_messages_nor_log_hold_the_token() -> None:
     assert ended.records
     assert ended.log("ERROR")
     assert secret not in ended.stdout + ended.stderr
+
+
+class NullRows(BaseHTTPRequestHandler):
+    """A list of 110 rows with pages of 100 null rows around and between them."""
+
+    ROWS: ClassVar[list[dict[str, str] | None]] = [
+        *[None] * 100,
+        *({"id": str(number), "slug": f"slug-{number}"} for number in range(110)),
+        *[None] * 290,
+        {"id": "last", "slug": "last"},
+    ]
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        start = int(dict(parse_qsl(parts.query)).get("cursor", "100:0:0").split(":")[1])
+        rows: object = self.ROWS[start : start + 100]
+        if not parts.path.endswith(("projects/", "teams/", "members/")):
+            rows = {"id": "1", "slug": "acme"}
+        more = str(start + 100 < len(self.ROWS)).lower()
+        body = json.dumps(rows).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        cursor = f'results="{more}"; cursor="100:{start + 100}:0"'
+        self.send_header("Link", f'<http://x/>; rel="next"; {cursor}')
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("name", ["projects", "teams", "members"])
+def test_rows_behind_pages_of_null_rows_are_read(name: str) -> None:
+    with LocalServer(NullRows) as server:
+        settings = {"auth_token": "token", "organization": "acme", "host": server.url}
+        ended = run_tap(settings, catalog=selecting(name))
+
+    assert ended.ids == [*map(str, range(110)), "last"]
+    assert ended.returncode == 0
+    warning = f"acme: Sentry could not show 390 {name} (null rows)"
+    assert [line for line in ended.log("WARNING") if "null rows" in line] == [warning]

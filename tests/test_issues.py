@@ -8,7 +8,7 @@ import pytest
 
 from fake_sentry import FakeSentry, Inventory, Log, entries, faults
 from tap_process import Run, config, run_tap, selecting
-from tap_sentry_audit.api.timestamps import read_time
+from tap_sentry_audit.api.timestamps import parse_time
 
 if TYPE_CHECKING:
     from fake_sentry import Request
@@ -38,7 +38,7 @@ def test_every_issue_comes_once_and_oldest_first(count: int) -> None:
 
     assert ended.returncode == 0
     assert sorted(ended.ids) == sorted(row["id"] for row in acme.issues)
-    seen = [read_time(record["lastSeen"]) for record in ended.records]
+    seen = [parse_time(record["lastSeen"]) for record in ended.records]
     assert seen == sorted(seen)
 
 
@@ -187,7 +187,7 @@ def test_without_back_fill_only_what_comes_after_is_sent() -> None:
     with serving(acme) as sentry:
         first = run(sentry, backfill=False)
         acme.touch(some(acme)[0], entries.micros("2100-01-01T00:00:00Z"))
-        sentry.clock = lambda: read_time("2100-01-02T00:00:00Z").timestamp()
+        sentry.clock = lambda: parse_time("2100-01-02T00:00:00Z").timestamp()
         second = run(sentry, first.state, backfill=False)
 
     assert first.ids == []

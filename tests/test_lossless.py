@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import command, config, run_tap
 from tap_sentry_audit.api.exceptions import SentryError
-from tap_sentry_audit.api.timestamps import EPOCH, read_time
+from tap_sentry_audit.api.timestamps import EPOCH, parse_time
+from tap_sentry_audit.audit_log.pages import fetch_from
 from tap_sentry_audit.audit_log.reader import read_range
-from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 from test_reader import MILLISECOND, START, asking, by_links, expected
 
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tap_sentry_audit.audit_log.pages import Page, Query
-    from tap_sentry_audit.audit_log.reader import Fetch
+    from tap_sentry_audit.audit_log.pages import Fetch, Page, Query
 
 SECOND = 1_000 * MILLISECOND
 HOUR = 3_600 * SECOND
@@ -42,9 +41,9 @@ HOUR = 3_600 * SECOND
 def read_ids(
     fetch: Fetch, width: int = 1, start: datetime | None = None, end: datetime | None = None
 ) -> list[str]:
-    stretches = list(read_range(fetch, start, end, lambda _: width))
-    assert not any(stretch.problem for stretch in stretches)
-    return [entry.id for stretch in stretches for entry in stretch.entries]
+    chunks = list(read_range(fetch, start, end, lambda _: width))
+    assert not any(chunk.problem for chunk in chunks)
+    return [entry.id for chunk in chunks for entry in chunk.entries]
 
 
 # Ties
@@ -203,7 +202,7 @@ def test_a_range_has_exactly_the_entries_from_its_start_on_and_before_its_end(
     )
     start, end = data.draw(near), data.draw(near)
     inside = {
-        row["id"] for row in log.rows() if row and start <= read_time(row["dateCreated"]) < end
+        row["id"] for row in log.rows() if row and start <= parse_time(row["dateCreated"]) < end
     }
     found = read_ids(asking(log, per_page), width, start, end)
 
@@ -280,9 +279,9 @@ def read_with_nulls(log: Log, per_page: int, width: int) -> tuple[list[str], int
         assert len(asked) < 50 * len(log) + 500, "an endless loop"
         return asking(log, per_page)(query)
 
-    stretches = list(read_range(fetch, None, None, lambda _: width))
-    ids = [entry.id for stretch in stretches for entry in stretch.entries]
-    return ids, sum(stretch.null_rows for stretch in stretches)
+    chunks = list(read_range(fetch, None, None, lambda _: width))
+    ids = [entry.id for chunk in chunks for entry in chunk.entries]
+    return ids, sum(chunk.null_rows for chunk in chunks)
 
 
 @settings(max_examples=100, deadline=None)
@@ -337,16 +336,14 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backoff.random_jitter", lambda _: 0.0)
 
 
-def stretches_by_stream(sentry: FakeSentry) -> Iterator[list[str]]:
+def chunks_by_stream(sentry: FakeSentry) -> Iterator[list[str]]:
     """The entries of the stand-in's log, several requests at once."""
     fast = config(sentry, requests_per_second=1000)
-    stream = AuditLogs(TapSentryAudit(config=fast))
+    client = TapSentryAudit(config=fast).client
 
-    def fetch(query: Query) -> Page:
-        return stream._fetch("acme", query)  # noqa: SLF001  (the reader's view of the stream)
-
-    for stretch in read_range(fetch, None, None, stream.pacer.width):
-        yield [entry.id for entry in stretch.entries]
+    fetch = fetch_from(client, "acme", "")
+    for chunk in read_range(fetch, None, None, client.rate_limiter.width):
+        yield [entry.id for entry in chunk.entries]
 
 
 FAULTS: dict[str, faults.Fault] = {
@@ -372,7 +369,7 @@ def test_a_fault_at_any_of_several_requests_at_once_loses_nothing(name: str) -> 
             rate_limit=1000,
             clock=lambda clock=clock: clock,  # type: ignore[misc]
         ) as sentry:
-            found = [entry_id for ids in stretches_by_stream(sentry) for entry_id in ids]
+            found = [entry_id for ids in chunks_by_stream(sentry) for entry_id in ids]
 
         assert found == expected(log), f"request {number}"
         assert sentry.max_concurrent > 1
@@ -387,7 +384,7 @@ def test_an_error_that_lasts_comes_after_a_part_of_the_log_without_gaps(number: 
     with FakeSentry({"acme": log}, latency=0.02, rate_limit=1000) as sentry:
         sentry.faults = lambda n, _: faults.status(403) if n >= number else None
         with pytest.raises(SentryError):
-            found.extend(entry_id for ids in stretches_by_stream(sentry) for entry_id in ids)
+            found.extend(entry_id for ids in chunks_by_stream(sentry) for entry_id in ids)
 
     assert found == expected(log)[: len(found)]
 
@@ -422,8 +419,8 @@ def test_an_error_comes_only_after_all_that_lies_before_its_page(
     with pytest.raises(BrokenPage):
         found.extend(
             entry.id
-            for stretch in read_range(fetch, None, None, lambda _: width)
-            for entry in stretch.entries
+            for chunk in read_range(fetch, None, None, lambda _: width)
+            for entry in chunk.entries
         )
 
     assert found == ids[: len(found)]

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from entry_of import entry_of
+from entry_of import record_of
 from fake_sentry import FakeSentry, Inventory, Log, entries
 from tap_process import config, discovered, run_tap, selecting
-from tap_sentry_audit.api.timestamps import read_time, time_text
-from tap_sentry_audit.streams.records import record_of, row_record
+from tap_sentry_audit.api.timestamps import format_time, parse_time
 from tap_sentry_audit.streams.schemas import AUDIT_LOGS
-from tap_sentry_audit.tap import STREAMS, TapSentryAudit
+from tap_sentry_audit.tap import STREAMS
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -42,7 +41,7 @@ def test_a_run_writes_schema_records_oldest_first_and_state() -> None:
     with FakeSentry({"acme": log}) as sentry:
         run = run_tap(config(sentry))
 
-    expected = [record_of(entry_of(row), "acme", redact_secrets=True) for row in log.rows() if row]
+    expected = [record_of(row) for row in log.rows() if row]
     assert run.returncode == 0
     messages = run.messages
     for message in messages:
@@ -162,9 +161,8 @@ def test_a_run_of_all_streams_writes_these_messages_and_no_others() -> None:
         "releases": acme.releases,
         "teams": acme.teams,
     }
-    streams = TapSentryAudit(config=config(sentry)).streams
     records = [
-        {"stream": name, "record": row_record(row, streams[name].schema, "acme")}
+        {"stream": name, "record": record_of(row, name)}
         for name, rows in held.items()
         for row in rows
     ]
@@ -186,7 +184,7 @@ def test_a_run_of_all_streams_writes_these_messages_and_no_others() -> None:
         {
             "context": {"organization": "acme"},
             "replication_key": "lastSeen",
-            "replication_key_value": time_text(read_time(issue["lastSeen"])),
+            "replication_key_value": format_time(parse_time(issue["lastSeen"])),
             "lookback": {
                 "seconds": 3600,
                 "ids": {f"{issue['id']}@{seconds(issue['lastSeen'])}": seconds(issue["lastSeen"])},
@@ -197,7 +195,7 @@ def test_a_run_of_all_streams_writes_these_messages_and_no_others() -> None:
         {
             "context": {"organization": "acme", "projectID": project["id"]},
             "replication_key": "dateCreated",
-            "replication_key_value": time_text(read_time(events[-1]["dateCreated"])),
+            "replication_key_value": format_time(parse_time(events[-1]["dateCreated"])),
             "lookback": {
                 "seconds": 3600,
                 "ids": {events[-1]["eventID"]: seconds(events[-1]["dateCreated"])},
@@ -208,7 +206,7 @@ def test_a_run_of_all_streams_writes_these_messages_and_no_others() -> None:
 
 
 def seconds(text: str) -> int:
-    return int(read_time(text).timestamp())
+    return int(parse_time(text).timestamp())
 
 
 @pytest.mark.parametrize("name", [stream.name for stream in STREAMS])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import strategies as st
 
 import recorded_answers
-from tap_sentry_audit.api.cursors import Cursor, Link, links
-from tap_sentry_audit.api.decoding import Unreadable
-from tap_sentry_audit.audit_log.pages import Query, path, read_page
+from tap_sentry_audit.api.exceptions import InvalidBodyError
+from tap_sentry_audit.api.pagination import Cursor, Link, parse_links
+from tap_sentry_audit.audit_log.pages import Query, parse_page, path
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
 
@@ -27,7 +27,7 @@ def test_a_cursor_towards_older_skips_its_offset() -> None:
 
 
 def test_a_link_header_gives_cursors_and_whether_rows_lie_behind_them() -> None:
-    assert links(recorded_answers.headers("first_page")["Link"]) == {
+    assert parse_links(recorded_answers.headers("first_page")["Link"]) == {
         "previous": Link("1795205567095:0:1", has_results=False),
         "next": Link("1793531088258:9:0", has_results=True),
     }
@@ -35,7 +35,7 @@ def test_a_link_header_gives_cursors_and_whether_rows_lie_behind_them() -> None:
 
 @pytest.mark.parametrize("header", ["", "nonsense", '<https://sentry.io>; rel="next"'])
 def test_a_link_header_without_cursors_gives_none(header: str) -> None:
-    assert links(header) == {}
+    assert parse_links(header) == {}
 
 
 def test_a_query_names_only_what_it_asks_for() -> None:
@@ -64,7 +64,7 @@ def test_the_path_has_its_last_slash() -> None:
     ],
 )
 def test_recorded_pages_are_read_oldest_first(name: str, count: int, *, more: bool) -> None:
-    page = read_page(recorded_answers.body(name), recorded_answers.headers(name))
+    page = parse_page(recorded_answers.body(name), recorded_answers.headers(name))
 
     assert len(page.entries) == count
     assert page.more_newer == more
@@ -75,13 +75,13 @@ def test_recorded_pages_are_read_oldest_first(name: str, count: int, *, more: bo
 
 def test_null_rows_are_counted() -> None:
     body = b'{"rows": [null, {"id": "1", "dateCreated": "2026-01-01T00:00:00Z"}, null]}'
-    page = read_page(body, {})
+    page = parse_page(body, {})
 
     assert (len(page.entries), page.null_rows) == (1, 2)
 
 
 def test_a_bare_list_is_a_page_too() -> None:
-    page = read_page(b'[{"id": 1, "dateCreated": "2026-01-01T00:00:00Z"}]', {})
+    page = parse_page(b'[{"id": 1, "dateCreated": "2026-01-01T00:00:00Z"}]', {})
 
     assert [entry.id for entry in page.entries] == ["1"]
     assert not page.more_newer
@@ -107,19 +107,19 @@ def test_a_bare_list_is_a_page_too() -> None:
     ],
 )
 def test_what_is_no_page_is_unreadable(body: bytes) -> None:
-    with pytest.raises(Unreadable):
-        read_page(body, {})
+    with pytest.raises(InvalidBodyError):
+        parse_page(body, {})
 
 
 def test_the_servers_clock_is_the_end_of_the_second_that_it_names() -> None:
-    page = read_page(b"[]", {"Date": "Sun, 15 Nov 2026 07:48:34 GMT"})
+    page = parse_page(b"[]", {"Date": "Sun, 15 Nov 2026 07:48:34 GMT"})
 
     assert page.server_time == datetime(2026, 11, 15, 7, 48, 35, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Date": "soon"}])
 def test_without_the_servers_clock_ours_is_taken(headers: dict[str, str]) -> None:
-    age = datetime.now(UTC) - read_page(b"[]", headers).server_time
+    age = datetime.now(UTC) - parse_page(b"[]", headers).server_time
 
     assert abs(age) < timedelta(seconds=5)
 
@@ -138,14 +138,14 @@ def test_without_the_servers_clock_ours_is_taken(headers: dict[str, str]) -> Non
 )
 def test_a_lone_surrogate_becomes_the_text_of_its_escape(escape: bytes, text: str) -> None:
     row = b'{"id": "1", "dateCreated": "2026-01-01T00:00:00Z", "note": "%s"}' % escape
-    [entry] = read_page(b"[%s]" % row, {}).entries
+    [entry] = parse_page(b"[%s]" % row, {}).entries
 
     assert entry.row["note"] == text
 
 
 def test_an_integer_of_thousands_of_digits_is_kept() -> None:
     row = b'{"id": "1", "dateCreated": "2026-01-01T00:00:00Z", "data": {"n": %s}}' % (b"7" * 5000)
-    [entry] = read_page(b"[%s]" % row, {}).entries
+    [entry] = parse_page(b"[%s]" % row, {}).entries
 
     assert entry.row["data"] == {"n": Decimal("7" * 5000)}
 
@@ -153,7 +153,7 @@ def test_an_integer_of_thousands_of_digits_is_kept() -> None:
 def test_numbers_stay_exact() -> None:
     numbers = b"[0.1234567890123456789, 1e400, 123456789012345678901234567890]"
     row = b'{"id": "1", "dateCreated": "2026-01-01T00:00:00Z", "data": %s}' % numbers
-    [entry] = read_page(b"[%s]" % row, {}).entries
+    [entry] = parse_page(b"[%s]" % row, {}).entries
 
     assert entry.row["data"] == [
         Decimal("0.1234567890123456789"),

@@ -18,7 +18,7 @@ import pytest
 from fake_sentry import FakeSentry, Log, entries
 from tap_process import command, config, run_tap
 from tap_sentry_audit.streams import progress
-from tap_sentry_audit.streams.progress import LINE_SECONDS, Progress, Tally
+from tap_sentry_audit.streams.progress import LINE_SECONDS, Progress, Summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,11 +100,11 @@ def test_an_empty_log_has_a_line_too() -> None:
 
 
 def test_thousands_are_set_apart() -> None:
-    assert str(Tally(new=1_234_567)).startswith("1,234,567 new entries")
+    assert str(Summary(new=1_234_567)).startswith("1,234,567 new entries")
 
 
 def test_without_null_rows_none_are_mentioned() -> None:
-    assert "null" not in str(Tally(new=3))
+    assert "null" not in str(Summary(new=3))
 
 
 # --- lines in a log

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import recorded_answers
 from tap_sentry_audit.api import rate_limit as pacing
-from tap_sentry_audit.api.rate_limit import LONGEST_WAIT, Limits, Pacer, read_limits
+from tap_sentry_audit.api.rate_limit import LONGEST_WAIT, Limits, RateLimiter, parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ def at(seconds: float) -> dict[str, str]:
 
 
 def ask(
-    pacer: Pacer,
+    pacer: RateLimiter,
     clock: Clock,
     headers: dict[str, str] | None = None,
     *,
@@ -72,11 +72,11 @@ def ask(
     """Send one request and return when it started."""
     with pacer.turn() as began:
         clock.now += latency
-    pacer.observe(headers or {}, status, began)
+    pacer.observe(parse_limits(headers or {}), status, began)
     return began
 
 
-def wait_of_next(pacer: Pacer, clock: Clock) -> float:
+def wait_of_next(pacer: RateLimiter, clock: Clock) -> float:
     """How long the next request has to wait, from now on."""
     now = clock.now
     with pacer.turn() as began:
@@ -88,7 +88,7 @@ def wait_of_next(pacer: Pacer, clock: Clock) -> float:
 
 
 def test_a_good_answers_headers_are_read() -> None:
-    assert read_limits(recorded_answers.headers("rate_limit_200")) == Limits(
+    assert parse_limits(recorded_answers.headers("rate_limit_200")) == Limits(
         limit=5,
         remaining=2,
         reset=1795218611,
@@ -100,19 +100,19 @@ def test_a_good_answers_headers_are_read() -> None:
 
 
 def test_a_429s_headers_are_read_and_the_word_none_is_no_number() -> None:
-    limits = read_limits(recorded_answers.headers("rate_limit_429"))
+    limits = parse_limits(recorded_answers.headers("rate_limit_429"))
 
     assert (limits.remaining, limits.reset) == (0, 1795218611)
     assert limits.concurrent_remaining is None
 
 
 def test_an_answer_without_headers_says_nothing() -> None:
-    assert read_limits({}) == Limits(None, None, None, None, None, None, None)
+    assert parse_limits({}) == Limits(None, None, None, None, None, None, None)
 
 
 @pytest.mark.parametrize("text", ["", " ", "-1", "1.5", "²", "٣", "1e3", "many", "1, 2"])
 def test_what_is_no_whole_number_says_nothing(text: str) -> None:
-    assert read_limits(header(Limit=text, Remaining=text, Reset=text)) == read_limits({})
+    assert parse_limits(header(Limit=text, Remaining=text, Reset=text)) == parse_limits({})
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_what_is_no_whole_number_says_nothing(text: str) -> None:
 def test_retry_after_is_seconds_or_a_date_by_the_servers_clock(
     text: str, seconds: float | None
 ) -> None:
-    assert read_limits({"Retry-After": text, "Date": NOW}).retry_after == seconds
+    assert parse_limits({"Retry-After": text, "Date": NOW}).retry_after == seconds
 
 
 def test_a_retry_after_date_without_a_date_header_is_held_against_our_clock(clock: Clock) -> None:
     clock.now = 30.0
-    limits = read_limits({"Retry-After": "Sun, 01 Nov 2026 00:01:30 GMT"})
+    limits = parse_limits({"Retry-After": "Sun, 01 Nov 2026 00:01:30 GMT"})
 
     assert limits.retry_after == 60.0
 
@@ -154,7 +154,7 @@ class Windows:
         self._offset = offset
         self.starts: Counter[int] = Counter()
 
-    def ask(self, pacer: Pacer, latency: float) -> float:
+    def ask(self, pacer: RateLimiter, latency: float) -> float:
         with pacer.turn() as began:
             # Counted as it comes in, half of the way through.
             self._clock.now += latency / 2
@@ -164,9 +164,8 @@ class Windows:
         reset = (window + 1) * self._length
         remaining = max(0, self._limit - self.starts[window])
         date = at((self._clock.now + self._offset) % 3600)
-        pacer.observe(
-            header(Limit=self._limit, Remaining=remaining, Reset=reset) | date, 200, began
-        )
+        told = header(Limit=self._limit, Remaining=remaining, Reset=reset) | date
+        pacer.observe(parse_limits(told), 200, began)
         return began
 
 
@@ -187,7 +186,7 @@ def test_no_window_that_is_known_gets_more_requests_than_its_limit(
         clock = patched(patch)
         # The real `Reset` is by the same clock as `Date`.
         server = Windows(clock, limit, length, offset + NOW_SECONDS - NOW_SECONDS % 3600)
-        pacer = Pacer(1000, 1)
+        pacer = RateLimiter(1000, 1)
         for _ in range(10 * limit + 50):
             server.ask(pacer, latency)
         server.starts.clear()
@@ -200,7 +199,7 @@ def test_no_window_that_is_known_gets_more_requests_than_its_limit(
 
 def test_windows_that_are_known_are_used_to_the_full(clock: Clock) -> None:
     server = Windows(clock, 40, 1, 0.37 + NOW_SECONDS)
-    pacer = Pacer(1000, 1)
+    pacer = RateLimiter(1000, 1)
     for _ in range(400):
         server.ask(pacer, 0.002)
 
@@ -210,7 +209,7 @@ def test_windows_that_are_known_are_used_to_the_full(clock: Clock) -> None:
 
 def test_turns_that_nobody_took_in_time_are_made_good_in_their_window(clock: Clock) -> None:
     server = Windows(clock, 40, 1, 0.37 + NOW_SECONDS)
-    pacer = Pacer(1000, 1)
+    pacer = RateLimiter(1000, 1)
     for number in range(400):
         clock.now += 0.0 if number % 10 else 0.06
         server.ask(pacer, 0.002)
@@ -220,7 +219,7 @@ def test_turns_that_nobody_took_in_time_are_made_good_in_their_window(clock: Clo
 
 
 def test_a_limit_holds_from_the_first_answer_that_tells_it(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     first = ask(pacer, clock, header(Limit=3, Remaining=2, Reset=NOW_SECONDS + 1001) | at(1000))
 
     assert ask(pacer, clock) - first >= 1 / 3
@@ -231,7 +230,7 @@ def test_a_limit_holds_from_the_first_answer_that_tells_it(clock: Clock) -> None
 
 @pytest.mark.parametrize("rate", [1, 7, 40])
 def test_the_settings_rate_holds_without_headers(clock: Clock, rate: int) -> None:
-    pacer = Pacer(rate, 1)
+    pacer = RateLimiter(rate, 1)
     starts = [ask(pacer, clock, latency=0.0001) for _ in range(3 * rate + 1)]
 
     assert all(later - start >= 1 for start, later in zip(starts, starts[rate:], strict=False))
@@ -239,7 +238,7 @@ def test_the_settings_rate_holds_without_headers(clock: Clock, rate: int) -> Non
 
 def test_the_settings_rate_holds_where_the_server_allows_more(clock: Clock) -> None:
     server = Windows(clock, 100, 1, 0.5 + NOW_SECONDS)
-    pacer = Pacer(10, 1)
+    pacer = RateLimiter(10, 1)
     for _ in range(50):
         server.ask(pacer, 0.001)
 
@@ -249,14 +248,14 @@ def test_the_settings_rate_holds_where_the_server_allows_more(clock: Clock) -> N
 @pytest.mark.parametrize("rate", [1, 2])
 def test_a_slow_setting_works_with_a_server_that_sends_headers(clock: Clock, rate: int) -> None:
     server = Windows(clock, 40, 1, 0.5 + NOW_SECONDS)
-    pacer = Pacer(rate, 1)
+    pacer = RateLimiter(rate, 1)
     starts = [server.ask(pacer, 0.001) for _ in range(20)]
 
     assert 18 / rate <= starts[-1] - starts[0] <= 24 / rate
 
 
 def test_a_server_without_a_date_header_is_paced_by_its_limit(clock: Clock) -> None:
-    pacer = Pacer(1000, 1)
+    pacer = RateLimiter(1000, 1)
     starts = []
     for _ in range(31):
         reset = math.floor(clock.time() + 1)
@@ -269,7 +268,7 @@ def test_a_server_without_a_date_header_is_paced_by_its_limit(clock: Clock) -> N
 # --- requests at once
 
 
-def most_at_once(pacer: Pacer, threads: int = 8) -> int:
+def most_at_once(pacer: RateLimiter, threads: int = 8) -> int:
     """Let threads hold turns, and return how many had one when nobody else got one."""
     full = threading.Event()
     done = threading.Event()
@@ -295,39 +294,39 @@ def most_at_once(pacer: Pacer, threads: int = 8) -> int:
 
 @pytest.mark.usefixtures("clock")
 def test_the_settings_number_at_once_holds() -> None:
-    assert most_at_once(Pacer(1000, 3)) == 3
+    assert most_at_once(RateLimiter(1000, 3)) == 3
 
 
 def test_the_servers_lower_number_at_once_holds(clock: Clock) -> None:
-    pacer = Pacer(1000, 8)
+    pacer = RateLimiter(1000, 8)
     ask(pacer, clock, header(ConcurrentLimit=2))
 
     assert most_at_once(pacer) == 2
 
 
 def test_the_servers_higher_number_at_once_does_not(clock: Clock) -> None:
-    pacer = Pacer(1000, 3)
+    pacer = RateLimiter(1000, 3)
     ask(pacer, clock, header(ConcurrentLimit=25))
 
     assert most_at_once(pacer) == 3
 
 
 def test_a_429_with_requests_remaining_lowers_the_number_at_once(clock: Clock) -> None:
-    pacer = Pacer(1000, 5)
+    pacer = RateLimiter(1000, 5)
     ask(pacer, clock, header(Limit=40, Remaining=30, ConcurrentLimit=25), status=429)
 
     assert most_at_once(pacer) == 4
 
 
 def test_a_429_with_none_remaining_does_not_lower_it(clock: Clock) -> None:
-    pacer = Pacer(1000, 5)
+    pacer = RateLimiter(1000, 5)
     ask(pacer, clock, header(Limit=40, Remaining=0, ConcurrentLimit=25), status=429)
 
     assert most_at_once(pacer) == 5
 
 
 def test_it_is_never_lowered_to_nothing(clock: Clock) -> None:
-    pacer = Pacer(1000, 2)
+    pacer = RateLimiter(1000, 2)
     for _ in range(5):
         ask(pacer, clock, header(Remaining=3), status=429)
 
@@ -338,7 +337,7 @@ def test_it_is_never_lowered_to_nothing(clock: Clock) -> None:
 
 
 def test_a_429_waits_for_the_reset(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     headers = header(Limit=5, Remaining=0, Reset=NOW_SECONDS + 20) | at(10)
     ask(pacer, clock, headers, status=429)
 
@@ -346,7 +345,7 @@ def test_a_429_waits_for_the_reset(clock: Clock) -> None:
 
 
 def test_a_429s_retry_after_goes_before_its_reset(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     headers = header(Limit=5, Remaining=0, Reset=NOW_SECONDS + 2) | at(1) | {"Retry-After": "30"}
     ask(pacer, clock, headers, status=429)
 
@@ -354,7 +353,7 @@ def test_a_429s_retry_after_goes_before_its_reset(clock: Clock) -> None:
 
 
 def test_no_wait_is_longer_than_the_longest(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     ask(pacer, clock, {"Retry-After": "86400"}, status=429)
 
     assert LONGEST_WAIT <= wait_of_next(pacer, clock) <= LONGEST_WAIT + 1
@@ -376,7 +375,7 @@ def jitter(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_429s_that_name_no_time_wait_twice_as_long_each_time(
     clock: Clock, jitter: list[float]
 ) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     for _ in range(9):
         ask(pacer, clock, status=429)
 
@@ -384,7 +383,7 @@ def test_429s_that_name_no_time_wait_twice_as_long_each_time(
 
 
 def test_a_good_answer_lets_the_waits_begin_anew(clock: Clock, jitter: list[float]) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     for status in (429, 429, 200, 429):
         ask(pacer, clock, status=status)
 
@@ -394,7 +393,7 @@ def test_a_good_answer_lets_the_waits_begin_anew(clock: Clock, jitter: list[floa
 def test_chance_makes_a_wait_longer(clock: Clock) -> None:
     waits = set()
     for _ in range(5):
-        pacer = Pacer(40, 1)
+        pacer = RateLimiter(40, 1)
         ask(pacer, clock, status=429)
         waits.add(round(wait_of_next(pacer, clock), 6))
 
@@ -403,7 +402,7 @@ def test_chance_makes_a_wait_longer(clock: Clock) -> None:
 
 
 def test_after_a_429_every_thread_waits(clock: Clock) -> None:
-    pacer = Pacer(40, 4)
+    pacer = RateLimiter(40, 4)
     ask(pacer, clock, {"Retry-After": "30"}, status=429)
     free = clock.now + 30
     starts: list[float] = []
@@ -426,7 +425,7 @@ def test_after_a_429_every_thread_waits(clock: Clock) -> None:
 
 
 def test_a_limit_used_up_by_others_is_waited_for(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     ask(pacer, clock, header(Limit=40, Remaining=0, Reset=NOW_SECONDS + 61) | at(60))
 
     assert wait_of_next(pacer, clock) >= 1
@@ -434,7 +433,7 @@ def test_a_limit_used_up_by_others_is_waited_for(clock: Clock) -> None:
 
 def test_a_limit_used_up_by_ourselves_is_not_waited_for(clock: Clock) -> None:
     server = Windows(clock, 10, 1, 0.5 + NOW_SECONDS)
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     for _ in range(60):
         server.ask(pacer, 0.001)
 
@@ -446,7 +445,7 @@ def test_a_limit_used_up_by_ourselves_is_not_waited_for(clock: Clock) -> None:
 
 
 def test_one_at_a_time_is_enough_for_a_fast_server(clock: Clock) -> None:
-    pacer = Pacer(40, 12)
+    pacer = RateLimiter(40, 12)
     for _ in range(20):
         ask(pacer, clock, latency=0.005)
 
@@ -457,7 +456,7 @@ def test_one_at_a_time_is_enough_for_a_fast_server(clock: Clock) -> None:
 def test_a_slow_server_is_asked_as_much_as_may_start_meanwhile_and_once_more(
     clock: Clock, latency: float, width: int
 ) -> None:
-    pacer = Pacer(40, 12)
+    pacer = RateLimiter(40, 12)
     for _ in range(40):
         ask(pacer, clock, latency=latency - 1e-9)
 
@@ -465,7 +464,7 @@ def test_a_slow_server_is_asked_as_much_as_may_start_meanwhile_and_once_more(
 
 
 def test_more_at_once_are_of_no_use_to_a_slow_reader(clock: Clock) -> None:
-    pacer = Pacer(40, 12)
+    pacer = RateLimiter(40, 12)
     for _ in range(40):
         ask(pacer, clock, latency=0.2)
 
@@ -473,7 +472,7 @@ def test_more_at_once_are_of_no_use_to_a_slow_reader(clock: Clock) -> None:
 
 
 def test_never_more_are_of_use_than_are_allowed(clock: Clock) -> None:
-    pacer = Pacer(40, 12)
+    pacer = RateLimiter(40, 12)
     for _ in range(40):
         ask(pacer, clock, header(ConcurrentLimit=2), latency=5.0)
 
@@ -484,7 +483,7 @@ def test_never_more_are_of_use_than_are_allowed(clock: Clock) -> None:
 
 
 def test_requests_and_429s_are_counted(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     for status in (200, 429, 200):
         ask(pacer, clock, status=status)
 
@@ -492,16 +491,17 @@ def test_requests_and_429s_are_counted(clock: Clock) -> None:
 
 
 def test_waits_that_overlap_are_counted_once(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
-    pacer.block(10)
-    clock.now += 4
-    pacer.block(10)
+    pacer = RateLimiter(40, 2)
+    with pacer.turn() as first, pacer.turn() as second:
+        pacer.observe(parse_limits({"Retry-After": "10"}), 503, first)
+        clock.now += 4
+        pacer.observe(parse_limits({"Retry-After": "10"}), 503, second)
 
     assert pacer.waited == pytest.approx(14)
 
 
 def test_a_request_that_fails_gives_its_turn_back(clock: Clock) -> None:
-    pacer = Pacer(40, 1)
+    pacer = RateLimiter(40, 1)
     for _ in range(3):
         with pytest.raises(ConnectionError), pacer.turn():
             raise ConnectionError

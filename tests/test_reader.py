@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_sentry import Log, endpoint
-from tap_sentry_audit.api.timestamps import read_time
-from tap_sentry_audit.audit_log.pages import Page, Query, read_page
+from tap_sentry_audit.api.timestamps import parse_time
+from tap_sentry_audit.audit_log.pages import Page, Query, parse_page
 from tap_sentry_audit.audit_log.reader import read_range
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def asking(log: Log, per_page: int = 100) -> Callable[[Query], Page]:
         parameters = query.parameters() | {"per_page": str(per_page)}
         answer = endpoint.answer(log, "http://sentry.invalid/", list(parameters.items()))
         assert answer.status == 200
-        return read_page(answer.body, answer.headers)
+        return parse_page(answer.body, answer.headers)
 
     return fetch
 
@@ -41,7 +41,7 @@ def read_ids(log: Log, per_page: int = 100) -> list[str]:
 def expected(log: Log) -> list[str]:
     """Ids by time; tied ones in the reader's order."""
     rows = [row for row in log.rows() if row]
-    rows.sort(key=lambda row: (read_time(row["dateCreated"]), row["id"]))
+    rows.sort(key=lambda row: (parse_time(row["dateCreated"]), row["id"]))
     return [row["id"] for row in rows]
 
 

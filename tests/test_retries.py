@@ -10,14 +10,12 @@ import pytest
 
 from fake_sentry import FakeSentry, Log, entries, faults
 from tap_process import config
+from tap_sentry_audit.audit_log.pages import fetch_from
 from tap_sentry_audit.audit_log.reader import read_range
-from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tap_sentry_audit.audit_log.pages import Page, Query
 
 
 @pytest.fixture
@@ -31,12 +29,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def read_ids(sentry: FakeSentry, **settings: object) -> list[str]:
-    stream = AuditLogs(TapSentryAudit(config=config(sentry, **settings)))
+    client = TapSentryAudit(config=config(sentry, **settings)).client
 
-    def fetch(query: Query) -> Page:
-        return stream._fetch("acme", query)  # noqa: SLF001  (the reader's view of the stream)
-
-    return [entry.id for stretch in read_range(fetch, None, None) for entry in stretch.entries]
+    fetch = fetch_from(client, "acme", "")
+    return [entry.id for chunk in read_range(fetch, None, None) for entry in chunk.entries]
 
 
 def expected(log: Log) -> list[str]:

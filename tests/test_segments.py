@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_sentry_audit.api.timestamps import milliseconds, moment
+from tap_sentry_audit.api.timestamps import from_milliseconds, to_milliseconds
 from tap_sentry_audit.audit_log.pages import Entry
-from tap_sentry_audit.audit_log.reader import Step, Stretch
-from tap_sentry_audit.audit_log.segments import LOOK_AHEAD, Schedule
+from tap_sentry_audit.audit_log.segments import LOOK_AHEAD, Chunk, Schedule, Step
 
 if TYPE_CHECKING:
     from tap_sentry_audit.audit_log.segments import Segment
@@ -43,14 +42,17 @@ class Drive:
         first = bisect_left(self._times, position)
         found = self._times[first : first + self._page_size]
         if first + self._page_size >= len(self._times):
-            return Step(self._stretch(found), None)
+            return Step(self._chunk(found), None)
         if found[-1] > position:
-            return Step(self._stretch([at for at in found if at < found[-1]]), found[-1])
+            return Step(self._chunk([at for at in found if at < found[-1]]), found[-1])
         whole = self._times[first : bisect_left(self._times, position + 1)]
-        return Step(self._stretch(whole), position + 1)
+        return Step(self._chunk(whole), position + 1)
 
-    def _stretch(self, times: list[int]) -> Stretch:
-        return Stretch([Entry(moment(at), str(at), b"") for at in times], moment(self._now))
+    def _chunk(self, times: list[int]) -> Chunk:
+        return Chunk(
+            [Entry(from_milliseconds(at), str(at), b"") for at in times],
+            from_milliseconds(self._now),
+        )
 
     def take(self, width: int) -> bool:
         segment = self.schedule.take(width)
@@ -66,9 +68,9 @@ class Drive:
         assert self.steps < 10 * len(self._times) + 1000, "an endless loop"
 
     def deliver(self) -> None:
-        while stretch := self.schedule.deliver():
+        while chunk := self.schedule.deliver():
             self.waiting -= 1
-            self.delivered += [milliseconds(entry.created) for entry in stretch.entries]
+            self.delivered += [to_milliseconds(entry.created) for entry in chunk.entries]
 
 
 LOGS = st.lists(

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class SideBySide(Generic[Item, Result]):
+class WorkerPool(Generic[Item, Result]):
     """Threads that work on a row of items, never further ahead than is taken from them."""
 
     def __init__(

@@ -21,9 +21,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.api.exceptions import Denied, Refused, SentryError
+from tap_sentry_audit.api.exceptions import AccessDeniedError, BadRequestError, SentryError
 from tap_sentry_audit.api.pagination import PAGE_SIZE, pages
-from tap_sentry_audit.api.timestamps import EPOCH, read_time, time_text
+from tap_sentry_audit.api.timestamps import EPOCH, format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -139,7 +139,7 @@ def _by_walks(fetch: Fetch, span: _Span | None = None) -> Generator[ListPage, No
                 for page in span.pages(fetch, more={"project": project}):
                     walk.take(page)
                     yield replace(page, null_rows=0)
-            except (Denied, Refused):
+            except (AccessDeniedError, BadRequestError):
                 # A release names all of its projects, even those that the token may not read.
                 continue
         if _prove(walks):
@@ -212,7 +212,7 @@ class _Span:
         """Return how a message names it."""
         if self.start is None or self.end is None:
             return "the list"
-        return f"the rows created about {time_text(self.end - _MARGIN)}"
+        return f"the rows created about {format_time(self.end - _MARGIN)}"
 
     def fetch(self, fetch: Fetch, more: Mapping[str, str] | None = None) -> ListPage:
         """Return a page of these dates.
@@ -223,10 +223,10 @@ class _Span:
         """
         if self.start is None or self.end is None:
             return fetch(more or {})
-        dates = {"start": time_text(self.start), "end": time_text(self.end)}
+        dates = {"start": format_time(self.start), "end": format_time(self.end)}
         try:
             page = fetch(dates | dict(more or {}))
-        except Refused as error:
+        except BadRequestError as error:
             raise _NotByDateError from error
         self.times(page)
         return page
@@ -256,7 +256,7 @@ class _Span:
 
         """
         try:
-            times = [read_time(str(row["dateCreated"])) for row in page.rows]
+            times = [parse_time(str(row["dateCreated"])) for row in page.rows]
         except (KeyError, OverflowError, ValueError):
             raise _NotByDateError from None
         is_ordered = all(newer >= older for newer, older in pairwise(times))

@@ -10,14 +10,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from tap_sentry_audit.api.exceptions import InvalidBodyError
+
 Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None"
 
 _decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
-class Unreadable(ValueError):  # noqa: N818  (it says what the answer is)
-    """A body is not what its endpoint answers."""
 
 
 def decode_object(body: bytes) -> dict[str, Json]:
@@ -41,7 +39,7 @@ def decode_objects(body: bytes) -> list[dict[str, Json] | None]:
     """Return a JSON list of objects and nulls; lone surrogates become text.
 
     Raises:
-        Unreadable: It is none.
+        InvalidBodyError: It is none.
 
     """
     try:
@@ -54,7 +52,7 @@ def decode_objects(body: bytes) -> list[dict[str, Json] | None]:
         return [None if bytes(row) == b"null" else decode_object(bytes(row)) for row in rows]
     except (RecursionError, ValueError):
         message = "the body is not a list of objects"
-        raise Unreadable(message) from None
+        raise InvalidBodyError(message) from None
 
 
 def encodable(body: bytes) -> bytes:

@@ -1,6 +1,15 @@
-"""What went wrong with a request, in plain words.
+"""What can go wrong with a request, in plain words.
 
-No message has a body, a header's value or the token in it: audit entries are personal data.
+* SentryError
+  * BadRequestError: 400
+  * AccessDeniedError
+    * ForbiddenError: 403
+    * NotFoundError: 404
+  * RetriableError: 5xx, or a 200 whose body is not an answer
+    * RateLimitError: 429
+* InvalidBodyError: what a parser raises; `Client` makes a RetriableError of it
+
+No message contains a body, a header's value or the token: audit entries are personal data.
 """
 
 from __future__ import annotations
@@ -13,7 +22,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 import requests
-from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_sentry_audit.api.timestamps import server_time
 
@@ -22,24 +30,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class SentryError(FatalAPIError):
-    """Asking again does not help. The text is for a person."""
+class SentryError(Exception):
+    """A request failed. The text is for a person."""
 
 
-class PassingError(RetriableAPIError):
-    """Asking again may help: a 5xx, a 200 that is no answer. The text is for a person."""
+class BadRequestError(SentryError):
+    """400: the server does not accept the parameters (Sentry 23.7.1: a bad cursor)."""
 
 
-class TooManyRequests(PassingError):  # noqa: N818  (the status's name)
-    """429: the server's limit, not a fault of the request."""
-
-
-class Refused(SentryError):  # noqa: N818  (what the server did)
-    """400: the server does not take the request's parameters (Sentry 23.7.1: a bad cursor)."""
-
-
-class Denied(SentryError):  # noqa: N818  (what the server did)
-    """It is not shown. `server_time` is the server's clock when it said so."""
+class AccessDeniedError(SentryError):
+    """What was asked for is not shown. `server_time` is the server's clock when it said so."""
 
     def __init__(self, message: str, at: datetime) -> None:
         """Keep the time."""
@@ -47,12 +47,24 @@ class Denied(SentryError):  # noqa: N818  (what the server did)
         self.server_time = at
 
 
-class Forbidden(Denied):
+class ForbiddenError(AccessDeniedError):
     """403: the token or its user may not read this."""
 
 
-class NotFound(Denied):
-    """404: there is no such thing, or the token may not see it."""
+class NotFoundError(AccessDeniedError):
+    """404: it does not exist, or the token may not see it."""
+
+
+class RetriableError(SentryError):
+    """Trying again may help."""
+
+
+class RateLimitError(RetriableError):
+    """429: the server's limit, not a fault of the request."""
+
+
+class InvalidBodyError(ValueError):
+    """A body is not what its endpoint answers."""
 
 
 _UNAUTHORIZED = {
@@ -63,40 +75,46 @@ _UNAUTHORIZED = {
     ),
 }
 
-_DENIALS: dict[int, type[Denied]] = {
-    HTTPStatus.FORBIDDEN: Forbidden,
-    HTTPStatus.NOT_FOUND: NotFound,
+_DENIALS: dict[int, type[AccessDeniedError]] = {
+    HTTPStatus.FORBIDDEN: ForbiddenError,
+    HTTPStatus.NOT_FOUND: NotFoundError,
 }
 
 _REGION_HOSTS = {"us.sentry.io", "de.sentry.io"}
 
 
-def error_of(response: requests.Response, permission: str) -> SentryError | PassingError | None:
-    """Return the error that an answer means, or nothing for a good one.
+def error_of(response: requests.Response, permission: str) -> SentryError | None:
+    """Return the error that an answer means, or None for a good one.
 
     `permission` says what the token and its user must be allowed to do.
     """
     status = response.status_code
     if status == HTTPStatus.OK:
         return None
-    what = f"{_request(response)} answered {status} {_reason(status)}".rstrip()
+    what = describe(response)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return TooManyRequests(what, response)
+        return RateLimitError(what)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return PassingError(what, response)
+        return RetriableError(what)
     if status == HTTPStatus.BAD_REQUEST:
-        return Refused(what)
+        return BadRequestError(what)
     what += _meaning(response, permission)
     denial = _DENIALS.get(status)
     return denial(what, server_time(response.headers)) if denial else SentryError(what)
 
 
-def unreadable(response: requests.Response, why: str) -> PassingError:
+def invalid_body(response: requests.Response, why: str) -> RetriableError:
     """Return the error of a 200 whose body is not what was asked for."""
     what = f"{_request(response)} answered 200"
     if _is_html(response):
-        return PassingError(f"{what} {_html(response)}", response)
-    return PassingError(f"{what}, but {why}", response)
+        return RetriableError(f"{what} {_html(response)}")
+    return RetriableError(f"{what}, but {why}")
+
+
+def describe(response: requests.Response) -> str:
+    """Return a request's path and the status that answered it."""
+    status = response.status_code
+    return f"{_request(response)} answered {status} {_reason(status)}".rstrip()
 
 
 def _meaning(response: requests.Response, permission: str) -> str:
@@ -157,8 +175,8 @@ def _not_found(response: requests.Response) -> str:
     )
 
 
-def of_exception(error: requests.RequestException | OSError, host: str) -> str:
-    """Return what kept a request from being answered."""
+def connection_failure(error: requests.RequestException | OSError, host: str) -> str:
+    """Return why a request was not answered."""
     causes = list(_causes(error))
     for kind, words in _FAILURES.items():
         for cause in causes:

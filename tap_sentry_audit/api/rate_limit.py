@@ -1,8 +1,8 @@
-"""How fast the server lets us ask: its rate-limit headers, 429, requests at once.
+"""When a request may start: Sentry's rate-limit headers, 429, and the number of requests at once.
 
-Sentry counts per caller in windows of whole seconds, aligned to its clock, and says so in
-`X-Sentry-Rate-Limit-*` on every answer (sentry.io: 40 requests a second, 25 at once). A
-self-hosted server without a limiter sends none of it; then only the settings rule.
+Sentry counts requests per token in windows of whole seconds, aligned to its clock, and reports the
+count in `X-Sentry-Rate-Limit-*` on every answer (sentry.io: 40 requests a second, 25 at once). A
+self-hosted server without a limiter sends none of these; then only the settings apply.
 """
 
 from __future__ import annotations
@@ -13,17 +13,29 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import backoff
+from requests.adapters import HTTPAdapter
+
+from tap_sentry_audit.api.exceptions import SentryError, describe
+from tap_sentry_audit.api.timestamps import parse_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
+    from typing import Any
+
+    from requests import PreparedRequest, Response
 
 LONGEST_WAIT = 300.0
-"""Seconds that a server may make us wait at one go; beyond, the run ends with an error."""
+"""Seconds that a server may ask us to wait at a time; a longer wait is an error."""
+
+MAX_BODY = 256 << 20
+"""Bytes of one answer. A hundred events of Sentry's largest size are less than half of it."""
+
+_WHOLE = 1 << 20
+"""Bytes to read at a time. In requests' pieces of 10 kB, a request takes a tenth longer."""
 
 _MARGIN = 0.95
 """Part of the limit to use until it is known when the server's windows begin."""
@@ -37,10 +49,10 @@ _DOUBT = 0.0001
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one answer's headers say. Nothing where a header is missing or no number.
+    """What one answer's headers say; None where a header is missing or not a number.
 
     `reset` is the end of the window in seconds since 1970 by the server's clock, `date` its
-    clock in whole seconds, `retry_after` seconds.
+    clock in whole seconds, `retry_after` the seconds that the server asks us to wait.
     """
 
     limit: int | None
@@ -52,12 +64,11 @@ class Limits:
     date: float | None
 
 
-def read_limits(headers: Mapping[str, str]) -> Limits:
+def parse_limits(headers: Mapping[str, str]) -> Limits:
     """Return the limits in an answer's headers."""
 
     def number(name: str) -> int | None:
         text = headers.get(f"X-Sentry-Rate-Limit-{name}", "")
-        # ConcurrentRemaining can be the word None (Sentry 23.7.1).
         return int(text) if text.isascii() and text.isdigit() else None
 
     date = _epoch(headers.get("Date", ""))
@@ -66,13 +77,60 @@ def read_limits(headers: Mapping[str, str]) -> Limits:
         remaining=number("Remaining"),
         reset=number("Reset"),
         concurrent_limit=number("ConcurrentLimit"),
+        # ConcurrentRemaining can be the word None (Sentry 23.7.1).
         concurrent_remaining=number("ConcurrentRemaining"),
         retry_after=_retry_after(headers.get("Retry-After", ""), date),
         date=date,
     )
 
 
-class Pacer:
+class RateLimitedAdapter(HTTPAdapter):
+    """Sends a request when the rate limiter lets it start, and waits for its body."""
+
+    def __init__(
+        self, rate_limiter: RateLimiter, connections: int, max_body: int = MAX_BODY
+    ) -> None:
+        """Keep so many connections open; refuse bodies of more than `max_body` bytes."""
+        super().__init__(pool_maxsize=connections)
+        self._rate_limiter = rate_limiter
+        self._max_body = max_body
+
+    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # noqa: ANN401  (requests' own)
+        """Return the answer to a request, with its body.
+
+        Raises:
+            SentryError: The body is too large, or the server asks for a wait of more than
+                `LONGEST_WAIT` seconds.
+            requests.RequestException: As `HTTPAdapter.send` does.
+
+        """
+        with self._rate_limiter.turn() as began:
+            response = super().send(request, *args, **options | {"stream": True})
+            # requests has no public way to read a body otherwise than in pieces of 10 kB.
+            response._content = self._read(response)  # noqa: SLF001
+        limits = parse_limits(response.headers)
+        wait = _asked_wait(response.status_code, limits)
+        if wait > LONGEST_WAIT:
+            message = f"{describe(response)} and asks to come back in {wait:.0f} seconds"
+            raise SentryError(message)
+        self._rate_limiter.observe(limits, response.status_code, began)
+        return response
+
+    def _read(self, response: Response) -> bytes:
+        pieces, size = [], 0
+        for piece in response.iter_content(_WHOLE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._max_body:
+                response.close()
+                message = (
+                    f"{describe(response)} with more than {self._max_body >> 20} MiB: check host"
+                )
+                raise SentryError(message)
+        return b"".join(pieces)
+
+
+class RateLimiter:
     """Lets requests of any thread start when the server will take them.
 
     One pacer serves a whole run: limits count per token, whatever is asked.
@@ -132,9 +190,8 @@ class Pacer:
             started = self._latency / max(self._interval, seconds)
             return min(self._allowed, math.ceil(started) + (started > 1))
 
-    def observe(self, headers: Mapping[str, str], status: int, began: float) -> None:
+    def observe(self, limits: Limits, status: int, began: float) -> None:
         """Learn from an answer that has just come, to a request whose turn was at `began`."""
-        limits = read_limits(headers)
         with self._changed:
             while self._starts and self._starts[0] < began - 3 * self._window:
                 self._starts.popleft()
@@ -154,12 +211,8 @@ class Pacer:
                 self._turned_away(limits)
             else:
                 self._waits = _exponential()
+                self._block(_asked_wait(status, limits))
             self._changed.notify_all()
-
-    def block(self, seconds: float) -> None:
-        """Keep everybody from starting a request for so many seconds."""
-        with self._changed:
-            self._block(seconds)
 
     def _slow_to(self, limits: Limits) -> None:
         if limits.reset is not None and limits.date is not None:
@@ -197,6 +250,7 @@ class Pacer:
             self._block(backoff.random_jitter(next(self._waits)))
 
     def _block(self, seconds: float) -> None:
+        """Keep everybody from starting a request for so many seconds."""
         now = time.monotonic()
         until = max(self._blocked_until, now + min(seconds, LONGEST_WAIT))
         self.waited += until - max(self._blocked_until, now)
@@ -305,6 +359,14 @@ def _exponential() -> Generator[float, None, None]:
     return waits
 
 
+def _asked_wait(status: int, limits: Limits) -> float:
+    """Return the seconds that a 429 or a 5xx asks everybody to wait (`Retry-After`)."""
+    is_temporary = (
+        status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+    return limits.retry_after or 0.0 if is_temporary else 0.0
+
+
 def _retry_after(text: str, date: float | None) -> float | None:
     if text.strip().isascii() and text.strip().isdigit():
         return float(text)
@@ -315,7 +377,5 @@ def _retry_after(text: str, date: float | None) -> float | None:
 
 
 def _epoch(http_date: str) -> float | None:
-    try:
-        return parsedate_to_datetime(http_date).timestamp()
-    except ValueError:
-        return None
+    date = parse_http_date(http_date)
+    return date.timestamp() if date else None

@@ -1,7 +1,8 @@
-"""The way to read a server that does not take our own cursors: along its own, from the newest.
+"""Reads a log whatever the server makes of our cursors; if need be, along its own.
 
-What comes newest first is kept in a temporary file and delivered oldest first. Where entries
-share a time over the end of a page, such a server may lose some: nothing can be done from here.
+The server's own cursors lead from the newest entry to the oldest. What comes newest first is kept
+in a temporary file and delivered oldest first. Where entries share a time over the end of a page,
+such a server may lose some: nothing can be done from here.
 """
 
 from __future__ import annotations
@@ -9,32 +10,65 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit.api.exceptions import BadRequestError, SentryError
 from tap_sentry_audit.api.spool import Spool
-from tap_sentry_audit.audit_log.pages import Query, read_page
-from tap_sentry_audit.audit_log.reader import Stretch
+from tap_sentry_audit.audit_log.pages import Query, parse_page
+from tap_sentry_audit.audit_log.reader import CursorIgnoredError, read_range
+from tap_sentry_audit.audit_log.segments import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from tap_sentry_audit.audit_log.pages import Page
-    from tap_sentry_audit.audit_log.reader import Fetch
+    from tap_sentry_audit.audit_log.pages import Fetch, Page
+    from tap_sentry_audit.audit_log.reader import Width
 
 
-def read_backwards(fetch: Fetch, start: datetime | None, end: datetime | None) -> Iterator[Stretch]:
+def read_log(
+    fetch: Fetch,
+    start: datetime | None,
+    end: datetime | None,
+    width: Width,
+    on_fallback: Callable[[], None],
+) -> Iterator[Chunk]:
+    """Yield the entries from `start` on and before `end`, oldest first, as `read_range` does.
+
+    `on_fallback` is called where the server does not take our cursors and its own are followed.
+
+    Raises:
+        SentryError: A request failed; or the server stopped taking our cursors on the way.
+
+    """
+    has_begun = False
+    try:
+        for chunk in read_range(fetch, start, end, width):
+            has_begun = has_begun or bool(chunk.entries)
+            yield chunk
+    except (CursorIgnoredError, BadRequestError) as error:
+        if has_begun:
+            # What was delivered is not all known any more, so it must not be read again.
+            message = "the server no longer answers what it is asked; run again"
+            raise SentryError(message) from error
+        on_fallback()
+        yield from read_along_server_cursors(fetch, start, end)
+
+
+def read_along_server_cursors(
+    fetch: Fetch, start: datetime | None, end: datetime | None
+) -> Iterator[Chunk]:
     """Yield the entries from `start` on and before `end`, oldest first, after all were read.
 
-    An empty stretch comes for each page that is read. What `fetch` raises passes through.
+    An empty chunk comes for each page that is read. What `fetch` raises passes through.
     """
     with Spool() as spool:
-        kept: list[Stretch] = []
+        kept: list[Chunk] = []
         for page in _pages(fetch, start):
-            kept.append(Stretch([], page.server_time, page.null_rows))
+            kept.append(Chunk([], page.server_time, page.null_rows))
             spool.put(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
-            yield Stretch([], page.server_time)
+            yield Chunk([], page.server_time)
         before: set[str] = set()
-        for stretch, body in zip(reversed(kept), spool.backwards(), strict=True):
-            entries = read_page(body, {}).entries
+        for chunk, body in zip(reversed(kept), spool.backwards(), strict=True):
+            entries = parse_page(body, {}).entries
             within = [
                 entry
                 for entry in entries
@@ -43,7 +77,7 @@ def read_backwards(fetch: Fetch, start: datetime | None, end: datetime | None) -
                 and (end is None or entry.created < end)
             ]
             before = {entry.id for entry in entries}
-            yield replace(stretch, entries=within)
+            yield replace(chunk, entries=within)
 
 
 def _pages(fetch: Fetch, start: datetime | None) -> Iterator[Page]:

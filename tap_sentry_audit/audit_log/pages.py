@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tap_sentry_audit.api.cursors import Cursor, Link, links
-from tap_sentry_audit.api.decoding import Unreadable, decode_object, encodable
-from tap_sentry_audit.api.timestamps import read_time, server_time
+from tap_sentry_audit.api.decoding import decode_object, encodable
+from tap_sentry_audit.api.exceptions import InvalidBodyError
+from tap_sentry_audit.api.pagination import PAGE_SIZE, Cursor, Link, parse_links
+from tap_sentry_audit.api.timestamps import parse_time, server_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from tap_sentry_audit.api.client import Client
     from tap_sentry_audit.api.decoding import Json
 
-PAGE_SIZE = 100
-"""Rows in a full page: Sentry's default and its maximum (23.7.1 answers 400 to 101)."""
+    Fetch = Callable[["Query"], "Page"]
+    """Asks for a page; several threads may call it."""
 
 
 class _Answer(msgspec.Struct):
@@ -79,7 +81,7 @@ class Page:
     """One answer. `entries` are oldest first; `null_rows` were lost inside the server.
 
     Sentry puts `null` in a row's place when it fails to serialize it (23.7.1).
-    `server_time` is the server's clock (see `times.server_time`).
+    `server_time` is the server's clock (see `timestamps.server_time`).
     """
 
     entries: list[Entry]
@@ -105,26 +107,38 @@ def path(organization: str) -> str:
     return f"organizations/{organization}/audit-logs/"
 
 
-def read_page(body: bytes, headers: Mapping[str, str]) -> Page:
+def fetch_from(client: Client, organization: str, permission: str) -> Fetch:
+    """Return what asks a client for pages of an organization's log.
+
+    `permission` says what the token and its user need, for a 403.
+    """
+
+    def fetch(query: Query) -> Page:
+        return client.get(path(organization), query.parameters(), parse_page, permission)
+
+    return fetch
+
+
+def parse_page(body: bytes, headers: Mapping[str, str]) -> Page:
     """Return the page that an answer holds.
 
     The body is `{"rows": [...], "options": [...]}`, or a bare list of rows (before mid-2022).
 
     Raises:
-        Unreadable: The body is no JSON, or has another shape.
+        InvalidBodyError: The body is no JSON, or has another shape.
 
     """
     try:
         rows, keys, event_names = _rows(body)
         entries = [
-            Entry(read_time(key.dateCreated), str(key.id), bytes(row))
+            Entry(parse_time(key.dateCreated), str(key.id), bytes(row))
             for key, row in zip(keys, rows, strict=True)
             if key is not None
         ]
     except (OverflowError, RecursionError, ValueError) as error:
-        raise Unreadable(_why(error)) from None
+        raise InvalidBodyError(_why(error)) from None
     entries.sort(key=attrgetter("created", "id"))
-    relations = links(headers.get("Link", ""))
+    relations = parse_links(headers.get("Link", ""))
     return Page(
         entries=entries,
         null_rows=len(rows) - len(entries),

@@ -12,13 +12,15 @@ denser than thought is cut again, and its rest is read side by side.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.api.timestamps import milliseconds
+from tap_sentry_audit.api.timestamps import from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
-    from tap_sentry_audit.audit_log.reader import Step, Stretch
+    from datetime import datetime
+
+    from tap_sentry_audit.audit_log.pages import Entry
 
 LOOK_AHEAD = 28
 """Answers that may wait for those before them, for each request at once: some 2 MB.
@@ -39,6 +41,44 @@ _TRUST = 3.0
 """How far off, as a factor, an estimate may be to be built upon."""
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Entries that follow each other without a gap, oldest first.
+
+    `server_time` is the server's clock when they were read, `null_rows` the rows that the
+    server could not show, `problem` why the entries of a wide tie may not be all.
+    """
+
+    entries: list[Entry]
+    server_time: datetime
+    null_rows: int = 0
+    problem: str | None = None
+
+    def before(self, end: int | None) -> Chunk:
+        """Return what lies before a time in milliseconds."""
+        if end is None:
+            return self
+        border = from_milliseconds(end)
+        return replace(self, entries=[e for e in self.entries if e.created < border])
+
+    def between(self, start: int, end: int | None) -> Chunk:
+        """Return what lies from one time in milliseconds on and before another."""
+        border = from_milliseconds(start)
+        entries = [entry for entry in self.before(end).entries if entry.created >= border]
+        return replace(self, entries=entries, null_rows=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step has read, and where the next one starts.
+
+    `position` is in milliseconds, or nothing behind the newest entry of all.
+    """
+
+    chunk: Chunk
+    position: int | None
+
+
 @dataclass(eq=False, slots=True)
 class Segment:
     """A part of the range. `position` and `end` are milliseconds; no end is the newest entry.
@@ -53,7 +93,7 @@ class Segment:
     is_done: bool = False
     is_answered: bool = False
     error: Exception | None = None
-    waiting: deque[Stretch] = field(default_factory=deque)
+    waiting: deque[Chunk] = field(default_factory=deque)
 
 
 class Schedule:
@@ -62,7 +102,7 @@ class Schedule:
     def __init__(self, start: int, end: int | None, first: Step) -> None:
         """Begin with one segment, of which the first step was read."""
         self._segments = [Segment(start, end)]
-        self._now = milliseconds(first.stretch.server_time)
+        self._now = to_milliseconds(first.chunk.server_time)
         self._waiting = 0
         self._is_trusted = True
         self.give_back(self._segments[0], first)
@@ -95,37 +135,37 @@ class Schedule:
             segment.is_done = segment.end == segment.position
             segment.error = None if segment.is_done else step
             return
-        entries = step.stretch.entries
+        entries = step.chunk.entries
         if step.position is not None and len(entries) > 1:
             # From its first entry on: the silence before it says nothing of what follows.
-            covered = max(1, step.position - milliseconds(entries[0].created))
+            covered = max(1, step.position - to_milliseconds(entries[0].created))
             if segment.pace and not segment.is_answered:
                 self._is_trusted = 1 / _TRUST < covered / segment.pace < _TRUST
             segment.pace = covered
         segment.is_answered = True
-        segment.waiting.append(step.stretch.before(segment.end))
+        segment.waiting.append(step.chunk.before(segment.end))
         self._waiting += 1
         segment.is_done = step.position is None or (
             segment.end is not None and step.position >= segment.end
         )
         if step.position is None:
-            self._call_off(segment, step.stretch)
+            self._call_off(segment, step.chunk)
         else:
             segment.position = step.position
 
-    def _call_off(self, last: Segment, stretch: Stretch) -> None:
+    def _call_off(self, last: Segment, chunk: Chunk) -> None:
         """Leave out what was to be read behind the newest entry of all.
 
         What segments behind the last one still lack is in its answer already.
         """
         for segment in self._segments[self._segments.index(last) + 1 :]:
             if not segment.is_done:
-                segment.waiting.append(stretch.between(segment.position, segment.end))
+                segment.waiting.append(chunk.between(segment.position, segment.end))
                 self._waiting += 1
                 segment.end = segment.position
                 segment.is_done = not segment.is_taken
 
-    def deliver(self) -> Stretch | None:
+    def deliver(self) -> Chunk | None:
         """Return what comes next in order, or nothing where that was not read yet."""
         while self._segments:
             first = self._segments[0]

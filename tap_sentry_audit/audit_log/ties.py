@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from tap_sentry_audit.api.cursors import Cursor
-from tap_sentry_audit.api.timestamps import milliseconds, moment, time_text
+from tap_sentry_audit.api.pagination import Cursor
+from tap_sentry_audit.api.timestamps import format_time, from_milliseconds, to_milliseconds
 from tap_sentry_audit.audit_log.pages import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tap_sentry_audit.audit_log.pages import Entry, Page
+    from tap_sentry_audit.audit_log.pages import Entry, Fetch, Page
 
 MAX_ROUNDS = 5
 """Counts that are made, each with everything seen again, before a tie is called unproved."""
@@ -45,7 +45,7 @@ class Tie:
     problem: str | None
 
 
-def read_tie(fetch: Callable[[Query], Page], millisecond: int, first: Page) -> Tie:
+def read_tie(fetch: Fetch, millisecond: int, first: Page) -> Tie:
     """Read all entries of a millisecond; `first` is the page that it fills.
 
     What `fetch` raises passes through.
@@ -77,7 +77,7 @@ class _Reading:
     there, a tie is complete when a round shows nothing new.
     """
 
-    def __init__(self, fetch: Callable[[Query], Page], millisecond: int, first: Page) -> None:
+    def __init__(self, fetch: Fetch, millisecond: int, first: Page) -> None:
         self.found: dict[str, Entry] = {}
         self.counts: list[int] = []
         self.null_rows = first.null_rows
@@ -117,9 +117,10 @@ class _Reading:
     @property
     def problem(self) -> str:
         """What the server counted and what it showed."""
+        time = from_milliseconds(self._millisecond)
         counted = ", ".join(f"{count:,}" for count in self.counts)
         return (
-            f"the millisecond {time_text(moment(self._millisecond))} kept changing while it was "
+            f"the millisecond {format_time(time)} kept changing while it was "
             f"read. Sentry counted {counted} entries in it and showed {len(self.found):,} "
             f"different ones, of which {len(self._gone):,} have been deleted. A later run sends "
             "what is missing if it lies within lookback_seconds; otherwise read that time again, "
@@ -167,7 +168,7 @@ class _Reading:
         """Ask for a part of the tie; return whether it is wider than a page itself."""
         page = self._take(self._fetch(Query(Cursor.at(self._millisecond), *part)))
         if page.more_newer and all(
-            milliseconds(entry.created) <= self._millisecond for entry in page.entries
+            to_milliseconds(entry.created) <= self._millisecond for entry in page.entries
         ):
             return True
         if not page.null_rows:
@@ -190,7 +191,7 @@ class _Reading:
             nulls += page.null_rows
             rows = len(page.entries) + page.null_rows
             offset += rows
-            behind = page.entries and milliseconds(page.entries[0].created) < self._millisecond
+            behind = page.entries and to_milliseconds(page.entries[0].created) < self._millisecond
             if behind or not rows or not (page.older and page.older.has_results):
                 self.null_rows = max(self.null_rows, nulls)
                 return passed
@@ -206,7 +207,7 @@ class _Reading:
         return page
 
     def _tied(self, page: Page) -> list[Entry]:
-        return [e for e in page.entries if milliseconds(e.created) == self._millisecond]
+        return [e for e in page.entries if to_milliseconds(e.created) == self._millisecond]
 
 
 def _kind(entry: Entry) -> _Kind:

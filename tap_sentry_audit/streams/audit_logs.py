@@ -1,30 +1,28 @@
-"""The stream `audit_logs`: the reader's entries as Singer records, and the bookmark as state."""
+"""The stream `audit_logs`: the log's entries as Singer records, and the bookmark as state."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.api.exceptions import Refused, SentryError
 from tap_sentry_audit.api.timestamps import EPOCH
-from tap_sentry_audit.audit_log.fallback import read_backwards
-from tap_sentry_audit.audit_log.pages import Query, path, read_page
-from tap_sentry_audit.audit_log.reader import CursorIgnored, read_range
-from tap_sentry_audit.streams import schemas as schema
+from tap_sentry_audit.audit_log.fallback import read_log
+from tap_sentry_audit.audit_log.pages import Query, fetch_from, path
+from tap_sentry_audit.streams import schemas
 from tap_sentry_audit.streams.bookmark import Bookmark
-from tap_sentry_audit.streams.incremental import IncrementalStream, Written
+from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.progress import Progress
-from tap_sentry_audit.streams.records import record_of
+from tap_sentry_audit.streams.records import make_audit_record
+from tap_sentry_audit.streams.redaction import mask_audit_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
+    from collections.abc import Iterator
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.audit_log.pages import Entry, Page
-    from tap_sentry_audit.audit_log.reader import Stretch
-    from tap_sentry_audit.streams.progress import Tally
+    from tap_sentry_audit.audit_log.pages import Entry, Fetch
+    from tap_sentry_audit.audit_log.segments import Chunk
+    from tap_sentry_audit.streams.progress import Summary
 
 
 class AuditLogs(IncrementalStream):
@@ -34,55 +32,51 @@ class AuditLogs(IncrementalStream):
     path = path("{organization}")
     primary_keys = ("id",)
     replication_key = "dateCreated"
-    schema = schema.AUDIT_LOGS
+    schema = schemas.AUDIT_LOGS
     permission = (
         "the token may not read this organization's audit log. It needs the scope org:write "
         "(an internal integration: Organization Read & Write), its user the role Owner or "
         "Manager; on sentry.io the organization needs a Business plan"
     )
 
-    @property
-    def partitions(self) -> list[dict[str, str]]:
-        """One partition, and so one bookmark, for each organization."""
-        return [{"organization": slug} for slug in self.settings.organizations]
-
-    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
+    def read(self, context: Context) -> Iterator[Record]:
         """Yield an organization's new entries, oldest first."""
-
-        def fetch(query: Query) -> Page:
-            return self._fetch(organization, query)
-
-        tally = self.begin_tally("entries")
-        state = self.get_context_state(context)
-        lookback = self.settings.lookback
-        bookmark = self._bookmark = self.begin(
-            state, lambda: _past(fetch, lookback), lambda: fetch(Query(cursor=None)).server_time
+        organization = context["organization"]
+        fetch = fetch_from(self.tap.client, organization, self.permission)
+        summary = self.begin_summary("entries")
+        bookmark = self.begin(
+            context,
+            lambda: self._past(organization, fetch),
+            lambda: fetch(Query(cursor=None)).server_time,
         )
         before = bookmark.newest
         server_time: datetime | None = None
-        redact_secrets = self.settings.redact_secrets
         with Progress(organization, self.logger) as progress:
-            for stretch in self._stretches(organization, fetch, bookmark):
-                server_time = server_time or stretch.server_time
-                for entry in self._checked(organization, stretch, tally):
+            for chunk in self._chunks(organization, fetch, bookmark):
+                server_time = server_time or chunk.server_time
+                for entry in self._checked(organization, chunk, summary):
                     if bookmark.has(entry.id):
-                        tally.known += 1
+                        summary.known += 1
                         continue
-                    if not tally.new:
-                        self.keep(bookmark, state)
-                    tally.new += 1
-                    tally.late += before is not None and entry.created < before
-                    self._written = Written(entry.id, entry.created, stretch.server_time)
-                    self.tap.hold_signals()
-                    yield record_of(entry, organization, redact_secrets=redact_secrets)
-                    self.tap.release_signals()
+                    summary.new += 1
+                    summary.late += before is not None and entry.created < before
+                    yield BookmarkedRow(
+                        entry.row, bookmark, entry.id, entry.created, chunk.server_time
+                    )
                 self.write_state_if_due()
-                if tally.last:
-                    end = min(self.settings.end or stretch.server_time, stretch.server_time)
-                    progress.show(tally.new + tally.known, tally.last, end)
-        if server_time and not tally.null_rows:
-            self.end(bookmark, state, server_time)
-        self.end_tally(organization, tally)
+                if summary.last:
+                    end = min(self.settings.end_date or chunk.server_time, chunk.server_time)
+                    progress.show(summary.new + summary.known, summary.last, end)
+        if server_time and not summary.null_rows:
+            self.end(bookmark, context, server_time)
+        self.end_summary(organization, summary)
+
+    def post_process(self, row: Record, context: Context | None = None) -> Record:
+        """Return the record of an entry."""
+        record = make_audit_record(row, (context or {})["organization"])
+        if self.settings.redact_secrets:
+            mask_audit_record(record)
+        return record
 
     def log_sync_costs(self) -> None:
         """Warn at the end of a run that did not read the audit log.
@@ -98,53 +92,41 @@ class AuditLogs(IncrementalStream):
             )
         super().log_sync_costs()
 
-    def _stretches(
-        self, organization: str, fetch: Callable[[Query], Page], bookmark: Bookmark
-    ) -> Iterator[Stretch]:
-        end = self.settings.end
-        has_begun = False
-        try:
-            for stretch in read_range(fetch, bookmark.start, end, self.pacer.width):
-                has_begun = has_begun or bool(stretch.entries)
-                yield stretch
-        except (CursorIgnored, Refused) as error:
-            if has_begun:
-                # What was delivered is not all known any more, so it must not be read again.
-                message = "the server no longer answers what it is asked; run again"
-                raise SentryError(message) from error
+    def _chunks(self, organization: str, fetch: Fetch, bookmark: Bookmark) -> Iterator[Chunk]:
+        def warn() -> None:
             self.logger.warning(
                 "%s: this server does not take cursors that it did not make. Its own are "
                 "followed, which is slower; where entries share a time, it may lose some",
                 organization,
             )
-            yield from read_backwards(fetch, bookmark.start, end)
 
-    def _checked(self, organization: str, stretch: Stretch, tally: Tally) -> list[Entry]:
-        """Count a stretch, and say what the server did not show of it."""
-        if stretch.entries:
-            tally.first = tally.first or stretch.entries[0].created
-            tally.last = stretch.entries[-1].created
-        if stretch.null_rows:
-            tally.null_rows += stretch.null_rows
+        return read_log(
+            fetch, bookmark.start, self.settings.end_date, self.tap.client.rate_limiter.width, warn
+        )
+
+    def _past(self, organization: str, fetch: Fetch) -> Bookmark:
+        """Return a bookmark behind all that the log holds."""
+        lookback = self.settings.lookback
+        page = fetch(Query(cursor=None))
+        newest = page.entries[-1].created if page.entries else EPOCH
+        newest = min(newest, page.server_time, datetime.now(UTC))
+        bookmark = Bookmark(lookback, since=max(EPOCH, newest - lookback))
+        bookmark.newest = bookmark.start
+        for chunk in self._chunks(organization, fetch, bookmark):
+            for entry in chunk.entries:
+                bookmark.add(entry.id, entry.created, chunk.server_time)
+        return bookmark
+
+    def _checked(self, organization: str, chunk: Chunk, summary: Summary) -> list[Entry]:
+        """Count a chunk, and say what the server did not show of it."""
+        if chunk.entries:
+            summary.first = summary.first or chunk.entries[0].created
+            summary.last = chunk.entries[-1].created
+        if chunk.null_rows:
+            summary.null_rows += chunk.null_rows
             self.logger.warning(
-                "%s: Sentry could not show %d entries (null rows)", organization, stretch.null_rows
+                "%s: Sentry could not show %d entries (null rows)", organization, chunk.null_rows
             )
-        if stretch.problem:
-            self.report(organization, f"entries may be missing: {stretch.problem}")
-        return stretch.entries
-
-    def _fetch(self, organization: str, query: Query) -> Page:
-        return self.get(path(organization), query.parameters(), read_page)
-
-
-def _past(fetch: Callable[[Query], Page], lookback: timedelta) -> Bookmark:
-    """Return a bookmark behind all that the log holds."""
-    page = fetch(Query(cursor=None))
-    newest = page.entries[-1].created if page.entries else EPOCH
-    newest = min(newest, page.server_time, datetime.now(UTC))
-    bookmark = Bookmark(lookback, since=max(EPOCH, newest - lookback))
-    bookmark.newest = bookmark.start
-    for stretch in read_range(fetch, bookmark.start, None):
-        for entry in stretch.entries:
-            bookmark.add(entry.id, entry.created, stretch.server_time)
-    return bookmark
+        if chunk.problem:
+            self.report(organization, f"entries may be missing: {chunk.problem}")
+        return chunk.entries

@@ -1,91 +1,256 @@
-"""What every stream of Sentry's API shares: addresses, token, errors, retries, the test."""
+"""What the tap and all of its streams share: settings, state, signals, errors, `--test`."""
 
 from __future__ import annotations
 
+import copy
 import os
+import sys
 from functools import cached_property
-from http import HTTPStatus
+from io import StringIO
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from signal import Signals
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
-import backoff
-import requests
-from requests.adapters import HTTPAdapter
-from singer_sdk import RESTStream
-from singer_sdk.authenticators import BearerTokenAuthenticator
-from singer_sdk.singerlib import SelectionMask
+from singer_sdk import RESTStream, Tap
+from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.singerlib import SelectionMask, StateMessage
 
-from tap_sentry_audit.api.decoding import Unreadable
-from tap_sentry_audit.api.exceptions import (
-    Forbidden,
-    NotFound,
-    PassingError,
-    SentryError,
-    TooManyRequests,
-    error_of,
-    of_exception,
-    unreadable,
-)
-from tap_sentry_audit.api.pagination import read_detail
-from tap_sentry_audit.api.rate_limit import LONGEST_WAIT, read_limits
-from tap_sentry_audit.api.regions import Region, region_of
+from tap_sentry_audit import config, signals
+from tap_sentry_audit.api.client import Client
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.config import Settings, SettingsError
+from tap_sentry_audit.streams.flattening import FlatteningMapper
+from tap_sentry_audit.streams.messages import MessageWriter
+from tap_sentry_audit.streams.records import fits_of, make_record
+from tap_sentry_audit.streams.redaction import mask_fields
+from tap_sentry_audit.streams.state import read_state_file, usable_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
+    from types import FrameType
 
-    from backoff.types import Details
+    from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.singerlib import Catalog
     from singer_sdk.singerlib.catalog import Breadcrumb
 
-    from tap_sentry_audit.api.pagination import ListPage
-    from tap_sentry_audit.api.rate_limit import Pacer
-    from tap_sentry_audit.config import Settings
-    from tap_sentry_audit.tap import TapSentryAudit
-
-Result = TypeVar("Result")
-
-MAX_TRIES = 7
-"""Tries of one request that fails: about half a minute in all, the second one almost at once."""
-
-MAX_SECONDS_OF_429 = 300
-"""How long one request may be turned away by the rate limit; other clients may use it up."""
-
-_WHOLE = 1 << 20
+    from tap_sentry_audit.config import Schema
 
 _REMEMBERED_FIELDS = 1000
 
-_ENVIRONMENT_CA_BUNDLE = "SSL_CERT_FILE"
+
+class SentryTap(Tap):
+    """A tap with one client, which stops at a record's border and never loses a state."""
+
+    name = config.NAME
+    message_writer_class = MessageWriter
+    config_jsonschema: ClassVar[Schema] = copy.deepcopy(config.JSON_SCHEMA)  # the SDK adds its own
+
+    # All of the SDK's but BATCH: its STATE goes out before the batch of its records, and its files
+    # hold what stream maps mask and what was deselected (singer-sdk 0.54.9).
+    capabilities: ClassVar[list[CapabilitiesEnum]] = [
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        TapCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    stream_types: ClassVar[tuple[type[SentryStream], ...]]
+    message_writer: MessageWriter
+    has_failed = False
+    """Whether something could not be read: then the run fails at its end, or when it is stopped."""
+
+    _is_held = False
+    _is_state_loaded = False
+    _signal: int | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, parsed once.
+
+        Raises:
+            SettingsError: They cannot be used.
+
+        """
+        return config.parse_settings(self.config)
+
+    @cached_property
+    def client(self) -> Client:
+        """The client of the run: the server's limits count per token, whatever is asked."""
+        return Client(self.settings, self.logger)
+
+    def discover_streams(self) -> list[SentryStream]:
+        """Return the streams."""
+        return [stream(self) for stream in self.stream_types]
+
+    @classmethod
+    def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
+        """Run the tap, unless the state file holds no state: the SDK takes `[]` for none given.
+
+        Raises:
+            StateError: It holds none.
+
+        """
+        if state is not None:
+            state = StringIO(read_state_file(state))
+        super().invoke(state=state, **options)
+
+    def setup_mapper(self) -> None:
+        """Set up stream maps, with a flattening behind them that loses nothing."""
+        self.mapper = FlatteningMapper(self.config, self.logger)
+        self.mapper.register_raw_streams_from_catalog(self.catalog)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state, whatever wraps it.
+
+        Raises:
+            StateError: It is none.
+
+        """
+        super().load_state(usable_state(state, self.streams.keys()))
+        self._is_state_loaded = True
+
+    @property
+    def is_test(self) -> bool:
+        """Whether the run is a connection test (`--test`)."""
+        return any(stream.ABORT_AT_RECORD_COUNT == 1 for stream in self.streams.values())
+
+    def end_test(self, stream: SentryStream) -> None:
+        """End a connection test with an error if a stream could not be read, behind the last."""
+        selected = [stream for stream in self.streams.values() if stream.selected]
+        if stream is selected[-1]:
+            for one in selected:
+                one.log_sync_costs()
+
+    def hold_signals(self) -> None:
+        """Put off a signal to stop: a record is being written and noted in the state."""
+        self._is_held = True
+
+    def release_signals(self) -> None:
+        """Obey signals again, and one that came meanwhile."""
+        self._is_held = False
+        if self._signal is not None:
+            self._handle_termination(self._signal, None)
+
+    def close_state(self) -> None:
+        """Write a STATE if other messages follow the last one, even if it says the same.
+
+        Some targets forget a state when a record follows it (target-jsonl 0.1.4), and the SDK's
+        own writer leaves out a STATE that equals the last one.
+        """
+        for stream in self.streams.values():
+            if isinstance(stream, SentryStream):
+                stream.save_bookmark()
+        if self.state and not self.message_writer.ends_with_state:
+            self.write_message(StateMessage(value=self.state))
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Stop with a last STATE, but not between a record and its note in the state.
+
+        The SDK has no public hook for it. Its own writes a STATE even before the given state is
+        loaded, which makes a target forget what it had (singer-sdk 0.54.9, tap_base.py).
+        """
+        if not self._is_state_loaded or not self.state or self.is_test:
+            signals.stop_at_once(signum, frame)
+        if self._is_held:
+            self._signal = signum
+            return
+        self.logger.info("Stopped by %s: the state holds all that was sent", Signals(signum).name)
+        try:
+            self.close_state()
+        except OSError:  # nobody reads any more
+            sys.exit(1)
+        sys.exit(int(self.has_failed))
+
+    @classproperty
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
+        """Return the settings in the environment, which wins over a `.env` file.
+
+        The SDK has no public hook for it. Its own lets the file win (singer-sdk 0.54.9,
+        configuration/_dict_config.py), and does not say that there is one.
+        """
+        try:
+            path = config.load_dotenv_file()
+        except SettingsError as error:
+            raise _unusable(error.problems) from None
+        if path:
+            cls.logger.info("Settings that the environment lacks come from %s", path)
+        cls.append_builtin_config(cls.config_jsonschema)
+        schema, prefix = cls.config_jsonschema, cls._env_var_prefix
+        given = parse_environment_config(schema, prefix, dotenv_path=os.devnull)
+        batch_config = os.environ.get(f"{prefix}BATCH_CONFIG")
+        return given | ({"batch_config": batch_config} if batch_config else {})
+
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Check the settings before the SDK does.
+
+        The SDK has no public hook for it, and its own errors echo values, secrets included
+        (singer-sdk 0.54.9, plugin_base.py).
+        """
+        problems = config.unusable_variables(os.environ, self.config_jsonschema)
+        try:
+            settings = self.settings
+        except SettingsError as error:
+            problems += error.problems
+        if problems and raise_errors:
+            raise _unusable(problems)
+        if problems:
+            return problems
+        self.append_builtin_config(self.config_jsonschema)
+        for remark in config.remarks(self.config, settings, self.config_jsonschema):
+            self.logger.warning(remark)
+        return super()._validate_config(raise_errors=raise_errors)
 
 
-class SentryStream(RESTStream[str]):
-    """A stream of Sentry's API.
+def _unusable(problems: list[str]) -> ConfigValidationError:
+    message = "the settings cannot be used"
+    return ConfigValidationError(message, errors=problems, schema=SentryTap.config_jsonschema)
 
-    A request goes to the configured host or to a region below it and nowhere else: redirects
-    are not followed, and of a `Link` header only the cursor is used.
+
+class SentryStream(RESTStream[str | None]):
+    """A stream of Sentry's API: one that cannot be read of one organization goes on with the next.
+
+    Every record is made by one function, with the types that SCHEMA declares, so the SDK need not
+    conform it once more.
     """
-
-    allow_redirects = False
 
     permission: str
     """What the token and its user need, as a sentence for a 403."""
 
-    def __init__(self, tap: TapSentryAudit) -> None:
+    allow_redirects = False
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+    STATE_MSG_FREQUENCY = 1000
+
+    def __init__(self, tap: SentryTap) -> None:
         """Make a stream of a tap; no setting is looked at before the stream is read."""
         super().__init__(tap)
         self.tap = tap
         self._has_failed = False
+        self._fits = fits_of(self.schema)
         self._given_mask = self._mask_in_use = SelectionMask()
 
     @property
     def settings(self) -> Settings:
-        """The tap's settings, checked."""
+        """The tap's settings."""
         return self.tap.settings
 
     @property
-    def pacer(self) -> Pacer:
-        """The one pacer of the whole run."""
-        return self.tap.pacer
+    def url_base(self) -> str:
+        """The API's address, with its last slash."""
+        return self.tap.client.url("")
+
+    @property
+    def partitions(self) -> list[dict[str, str]]:
+        """One partition for each organization."""
+        return [{"organization": slug} for slug in self.settings.slugs]
 
     @property
     def mask(self) -> SelectionMask:
@@ -95,88 +260,11 @@ class SentryStream(RESTStream[str]):
             self._given_mask, self._mask_in_use = mask, _RememberedMask(mask)
         return self._mask_in_use
 
-    @property
-    def url_base(self) -> str:
-        """The API's address, with its last slash."""
-        return f"{self.settings.base_url}/api/0/"
-
-    @property
-    def host(self) -> str:
-        """The host as a person knows it."""
-        return urlsplit(self.url_base).netloc
-
-    @property
-    def authenticator(self) -> BearerTokenAuthenticator:
-        """The token as a bearer token."""
-        return BearerTokenAuthenticator(token=self.settings.auth_token)
-
-    @cached_property
-    def user_agent(self) -> str:
-        """The tap's name and version, or what the settings say."""
-        return self.settings.user_agent
-
-    @property
-    def timeout(self) -> int:
-        """Seconds to wait for a connection, and for each part of an answer."""
-        return self.settings.request_timeout_seconds
-
-    @cached_property
-    def requests_session(self) -> requests.Session:
-        """A session for several threads, with the environment's proxies and authorities.
-
-        `Session.send` does not look at the environment's authorities by itself, and a
-        `.netrc` must not replace the token: so the environment is read here, once.
-        """
-        session = requests.Session()
-        found = session.merge_environment_settings(self.url_base, {}, None, None, None)
-        session.proxies.update(found["proxies"])
-        session.verify = found["verify"]
-        if session.verify is True:
-            session.verify = os.environ.get(_ENVIRONMENT_CA_BUNDLE) or True
-        session.trust_env = False
-        adapter = HTTPAdapter(pool_maxsize=self.settings.max_concurrent_requests)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        return session
-
-    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
-        """Yield the records of an organization, or of a partition of it.
-
-        Raises:
-            SentryError: It cannot be read.
-
-        """
-        raise NotImplementedError
-
-    def get_records(self, context: Context | None) -> Iterator[Record]:
-        """Yield the records of a partition; without one, those of all organizations.
-
-        What cannot be read is reported and the next one is read; in the end the run fails
-        (`log_sync_costs`).
-        """
-        testing = self.ABORT_AT_RECORD_COUNT == 1
-        if testing and not self.selected:
-            return
-        organizations = self.settings.organizations
-        for organization in [context["organization"]] if context else organizations:
-            try:
-                records = self.read(organization, context)
-                yield from self._first(records, organization) if testing else records
-            except SentryError as error:
-                self.report(organization, error)
-        if testing and (not context or context == (self.partitions or [])[-1]):
-            self.tap.end_test(self)
-
-    def _first(self, records: Iterator[Record], organization: str) -> Iterator[Record]:
-        """Return the first organization's first record: the SDK ends a test at the second one.
-
-        Otherwise the organizations behind would go untested.
-        """
-        first = list(islice(records, 1))
-        # It was put on hold for a record that nobody goes on from.
-        self.tap.release_signals()
-        self.logger.info("%s: %s can be read", organization, self.name)
-        return iter(first if organization == self.settings.organizations[0] else [])
+    def apply_catalog(self, catalog: Catalog) -> None:
+        """Apply a catalog; where it declares other fields or types, the SDK conforms records."""
+        super().apply_catalog(catalog)
+        if self.effective_schema != self.schema:
+            self.TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
 
     @property
     def selected(self) -> bool:
@@ -190,30 +278,58 @@ class SentryStream(RESTStream[str]):
             # A property's setter has no other way to the one that it overrides.
             RESTStream.selected.fset(self, value)  # type: ignore[attr-defined]
 
-    def region(self, organization: str) -> Region:
-        """Return what to ask for all but the audit log of an organization.
-
-        Where the token may not read the organization, that is the configured host. It is asked
-        for once in a run.
+    def read(self, context: Context) -> Iterator[Record]:
+        """Yield the rows of a partition.
 
         Raises:
-            SentryError: It could not be found out.
+            SentryError: It cannot be read.
 
         """
-        regions = self.tap.regions
-        if organization not in regions:
-            host = self.settings.base_url
-            try:
-                path = f"organizations/{organization}/"
-                detail = self.get(path, {"detailed": "0"}, read_detail)
-                regions[organization] = region_of(detail, host)
-            except (Forbidden, NotFound) as error:
-                regions[organization] = Region(host, error.server_time)
-        return regions[organization]
+        raise NotImplementedError
 
-    def tell_null_rows(self, organization: str, pages: Iterable[ListPage]) -> None:
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        """Yield the rows of a partition, and put off signals while the SDK makes records of them.
+
+        What cannot be read is reported and the next partition is read; in the end the run fails
+        (`log_sync_costs`).
+        """
+        is_test = self.ABORT_AT_RECORD_COUNT == 1
+        if is_test and not self.selected:
+            return
+        if context is not None:
+            try:
+                for row in self._first(context) if is_test else self.read(context):
+                    self.tap.hold_signals()
+                    yield row
+                    self.tap.release_signals()
+            except SentryError as error:
+                self.report(context["organization"], error)
+            self.save_bookmark()
+        if is_test and (context is None or context == self.partitions[-1]):
+            self.tap.end_test(self)
+
+    def _first(self, context: Context) -> Iterator[Record]:
+        """Return the first organization's first row: the SDK ends a test at the second one.
+
+        Otherwise the organizations behind would go untested.
+        """
+        organization = context["organization"]
+        first = list(islice(self.read(context), 1))
+        self.logger.info("%s: %s can be read", organization, self.name)
+        return iter(first if organization == self.settings.slugs[0] else [])
+
+    def post_process(self, row: Record, context: Context | None = None) -> Record:
+        """Return the record of a row."""
+        record = make_record(row, self._fits, (context or {})["organization"])
+        if self.settings.redact_secrets:
+            mask_fields(record)
+        return record
+
+    def save_bookmark(self) -> None:
+        """Write into the state how far the partition was delivered; lists have no bookmark."""
+
+    def warn_of_null_rows(self, organization: str, count: int) -> None:
         """Warn of rows that Sentry could not show."""
-        count = sum(page.null_rows for page in pages)
         if count:
             self.logger.warning(
                 "%s: Sentry could not show %d %s (null rows)", organization, count, self.name
@@ -234,130 +350,6 @@ class SentryStream(RESTStream[str]):
         if self._has_failed:
             raise SystemExit(1)
 
-    def get(
-        self,
-        path: str,
-        parameters: Mapping[str, str],
-        read: Callable[[bytes, Mapping[str, str]], Result],
-        base_url: str | None = None,
-    ) -> Result:
-        """Return what `read` makes of the body and headers that a path below `/api/0/` gives.
-
-        `base_url` is a region's, where it is not the configured host.
-
-        Threads may call this at the same time. `read` raises `Unreadable` for an answer that
-        is none, and it is asked for again.
-
-        Raises:
-            SentryError: In plain words, when trying again did not help or does not.
-
-        """
-        request = self._request_without_url.copy()
-        base = f"{base_url}/api/0/" if base_url else self.url_base
-
-        def ask(request: requests.PreparedRequest) -> Result:
-            response, body = self._send(request)
-            try:
-                return read(body, response.headers)
-            except Unreadable as error:
-                raise unreadable(response, str(error)) from None
-
-        try:
-            request.prepare_url(f"{base}{path}", dict(parameters))
-            return self._retrying(ask)(request)
-        except TooManyRequests as error:
-            message = f"{error} for {MAX_SECONDS_OF_429} seconds: others use up the token's limit"
-            raise SentryError(message) from error
-        except PassingError as error:
-            message = f"{error}, and so did {MAX_TRIES - 1} more tries"
-            raise SentryError(message) from error
-        except (requests.RequestException, OSError) as error:
-            raise SentryError(of_exception(error, urlsplit(base).netloc)) from error
-        except ValueError as error:
-            # What requests makes of a Location that is no address, even if not followed.
-            message = f"{urlsplit(base).netloc} sent an answer that cannot be read: check host"
-            raise SentryError(message) from error
-
-    def validate_response(self, response: requests.Response) -> None:
-        """Raise what an answer means, in plain words."""
-        retry_after = read_limits(response.headers).retry_after
-        error = error_of(response, self.permission)
-        if isinstance(error, PassingError) and retry_after is not None:
-            if retry_after > LONGEST_WAIT:
-                message = f"{error} and asks to come back in {retry_after:.0f} seconds"
-                raise SentryError(message)
-            self.pacer.block(retry_after)
-        if error is not None:
-            raise error
-
-    def backoff_wait_generator(self) -> Generator[float, None, None]:
-        """Wait 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds at most between the tries."""
-        return backoff.expo(base=3, factor=0.1)
-
-    def backoff_jitter(self, value: float) -> float:
-        """Wait between half of the time and all of it."""
-        return value / 2 + backoff.full_jitter(value / 2)
-
-    def backoff_handler(self, details: Details) -> None:
-        """Say on one line what failed and what follows."""
-        error = details.get("exception")
-        what = str(error)
-        if isinstance(error, requests.RequestException):
-            asked = error.request.url if error.request else None
-            what = of_exception(error, urlsplit(asked).netloc if asked else self.host)
-        self.logger.warning("%s; trying again in %.1f s", what, details["wait"])
-
-    @cached_property
-    def _request_without_url(self) -> requests.PreparedRequest:
-        """All of a request that does not change: preparing it takes longer than reading a page."""
-        return self.build_prepared_request(
-            method="GET",
-            url=self.url_base,
-            headers=self.http_headers,
-        )
-
-    def _send(self, request: requests.PreparedRequest) -> tuple[requests.Response, bytes]:
-        with self.pacer.turn() as began:
-            response = self.requests_session.send(
-                request,
-                timeout=self.timeout,
-                allow_redirects=self.allow_redirects,
-                stream=True,
-            )
-            is_error = response.status_code != HTTPStatus.OK
-            # By default a body is read in pieces of 10 kB, which costs a tenth of a request.
-            body = response.content if is_error else b"".join(response.iter_content(_WHOLE))
-        self.pacer.observe(response.headers, response.status_code, began)
-        self.validate_response(response)
-        return response, body
-
-    def _retrying(
-        self,
-        ask: Callable[[requests.PreparedRequest], Result],
-    ) -> Callable[[requests.PreparedRequest], Result]:
-        """Wrap `ask` with retries: by number for failures, by time for the rate limit.
-
-        After a 429 the pacer makes everybody wait, so trying again needs no wait of its own.
-        """
-        failures = backoff.on_exception(
-            self.backoff_wait_generator,
-            (PassingError, requests.RequestException),
-            max_tries=MAX_TRIES,
-            giveup=_is_final,
-            jitter=self.backoff_jitter,
-            on_backoff=self.backoff_handler,
-            logger=None,
-        )
-        too_many = backoff.on_exception(
-            backoff.constant,
-            TooManyRequests,
-            interval=0,
-            max_time=MAX_SECONDS_OF_429,
-            jitter=None,
-            logger=None,
-        )
-        return too_many(failures(ask))
-
 
 class _RememberedMask(SelectionMask):
     """The SDK's mask, which looks up the fields that no catalog names only once."""
@@ -367,7 +359,3 @@ class _RememberedMask(SelectionMask):
         if len(self) < _REMEMBERED_FIELDS:
             self[breadcrumb] = is_selected
         return is_selected
-
-
-def _is_final(error: Exception) -> bool:
-    return isinstance(error, TooManyRequests | requests.exceptions.SSLError)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.api.timestamps import read_time, time_text
+from tap_sentry_audit.api.timestamps import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,6 @@ class Bookmark:
         self._since = since
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._forgotten = 0
-        self._state: dict[str, object] = {}
 
     @classmethod
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
@@ -53,7 +52,7 @@ class Bookmark:
             AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
 
         """
-        newest = read_time(str(state[VALUE]))
+        newest = parse_time(str(state[VALUE]))
         kept = state.get(LOOKBACK, {})
         bookmark = cls(lookback, since=newest)
         if not isinstance(kept, dict):
@@ -61,7 +60,7 @@ class Bookmark:
             raise TypeError(message)
         if kept:
             seconds, first = timedelta(seconds=kept["seconds"]), kept.get("since")
-            since = max(newest - seconds, read_time(first)) if first else newest - seconds
+            since = max(newest - seconds, parse_time(first)) if first else newest - seconds
             # A time that was set back by hand leaves nothing before it known.
             bookmark = cls(lookback, since=min(since, newest))
             # By time, so that a date in the future does not keep those before it from going.
@@ -90,19 +89,14 @@ class Bookmark:
         """Whether an entry was delivered before."""
         return entry_id in self._ids
 
-    def add(self, entry_id: str, created: datetime, server_time: datetime, text: str = "") -> None:
-        """Take note that an entry was delivered, when the server's clock showed a time.
-
-        `text` is `created` as it was written, if that is known.
-        """
-        seconds = math.ceil(created.timestamp())
-        self._ids[entry_id] = seconds
+    def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
+        """Take note that an entry was delivered, when the server's clock showed a time."""
+        self._ids[entry_id] = seconds = math.ceil(created.timestamp())
         now = min(server_time, datetime.now(UTC))
         if created > now:
-            created, text, seconds = now, "", math.ceil(now.timestamp())
+            created, seconds = now, math.ceil(now.timestamp())
         if self.newest is None or created > self.newest:
             self.newest = created
-            self._state[VALUE] = text or time_text(created)
             self._forget(seconds)
 
     def end_at(self, end: datetime, server_time: datetime) -> None:
@@ -113,15 +107,15 @@ class Bookmark:
         if self.newest is None:
             self.newest = min(end, server_time - _SECOND, datetime.now(UTC))
 
-    def keep_in(self, state: dict[str, object]) -> None:
-        """Keep this bookmark in a partition's state from now on: `add` changes it there."""
+    def to_state(self) -> dict[str, object]:
+        """Return what a partition's state is to hold of this bookmark; `from_state` reads it."""
         kept: dict[str, object] = {"seconds": self._seconds}
         if self._since:
-            kept["since"] = time_text(self._since)
-        state[LOOKBACK] = kept | {"ids": self._ids}
+            kept["since"] = format_time(self._since)
+        state: dict[str, object] = {LOOKBACK: kept | {"ids": dict(self._ids)}}
         if self.newest is not None:
-            state[VALUE] = time_text(self.newest)
-        self._state = state
+            state[VALUE] = format_time(self.newest)
+        return state
 
     def _forget(self, now: int) -> None:
         if now == self._forgotten:

@@ -9,17 +9,17 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.api.concurrency import SideBySide
+from tap_sentry_audit.api.concurrency import WorkerPool
 from tap_sentry_audit.api.decoding import decode_objects
-from tap_sentry_audit.api.exceptions import Forbidden, NotFound, SentryError
-from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, pages, read_list
+from tap_sentry_audit.api.exceptions import ForbiddenError, NotFoundError, SentryError
+from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, pages, parse_list
 from tap_sentry_audit.api.search import search_text
 from tap_sentry_audit.api.spool import Spool
-from tap_sentry_audit.api.timestamps import read_time
+from tap_sentry_audit.api.timestamps import parse_time
 from tap_sentry_audit.streams.bookmark import VALUE, Bookmark
-from tap_sentry_audit.streams.incremental import IncrementalStream, Written
+from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.lists import Projects
-from tap_sentry_audit.streams.progress import LINE_SECONDS, Tally, is_told
+from tap_sentry_audit.streams.progress import LINE_SECONDS, Summary, is_told
 from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tap_sentry_audit.api.pagination import Row
     from tap_sentry_audit.api.regions import Region
-    from tap_sentry_audit.tap import TapSentryAudit
+    from tap_sentry_audit.streams.base import SentryTap
 
 _TICK = 1.0
 """Seconds to wait for a project at a time: a STATE message may be due."""
@@ -84,11 +84,11 @@ class Events(IncrementalStream):
         time="dateCreated dateReceived",
     )
 
-    def __init__(self, tap: TapSentryAudit) -> None:
+    def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
         self.logger.addFilter(is_told)
-        self._tally = Tally(what="events")
+        self._summary = Summary(what="events")
         self._done = 0
         self._forbidden = 0
         self._missing: list[_Project] = []
@@ -99,32 +99,28 @@ class Events(IncrementalStream):
         """One partition, and so one bookmark, for each project."""
         return [_context(project) for project in self._projects] if self.selected else []
 
-    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
+    def read(self, context: Context) -> Iterator[Record]:
         """Yield the new events of a project, oldest first.
 
         Projects are read ahead, side by side; here they come in the order of `partitions`. One
         that has been deleted meanwhile is left out, with a warning.
         """
-        if context is None:
-            return
         project = self._projects[self._done]
         self._done += 1
         try:
             walk = self._take()
             if isinstance(project.bookmark, Bookmark):
-                self._bookmark = project.bookmark
-                rows = _oldest_first(walk, project.bookmark.start, project.end)
-                state = self.get_context_state(context)
                 with walk.spool:
-                    yield from self.send(rows, organization, state, self._tally)
+                    rows = _oldest_first(walk, project.bookmark, project.end)
+                    yield from self.unsent(rows, self._summary)
                 # What came since the run began is left to the next one.
-                self.end(project.bookmark, state, min(walk.server_time, project.end))
-        except NotFound:
+                self.end(project.bookmark, context, min(walk.server_time, project.end))
+        except NotFoundError:
             self._missing.append(project)
-        except Forbidden:
+        except ForbiddenError:
             self._forbidden += 1
         except SentryError as error:
-            self.report(organization, error)
+            self.report(project.organization, error)
         self.write_state_if_due()
         self._say(project)
 
@@ -132,7 +128,7 @@ class Events(IncrementalStream):
     def _projects(self) -> list[_Project]:
         """Every project of every organization that can be read, as the run begins."""
         found = []
-        for organization in self.settings.organizations:
+        for organization in self.settings.slugs:
             try:
                 projects = self._projects_of(organization)
                 found += projects[:1] if self.ABORT_AT_RECORD_COUNT == 1 else projects
@@ -141,8 +137,8 @@ class Events(IncrementalStream):
         return found
 
     def _projects_of(self, organization: str) -> list[_Project]:
-        region = self.region(organization)
-        end = min(self.settings.end or region.server_time, region.server_time)
+        region = self.tap.client.region(organization)
+        end = min(self.settings.end_date or region.server_time, region.server_time)
         earlier = self._earliest_bookmark(organization)
         return [
             _Project(
@@ -160,8 +156,7 @@ class Events(IncrementalStream):
         """Return the slugs of an organization's projects by id, as they are now."""
         return {
             str(row["id"]): str(row["slug"])
-            for page in Projects(self.tap).rows(organization)
-            for row in page
+            for row in Projects(self.tap).rows({"organization": organization})
         }
 
     def _earliest_bookmark(self, organization: str) -> datetime | None:
@@ -170,7 +165,7 @@ class Events(IncrementalStream):
         A project that is new since then is read from there on, even without back-fill.
         """
         times = [
-            read_time(str(partition[VALUE]))
+            parse_time(str(partition[VALUE]))
             for partition in self.stream_state.get("partitions", [])
             if partition.get("context", {}).get("organization") == organization
             and _is_time(partition.get(VALUE))
@@ -180,20 +175,20 @@ class Events(IncrementalStream):
     def _begin(
         self, organization: str, project: str, past: datetime, region: Region
     ) -> Bookmark | SentryError:
-        state = self.get_context_state({"organization": organization, "projectID": project})
+        context = {"organization": organization, "projectID": project}
         lookback = self.settings.lookback
         try:
             return self.begin(
-                state, lambda: Bookmark.at(past, lookback), lambda: region.server_time
+                context, lambda: Bookmark.at(past, lookback), lambda: region.server_time
             )
         except SentryError as error:
             return error
 
     @cached_property
-    def _reading(self) -> SideBySide[_Project, _Walk]:
-        self._tally = self.begin_tally("events")
+    def _reading(self) -> WorkerPool[_Project, _Walk]:
+        self._summary = self.begin_summary("events")
         threads = self.settings.max_concurrent_requests
-        return SideBySide(self._walk, self._projects, threads, _AHEAD * threads)
+        return WorkerPool(self._walk, self._projects, threads, _AHEAD * threads)
 
     def _take(self) -> _Walk:
         while (walk := self._reading.take(_TICK)) is None:
@@ -214,13 +209,14 @@ class Events(IncrementalStream):
         path = self.path.format(organization=project.organization, project=project.slug)
 
         def fetch(cursor: str | None) -> ListPage:
-            return self.get(
-                path, asked | ({"cursor": cursor} if cursor else {}), _read_events, project.base_url
+            parameters = asked | ({"cursor": cursor} if cursor else {})
+            return self.tap.client.get(
+                path, parameters, _parse_events, self.permission, project.base_url
             )
 
         spool = Spool()
         for page in pages(fetch):
-            self.tell_null_rows(project.organization, [page])
+            self.warn_of_null_rows(project.organization, page.null_rows)
             spool.put(page.body)
             if since and page.rows and min(map(_created, page.rows)) < since:
                 break
@@ -231,13 +227,13 @@ class Events(IncrementalStream):
         organization = project.organization
         count, last = self._sizes[organization]
         if self._done == last:
-            self.end_tally(organization, self._tally)
+            self.end_summary(organization, self._summary)
             if self._forbidden:
                 what = f"{self._forbidden} of {count} projects: {self.permission}"
                 self.report(organization, what)
             if self._missing:
                 self._say_missing(organization)
-            self._tally = self.begin_tally("events")
+            self._summary = self.begin_summary("events")
             self._forbidden, self._missing = 0, []
         elif time.monotonic() > self._line_due:
             self._line_due = time.monotonic() + LINE_SECONDS
@@ -246,7 +242,7 @@ class Events(IncrementalStream):
                 organization,
                 self._done - (last - count),
                 count,
-                f"{self._tally.new:,}",
+                f"{self._summary.new:,}",
             )
 
     def _say_missing(self, organization: str) -> None:
@@ -277,10 +273,9 @@ def _context(project: _Project) -> dict[str, str]:
     return {"organization": project.organization, "projectID": project.id}
 
 
-def _oldest_first(
-    walk: _Walk, start: datetime | None, end: datetime
-) -> Iterator[tuple[Written, Row]]:
+def _oldest_first(walk: _Walk, bookmark: Bookmark, end: datetime) -> Iterator[BookmarkedRow]:
     """Yield the events of a range, each once: what arrives pushes others to the next page too."""
+    start = bookmark.start
     sent: deque[set[str]] = deque(maxlen=_OVERLAP)
     for body in walk.spool.backwards():
         rows = {str(row["eventID"]): (_created(row), row) for row in decode_objects(body) if row}
@@ -288,20 +283,20 @@ def _oldest_first(
         before = set().union(*list(sent)[:-1])
         for key, (created, row) in sorted(rows.items(), key=lambda item: (item[1][0], item[0])):
             if key not in before and created < end and (start is None or created >= start):
-                yield Written(key, created, walk.server_time), row
+                yield BookmarkedRow(row, bookmark, key, created, walk.server_time)
 
 
-def _read_events(body: bytes, headers: Mapping[str, str]) -> ListPage:
-    return read_list(body, headers, "eventID", "projectID", time="dateCreated")
+def _parse_events(body: bytes, headers: Mapping[str, str]) -> ListPage:
+    return parse_list(body, headers, "eventID", "projectID", time="dateCreated")
 
 
 def _is_time(text: object) -> bool:
     try:
-        read_time(str(text))
+        parse_time(str(text))
     except (OverflowError, ValueError):
         return False
     return True
 
 
 def _created(row: Row) -> datetime:
-    return read_time(str(row["dateCreated"]))
+    return parse_time(str(row["dateCreated"]))

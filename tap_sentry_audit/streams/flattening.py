@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from singer_sdk.helpers._flattening import FlatteningOptions
 
     from tap_sentry_audit.api.decoding import Json
+    from tap_sentry_audit.config import Schema
     from tap_sentry_audit.streams.records import Record
-    from tap_sentry_audit.streams.schemas import Schema
 
 
 class FlatteningMapper(PluginMapper):

@@ -1,56 +1,65 @@
-"""What every incremental stream shares: its bookmark, kept in the state as records are sent."""
+"""What every incremental stream shares: its bookmark, which follows the records that were sent."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
-
-from singer_sdk.helpers.conform import TypeConformanceLevel
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.exceptions import SentryError
-from tap_sentry_audit.api.timestamps import EPOCH, time_text
+from tap_sentry_audit.api.timestamps import format_time
 from tap_sentry_audit.streams.base import SentryStream
 from tap_sentry_audit.streams.bookmark import VALUE, Bookmark
-from tap_sentry_audit.streams.progress import Tally
-from tap_sentry_audit.streams.records import row_record
+from tap_sentry_audit.streams.progress import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.api.pagination import Row
-    from tap_sentry_audit.tap import TapSentryAudit
+    from tap_sentry_audit.api.decoding import Json
+    from tap_sentry_audit.streams.base import SentryTap
 
 STATE_SECONDS = 10
 """A STATE message comes at least so often, while records do."""
 
 
-class Written(NamedTuple):
-    """What a record is in the bookmark: `key` tells it from all others, `created` is its time.
+class BookmarkedRow(dict[str, "Json"]):
+    """A row, and what its bookmark has to know once its record is written.
 
-    `server_time` is the server's clock when it was read.
+    `key` tells the row from all others, `created` is its time by the replication key,
+    `server_time` the server's clock when it was read. The SDK hands the very object on, from
+    `get_records` over `post_process` to `_increment_stream_state`.
     """
 
-    key: str
-    created: datetime
-    server_time: datetime
+    __slots__ = ("bookmark", "created", "key", "server_time")
+
+    def __init__(
+        self,
+        row: Mapping[str, Json],
+        bookmark: Bookmark,
+        key: str,
+        created: datetime,
+        server_time: datetime,
+    ) -> None:
+        """Begin with the row as it was sent."""
+        super().__init__(row)
+        self.bookmark = bookmark
+        self.key = key
+        self.created = created
+        self.server_time = server_time
 
 
 class IncrementalStream(SentryStream):
     """A stream whose records come oldest first, each once, by their replication key."""
 
     is_sorted = True
-    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
-    STATE_MSG_FREQUENCY = 1000
     replication_key: str
 
-    def __init__(self, tap: TapSentryAudit) -> None:
+    def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
-        self._bookmark = Bookmark(timedelta())
-        self._written = Written("", EPOCH, EPOCH)
+        self._unsaved: tuple[Bookmark, Context | None] | None = None
         self._state_due = time.monotonic() + STATE_SECONDS
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -63,7 +72,7 @@ class IncrementalStream(SentryStream):
 
     def begin(
         self,
-        state: dict[str, object],
+        context: Context,
         past: Callable[[], Bookmark],
         server_time: Callable[[], datetime],
     ) -> Bookmark:
@@ -76,15 +85,15 @@ class IncrementalStream(SentryStream):
             SentryError: The bookmark cannot be read, or lies in the future.
 
         """
-        for earlier in (state, self.stream_state):
-            if earlier.get(VALUE):
-                bookmark = self._bookmark_in(earlier)
+        for state in (self.get_context_state(context), self.stream_state):
+            if state.get(VALUE):
+                bookmark = self._bookmark_in(state)
                 self._check_not_ahead(bookmark, server_time)
                 return bookmark
         if self.settings.backfill:
-            return Bookmark(self.settings.lookback, since=self.settings.start)
+            return Bookmark(self.settings.lookback, since=self.settings.start_date)
         bookmark = past()
-        self.keep(bookmark, state)
+        self._unsaved = (bookmark, context)
         return bookmark
 
     def _bookmark_in(self, state: Mapping[str, object]) -> Bookmark:
@@ -99,68 +108,63 @@ class IncrementalStream(SentryStream):
         newest = bookmark.newest
         if newest and newest > datetime.now(UTC) and newest > server_time():
             message = (
-                f"the bookmark in the state, {time_text(newest)}, lies ahead of the server's clock "
-                "and of this machine's: set replication_key_value to the time of the newest record "
-                "that your target has, or leave the bookmark out to read everything again"
+                f"the bookmark in the state, {format_time(newest)}, lies ahead of the server's "
+                "clock and of this machine's: set replication_key_value to the time of the newest "
+                "record that your target has, or leave the bookmark out to read everything again"
             )
             raise SentryError(message)
 
-    def end(self, bookmark: Bookmark, state: dict[str, object], server_time: datetime) -> None:
+    def end(self, bookmark: Bookmark, context: Context, server_time: datetime) -> None:
         """Keep the end of a range without records as the position of one that had none before.
 
         Without end_date there is none to keep: such a range is short to read again.
         """
-        if bookmark.newest is None and self.settings.end:
-            bookmark.end_at(self.settings.end, server_time)
-            self.keep(bookmark, state)
+        if bookmark.newest is None and self.settings.end_date:
+            bookmark.end_at(self.settings.end_date, server_time)
+            self._unsaved = (bookmark, context)
 
-    def keep(self, bookmark: Bookmark, state: dict[str, object]) -> None:
-        """Keep a bookmark in a partition's state from now on."""
-        state["replication_key"] = self.replication_key
-        bookmark.keep_in(state)
+    def save_bookmark(self) -> None:
+        """Write into the state how far the partition in progress was delivered."""
+        if self._unsaved is not None:
+            bookmark, context = self._unsaved
+            state = self.get_context_state(context)
+            state["replication_key"] = self.replication_key
+            state.update(bookmark.to_state())
+            self._unsaved = None
 
-    def send(
-        self,
-        rows: Iterable[tuple[Written, Row]],
-        organization: str,
-        state: dict[str, object],
-        tally: Tally,
-    ) -> Iterator[Record]:
-        """Yield the records of those rows that were not sent before."""
-        bookmark = self._bookmark
-        before = bookmark.newest
-        redact_secrets = self.settings.redact_secrets
-        is_kept = False
-        for written, row in rows:
-            if bookmark.has(written.key):
-                tally.known += 1
+    def unsent(self, rows: Iterable[BookmarkedRow], summary: Summary) -> Iterator[Record]:
+        """Yield those rows that were not sent before, and count all."""
+        before: datetime | None = None
+        bookmark: Bookmark | None = None
+        for row in rows:
+            if row.bookmark is not bookmark:
+                bookmark, before = row.bookmark, row.bookmark.newest
+            if bookmark.has(row.key):
+                summary.known += 1
                 continue
-            if not is_kept:
-                self.keep(bookmark, state)
-                is_kept = True
-            tally.new += 1
-            tally.late += before is not None and written.created < before
-            tally.first = min(tally.first or written.created, written.created)
-            tally.last = max(tally.last or written.created, written.created)
-            self._written = written
-            self.tap.hold_signals()
-            yield row_record(row, self.schema, organization, redact_secrets=redact_secrets)
-            self.tap.release_signals()
+            summary.new += 1
+            summary.late += before is not None and row.created < before
+            summary.first = min(summary.first or row.created, row.created)
+            summary.last = max(summary.last or row.created, row.created)
+            yield row
 
-    def begin_tally(self, what: str) -> Tally:
+    def begin_summary(self, what: str) -> Summary:
         """Begin to count what is done for an organization; `what` are the records."""
-        return Tally(what=what, requests=-self.pacer.requests, waited=-self.pacer.waited)
+        limiter = self.tap.client.rate_limiter
+        return Summary(what=what, requests=-limiter.requests, waited=-limiter.waited)
 
-    def end_tally(self, organization: str, tally: Tally) -> None:
+    def end_summary(self, organization: str, summary: Summary) -> None:
         """Say on one line what was done."""
-        tally.requests += self.pacer.requests
-        tally.waited += self.pacer.waited
-        self.logger.info("%s: %s", organization, tally)
+        limiter = self.tap.client.rate_limiter
+        summary.requests += limiter.requests
+        summary.waited += limiter.waited
+        self.logger.info("%s: %s", organization, summary)
 
     def write_state_if_due(self) -> None:
         """Write a STATE message if the last one was long ago."""
         if time.monotonic() > self._state_due:
             self.tap.hold_signals()
+            self.save_bookmark()
             self.tap.state_writer.write_state(self.tap_state)
             self.tap.release_signals()
             self._state_due = time.monotonic() + STATE_SECONDS
@@ -171,11 +175,22 @@ class IncrementalStream(SentryStream):
         *,
         context: Context | None = None,
     ) -> None:
-        """Note a written record in the state.
+        """Take note of a written record in its bookmark.
 
         The SDK has no public hook for it. Its own would refuse late records, which lie before
-        the bookmark, and would let a date in the future become the bookmark.
+        the bookmark, and would let a date in the future become the bookmark (singer-sdk 0.54.9,
+        helpers/_state.py, increment_state).
         """
-        del context
-        key, created, server_time = self._written
-        self._bookmark.add(key, created, server_time, latest_record[self.replication_key])
+        assert isinstance(latest_record, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
+        latest_record.bookmark.add(
+            latest_record.key, latest_record.created, latest_record.server_time
+        )
+        self._unsaved = (latest_record.bookmark, context)
+
+    def _write_state_message(self) -> None:
+        """Write a STATE message that holds the bookmark of the partition in progress.
+
+        The SDK has no public hook before a STATE (singer-sdk 0.54.9, streams/core.py).
+        """
+        self.save_bookmark()
+        super()._write_state_message()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, read_list
+from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, parse_list
 from tap_sentry_audit.api.search import read_slices, search_text, whole_second
-from tap_sentry_audit.api.timestamps import EPOCH, milliseconds, read_time
+from tap_sentry_audit.api.timestamps import EPOCH, parse_time, to_milliseconds
 from tap_sentry_audit.streams.bookmark import Bookmark
-from tap_sentry_audit.streams.incremental import IncrementalStream, Written
+from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.progress import Progress
 from tap_sentry_audit.streams.schemas import schema_of
 
@@ -46,34 +46,27 @@ class Issues(IncrementalStream):
         time="firstSeen lastSeen",
     )
 
-    @property
-    def partitions(self) -> list[dict[str, str]]:
-        """One partition, and so one bookmark, for each organization."""
-        return [{"organization": slug} for slug in self.settings.organizations]
-
-    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
+    def read(self, context: Context) -> Iterator[Record]:
         """Yield the issues of an organization that were seen in the range, oldest first."""
-        tally = self.begin_tally("issues")
-        now = self.region(organization).server_time
-        state = self.get_context_state(context)
+        organization = context["organization"]
+        summary = self.begin_summary("issues")
+        now = self.tap.client.region(organization).server_time
         lookback = self.settings.lookback
-        bookmark = self._bookmark = self.begin(
-            state, lambda: Bookmark.at(now - _SECOND, lookback), lambda: now
-        )
+        bookmark = self.begin(context, lambda: Bookmark.at(now - _SECOND, lookback), lambda: now)
         start = whole_second(max(bookmark.start or EPOCH, EPOCH))
-        end = min(self.settings.end or now, now)
+        end = min(self.settings.end_date or now, now)
         with Progress(organization, self.logger, "issues") as progress:
             for slice_ in read_slices(self._search(organization), start, end, _seen):
-                self.tell_null_rows(organization, slice_.pages)
-                yield from self.send(_oldest_first(slice_), organization, state, tally)
+                self.warn_of_null_rows(organization, sum(page.null_rows for page in slice_.pages))
+                yield from self.unsent(_oldest_first(slice_, bookmark), summary)
                 self.write_state_if_due()
-                if tally.last:
-                    progress.show(tally.new + tally.known, tally.last, end)
-        self.end(bookmark, state, now)
-        self.end_tally(organization, tally)
+                if summary.last:
+                    progress.show(summary.new + summary.known, summary.last, end)
+        self.end(bookmark, context, now)
+        self.end_summary(organization, summary)
 
     def _search(self, organization: str) -> Search:
-        base_url = self.region(organization).base_url
+        base_url = self.tap.client.region(organization).base_url
 
         def search(start: datetime, end: datetime, cursor: str | None) -> ListPage:
             parameters = {
@@ -82,17 +75,18 @@ class Issues(IncrementalStream):
                 "sort": "date",
                 "query": f"lastSeen:>={search_text(start)} lastSeen:<{search_text(end)}",
             }
-            return self.get(
+            return self.tap.client.get(
                 self.path.format(organization=organization),
                 parameters | ({"cursor": cursor} if cursor else {}),
-                lambda body, headers: read_list(body, headers, "id", time="lastSeen"),
+                lambda body, headers: parse_list(body, headers, "id", time="lastSeen"),
+                self.permission,
                 base_url,
             )
 
         return search
 
 
-def _oldest_first(slice_: Slice) -> Iterator[tuple[Written, Row]]:
+def _oldest_first(slice_: Slice, bookmark: Bookmark) -> Iterator[BookmarkedRow]:
     """Yield the issues of a slice, each once: one that was seen meanwhile may be there twice.
 
     The bookmark must not go beyond the slice with one that was: the next ones are not read yet.
@@ -102,9 +96,9 @@ def _oldest_first(slice_: Slice) -> Iterator[tuple[Written, Row]]:
     server_time = min(slice_.pages[0].server_time, slice_.end)
     for key in sorted(rows, key=lambda key: (seen[key], key)):
         # The same issue seen again is another record.
-        written = f"{key}@{milliseconds(seen[key]) // 1000}"
-        yield Written(written, seen[key], server_time), rows[key]
+        sighting = f"{key}@{to_milliseconds(seen[key]) // 1000}"
+        yield BookmarkedRow(rows[key], bookmark, sighting, seen[key], server_time)
 
 
 def _seen(issue: Row) -> datetime:
-    return read_time(str(issue["lastSeen"]))
+    return parse_time(str(issue["lastSeen"]))

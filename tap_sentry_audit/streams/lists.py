@@ -1,81 +1,164 @@
-"""The organization around the log: plain lists, read in full by every run."""
+"""The plain lists: the organization around the log, read in full by every run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.authenticators import BearerTokenAuthenticator
+from singer_sdk.pagination import BaseAPIPaginator
 
-from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, pages, read_detail, read_list
+from tap_sentry_audit.api.dated_list import read_whole
+from tap_sentry_audit.api.exceptions import BadRequestError
+from tap_sentry_audit.api.pagination import (
+    PAGE_SIZE,
+    ListCursors,
+    ListPage,
+    parse_detail,
+    parse_list,
+)
 from tap_sentry_audit.streams.base import SentryStream
-from tap_sentry_audit.streams.records import row_record
 from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    import requests
     from singer_sdk.helpers.types import Context, Record
 
     from tap_sentry_audit.api.pagination import Row
+    from tap_sentry_audit.streams.base import SentryTap
 
 
-class InventoryStream(SentryStream):
+class ListPaginator(BaseAPIPaginator[str | None]):
+    """Follows the server's cursors for the SDK's request loop, beyond pages of null rows, too."""
+
+    def __init__(self, last_page: Callable[[], ListPage]) -> None:
+        """Begin at the first page; `last_page` returns the one that was read last."""
+        super().__init__(None)
+        self._cursors = ListCursors()
+        self._last_page = last_page
+
+    def get_next(self, response: requests.Response) -> str | None:
+        """Return the cursor behind the page.
+
+        Raises:
+            SentryError: The server leads in a circle.
+
+        """
+        del response
+        return self._cursors.follow(self._last_page())
+
+    def continue_if_empty(self, response: requests.Response) -> bool:
+        """Go on behind a page without rows: it can be a page of null rows."""
+        del response
+        return True
+
+
+class ListStream(SentryStream):
     """A list of an organization, as it is now."""
 
     primary_keys = ("id",)
     selected_by_default = False
-    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
-    STATE_MSG_FREQUENCY = 1000
+    # The state stays the stream's: lists have no bookmark.
+    state_partitioning_keys = ()
+    # One line for each request otherwise; the SDK has no public name for it (streams/rest.py).
+    _LOG_REQUEST_METRICS = False
 
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE)}
     needed: ClassVar[tuple[str, ...]] = ("id",)
     """Fields that every row must have."""
 
-    def read(self, organization: str, context: Context | None) -> Iterator[Record]:
+    def __init__(self, tap: SentryTap) -> None:
+        """Make the stream."""
+        super().__init__(tap)
+        self._page: ListPage
+        self._null_rows = 0
+
+    @property
+    def requests_session(self) -> requests.Session:
+        """The client's session, with its rate limit."""
+        return self.tap.client.session
+
+    @property
+    def authenticator(self) -> BearerTokenAuthenticator:
+        """The token as a bearer token."""
+        return BearerTokenAuthenticator(token=self.settings.auth_token)
+
+    def read(self, context: Context) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""
-        del context
-        redact_secrets = self.settings.redact_secrets
         count = 0
-        # A row that a new one pushes to the next page comes with both.
-        seen: set[str] = set()
-        for rows in self.rows(organization):
-            for row in rows:
-                if str(row["id"]) not in seen:
-                    seen.add(str(row["id"]))
-                    count += 1
-                    self.tap.hold_signals()
-                    yield row_record(row, self.schema, organization, redact_secrets=redact_secrets)
-                    self.tap.release_signals()
-        self.logger.info("%s: %s records", organization, f"{count:,}")
+        for count, row in enumerate(self.rows(context), start=1):  # noqa: B007  (told below)
+            yield row
+        self.logger.info("%s: %s records", context["organization"], f"{count:,}")
 
-    def rows(self, organization: str) -> Iterator[list[Row]]:
-        """Yield the list's pages."""
-        for page in pages(
-            lambda cursor: self.page(organization, {"cursor": cursor} if cursor else {})
-        ):
-            self.tell_null_rows(organization, [page])
-            yield page.rows
-
-    def page(self, organization: str, more: Mapping[str, str]) -> ListPage:
-        """Return the page that the list's parameters and these ask for.
+    def rows(self, context: Context) -> Iterator[Row]:
+        """Yield the rows of an organization, each once, and tell of null rows.
 
         Raises:
             SentryError: It cannot be read.
 
         """
-        return self.get(
-            self.path.format(organization=organization),
-            {**self.parameters, **more},
-            lambda body, headers: read_list(body, headers, *self.needed),
-            self.region(organization).base_url,
-        )
+        self._null_rows = 0
+        # A row that a new one pushes to the next page comes with both.
+        seen: set[str] = set()
+        for row in self.request_records(context):
+            if str(row["id"]) not in seen:
+                seen.add(str(row["id"]))
+                yield row
+        self.warn_of_null_rows(context["organization"], self._null_rows)
+
+    def get_url(self, context: Context | None) -> str:
+        """Return the list's URL in the organization's region."""
+        organization = (context or {})["organization"]
+        base_url = self.tap.client.region(organization).base_url
+        return self.tap.client.url(self.path.format(organization=organization), base_url)
+
+    def get_url_params(
+        self, context: Context | None, next_page_token: str | None
+    ) -> dict[str, str]:
+        """Return the list's parameters, with the page's cursor."""
+        del context
+        return {**self.parameters, **({"cursor": next_page_token} if next_page_token else {})}
+
+    def get_new_paginator(self) -> ListPaginator:
+        """Return what follows the server's cursors."""
+        return ListPaginator(lambda: self._page)
+
+    def request_decorator(
+        self, func: Callable[..., requests.Response]
+    ) -> Callable[..., requests.Response]:
+        """Try again as the client does."""
+        return self.tap.client.retrying(func)
+
+    def validate_response(self, response: requests.Response) -> None:
+        """Parse the page, because the SDK parses it outside its retries (streams/rest.py).
+
+        Raises:
+            SentryError: What the answer means, in plain words.
+
+        """
+        self._page = self.tap.client.read(response, self.parse_page, self.permission)
+
+    def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
+        """Return the page that an answer holds."""
+        return parse_list(body, headers, *self.needed)
+
+    def parse_response(self, response: requests.Response) -> Iterator[Row]:
+        """Yield the rows of the page that was validated."""
+        del response
+        yield from self._counted(self._page)
+
+    def _counted(self, page: ListPage) -> list[Row]:
+        self._null_rows += page.null_rows
+        return page.rows
 
 
-class Organizations(InventoryStream):
+class Organizations(ListStream):
     """Each configured organization: its settings, roles and features."""
 
     name = "organizations"
     path = "organizations/{organization}/"
+    parameters: ClassVar[Mapping[str, str]] = {"detailed": "0"}
     permission = "the token may not read this organization. It needs the scope org:read"
     schema = schema_of(
         string="id slug name defaultRole attachmentsRole debugFilesRole role orgRole",
@@ -90,18 +173,13 @@ class Organizations(InventoryStream):
         time="dateCreated",
     )
 
-    def rows(self, organization: str) -> Iterator[list[Row]]:
-        """Yield the one organization; its projects and teams have streams of their own."""
-        detail = self.get(
-            self.path.format(organization=organization),
-            {"detailed": "0"},
-            read_detail,
-            self.region(organization).base_url,
-        )
-        yield [detail.row]
+    def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
+        """Return the one organization; its projects and teams have streams of their own."""
+        detail = parse_detail(body, headers)
+        return ListPage([detail.row], None, detail.server_time, None, None, body)
 
 
-class Projects(InventoryStream):
+class Projects(ListStream):
     """The projects of an organization."""
 
     name = "projects"
@@ -118,7 +196,7 @@ class Projects(InventoryStream):
     )
 
 
-class Teams(InventoryStream):
+class Teams(ListStream):
     """The teams of an organization, with their projects."""
 
     name = "teams"
@@ -134,7 +212,7 @@ class Teams(InventoryStream):
     )
 
 
-class Members(InventoryStream):
+class Members(ListStream):
     """The members of an organization, invited ones included: who has which role."""
 
     name = "members"
@@ -147,3 +225,53 @@ class Members(InventoryStream):
         array="groupOrgRoles",
         time="dateCreated",
     )
+
+
+class Releases(ListStream):
+    """The releases of all projects, archived ones included."""
+
+    name = "releases"
+    path = "organizations/{organization}/releases/"
+    # Without project=-1 only those of the token's own user (Sentry 23.7.1).
+    parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE), "project": "-1"}
+    permission = "the token may not read releases. It needs the scope project:read"
+    schema = schema_of(
+        string="id version status shortVersion ref url userAgent",
+        integer="newGroups commitCount deployCount",
+        object="versionInfo data owner lastCommit lastDeploy currentProjectMeta",
+        array="authors projects",
+        time="dateCreated dateReleased firstEvent lastEvent",
+    )
+
+    def request_records(self, context: Context | None) -> Iterator[Row]:
+        """Yield the list's rows, those at the seams of its pages more than once.
+
+        The SDK's way along the server's cursors would lose some: see `api.dated_list`.
+
+        Raises:
+            SentryError: The list could not be read, or not be proved to be whole.
+
+        """
+        organization = (context or {})["organization"]
+        client = self.tap.client
+        base_url = client.region(organization).base_url
+        path = self.path.format(organization=organization)
+        # Without status= only open ones; an empty one means all (Sentry 23.7.1).
+        status = {"status": ""}
+
+        def fetch(more: Mapping[str, str]) -> ListPage:
+            parameters = {**self.parameters, **status, **more}
+            return client.get(path, parameters, self.parse_page, self.permission, base_url)
+
+        try:
+            first = fetch({})
+        except BadRequestError:
+            status.clear()
+            first = fetch({})
+            self.logger.warning(
+                "%s: this Sentry does not take an empty status=, so archived releases are not read",
+                organization,
+            )
+        for page in read_whole(first, fetch):
+            # Copies, because records are made in place and `read_whole` looks at its rows again.
+            yield from map(dict, self._counted(page))

@@ -39,7 +39,7 @@ _NOT_TOLD = {
 
 
 @dataclass(slots=True)
-class Tally:
+class Summary:
     """What was done for one organization.
 
     `what` are the records, `known` those that were read again and left out, `late` those of the

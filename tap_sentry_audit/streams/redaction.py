@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tap_sentry_audit.api.decoding import Json
 
+_API_KEY = " (api key)"
 _MASK = "********"
 _SHOWN = 4
 
@@ -61,6 +62,29 @@ def mask_fields(record: dict[str, Json]) -> list[str]:
             for name in [name for name in container if name in _SPELLINGS]:
                 container[name] = mask_value(container[name], found)
     return found
+
+
+def mask_audit_record(record: dict[str, Json]) -> None:
+    """Mask the secrets of an audit record, wherever they stand in it, its note included."""
+    found = mask_fields(record)
+    event, data, note = record["event"], record["data"], record["note"]
+    # Other events' `key` is no secret: a tag's name, say.
+    if isinstance(data, dict) and "key" in data and str(event).startswith("api-key."):
+        data["key"] = mask_value(data["key"], found)
+    _mask_api_key(record["actor"], found)
+    _mask_api_key(record["targetUserDetail"], found)
+    if found and isinstance(note, str):
+        record["note"] = mask_text(note, found)
+
+
+def _mask_api_key(user: Json, found: list[str]) -> None:
+    """Mask an API key in a user's name: Sentry 23.7.1 names the actor `<the key> (api key)`."""
+    if isinstance(user, dict):
+        name = user.get("name")
+        if isinstance(name, str) and name.endswith(_API_KEY):
+            key = name.removesuffix(_API_KEY)
+            found.append(key)
+            user["name"] = masked(key) + _API_KEY
 
 
 def mask_value(value: Json, found: list[str]) -> Json:

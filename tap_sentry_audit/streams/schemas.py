@@ -8,10 +8,13 @@ target must not fail because Sentry changed something deep inside a user.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING
 
-Schema = dict[str, Any]
-"""A JSON schema; the SDK's own type for it."""
+if TYPE_CHECKING:
+    from tap_sentry_audit.config import Schema
+
+ORGANIZATION = "organization"
+"""Where a record names the slug of the organization that it was read from."""
 
 ADDITIONAL = "additionalFields"
 """Where fields go that this version does not know, or that are of another type than declared."""
@@ -87,6 +90,22 @@ def _user(description: str) -> Schema:
     }
 
 
+_KINDS: dict[str, Schema] = {
+    "string": {"type": ["string", "null"]},
+    "integer": {"type": ["integer", "null"]},
+    "boolean": {"type": ["boolean", "null"]},
+    # Without `properties`: whoever flattens, the tap or a target, drops an object that has none.
+    "object": {"type": ["object", "null"], "additionalProperties": True},
+    # Without `items`: any other way some target takes the inner values for another type.
+    "array": {"type": ["array", "null"]},
+    "time": {"type": ["string", "null"], "format": "date-time"},
+}
+
+_ADDITIONAL_FIELDS: Schema = _KINDS["object"] | {
+    "description": "What this version of the tap does not know, by Sentry's names.",
+}
+
+
 AUDIT_LOGS: Schema = {
     "type": "object",
     "properties": {
@@ -94,7 +113,7 @@ AUDIT_LOGS: Schema = {
             "type": "string",
             "description": "The entry's id, unique in the organization.",
         },
-        "organization": {
+        ORGANIZATION: {
             "type": "string",
             "description": "The slug the entry was read from.",
         },
@@ -133,6 +152,7 @@ AUDIT_LOGS: Schema = {
             "format": "date-time",
             "description": "When it was done: UTC, always six decimals and Z.",
         },
+        ADDITIONAL: _ADDITIONAL_FIELDS,
     },
 }
 
@@ -146,23 +166,9 @@ def schema_of(**names: str) -> Schema:
     properties = {name: _KINDS[kind] for kind, text in names.items() for name in text.split()}
     key = names["string"].split()[0]
     properties[key] = {"type": "string"}
-    properties["organization"] = {
+    properties[ORGANIZATION] = {
         "type": "string",
         "description": "The slug of the organization that it was read from.",
     }
-    properties[ADDITIONAL] = _KINDS["object"] | {
-        "description": "What this version of the tap does not know, by Sentry's names.",
-    }
+    properties[ADDITIONAL] = _ADDITIONAL_FIELDS
     return {"type": "object", "properties": properties}
-
-
-_KINDS: dict[str, Schema] = {
-    "string": {"type": ["string", "null"]},
-    "integer": {"type": ["integer", "null"]},
-    "boolean": {"type": ["boolean", "null"]},
-    # Without `properties`: whoever flattens, the tap or a target, drops an object that has none.
-    "object": {"type": ["object", "null"], "additionalProperties": True},
-    # Without `items`: any other way some target takes the inner values for another type.
-    "array": {"type": ["array", "null"]},
-    "time": {"type": ["string", "null"], "format": "date-time"},
-}

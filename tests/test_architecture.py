@@ -1,0 +1,84 @@
+"""The floors of the house: imports point down only, and the lower floors know no Singer."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "tap_sentry_audit"
+ROOT = Path(str(files(PACKAGE)))
+
+FLOORS = ("__main__", "command", "tap", "streams", "audit_log", "api", "signals", "config")
+"""From the top to the bottom; `signals` and `config` are for everybody."""
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in ROOT.rglob("*.py")
+)
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Return the modules of the package that a module imports, for type checking included."""
+    path = ROOT.parent.joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in names}
+    return frozenset(found & set(MODULES))
+
+
+def floor(module: str) -> str:
+    return module.removeprefix(PACKAGE).strip(".").partition(".")[0]
+
+
+def test_every_module_is_on_a_floor() -> None:
+    assert {floor(module) for module in MODULES} == {*FLOORS, ""}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor(module)])
+def test_imports_point_down(module: str) -> None:
+    above = FLOORS[: FLOORS.index(floor(module))]
+
+    assert [name for name in sorted(imports(module)) if floor(name) in above] == []
+
+
+def test_config_imports_nothing_of_ours() -> None:
+    assert imports(f"{PACKAGE}.config") == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter({module: imports(module) for module in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+WITHOUT_SDK = """
+import importlib, sys
+sys.modules["singer_sdk"] = None
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+"""
+
+
+def test_the_lower_floors_import_without_the_sdk() -> None:
+    lower = [name for name in MODULES if floor(name) in {"audit_log", "api", "signals", "config"}]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SDK, *lower], capture_output=True, check=False, text=True
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(lower) > 15
