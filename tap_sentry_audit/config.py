@@ -190,10 +190,10 @@ class _Setting:
 def _setting(  # noqa: PLR0913  (the columns of the table)
     kind: str,
     parse: Callable[[object], T],
-    default: T,
-    *,
     title: str,
     description: str,
+    *,
+    default: T,
     cure: str = "",
     is_default_shown: bool = True,
 ) -> T:
@@ -217,109 +217,101 @@ class Settings:
     auth_token: str = _setting(
         "string",
         _token,
-        "",
-        title="Auth token",
-        description=(
-            "Token of an internal integration with Organization: Read & Write, or a "
-            "personal token (scope org:write) of an Owner or Manager."
-        ),
+        "Auth token",
+        "Token of an internal integration with Organization: Read & Write, or a "
+        "personal token (scope org:write) of an Owner or Manager.",
         cure=(
             "set it to the token of an internal integration with Organization: Read & Write, or "
             "to a personal token of an Owner or Manager"
         ),
+        default="",
     )
     organization: str = _setting(
         "string",
         _slug,
-        "",
-        title="Organization",
-        description="Slug of the organization. Exactly one of this and organizations.",
+        "Organization",
+        "Slug of the organization. Exactly one of this and organizations.",
+        default="",
     )
     organizations: tuple[str, ...] = _setting(
         "array",
         _slugs,
-        (),
-        title="Organizations",
-        description="Slugs of several organizations, each with a bookmark of its own.",
+        "Organizations",
+        "Slugs of several organizations, each with a bookmark of its own.",
+        default=(),
     )
     host: str = _setting(
         "string",
         _base_url,
-        "https://sentry.io",
-        title="Host",
-        description=(
-            "Where Sentry is: a name, a name and port, or a URL with a path prefix. Audit "
-            "logs of sentry.io are there, whatever the organization's region."
-        ),
+        "Host",
+        "Where Sentry is: a name, a name and port, or a URL with a path prefix. Audit "
+        "logs of sentry.io are there, whatever the organization's region.",
+        default="https://sentry.io",
     )
     start_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
         "string",
         _time,
-        None,
-        title="Start date",
-        description="Where a first run begins: a date or date-time. Default: all there is.",
+        "Start date",
+        "Where a first run begins: a date or date-time. Default: all there is.",
+        default=None,
     )
     backfill: bool = _setting(
         "boolean",
         _flag,
+        "Backfill",
+        "false: a first run reads nothing of the past, records the position, and the "
+        "next run goes on from there.",
         default=True,
-        title="Backfill",
-        description=(
-            "false: a first run reads nothing of the past, records the position, and the "
-            "next run goes on from there."
-        ),
     )
     end_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
         "string",
         _time,
-        None,
-        title="End date",
-        description="Where to stop, exclusive: for one-off and sharded back-fills.",
+        "End date",
+        "Where to stop, exclusive: for one-off and sharded back-fills.",
+        default=None,
     )
     lookback_seconds: int = _setting(
         "integer",
         _whole(0, 31 * 86_400),
-        3600,
-        title="Lookback",
-        description="How far before the bookmark each run looks again for late entries.",
+        "Lookback",
+        "How far before the bookmark each run looks again for late entries.",
+        default=3600,
     )
     requests_per_second: int = _setting(
         "integer",
         _whole(1, 1000),
-        40,
-        title="Requests per second",
-        description="Most requests a second; the server's own limit can only lower it.",
+        "Requests per second",
+        "Most requests a second; the server's own limit can only lower it.",
+        default=40,
     )
     max_concurrent_requests: int = _setting(
         "integer",
         _whole(1, 100),
-        12,
-        title="Requests at once",
-        description="Most requests at once; the server's own limit can only lower it.",
+        "Requests at once",
+        "Most requests at once; the server's own limit can only lower it.",
+        default=12,
     )
     request_timeout_seconds: int = _setting(
         "integer",
         _whole(1, 600),
-        60,
-        title="Request timeout",
-        description="Seconds to wait for a connection, and for each part of an answer.",
+        "Request timeout",
+        "Seconds to wait for a connection, and for each part of an answer.",
+        default=60,
     )
     user_agent: str = _setting(
         "string",
         _header_text,
-        f"{NAME}/{version(NAME)}",
-        title="User agent",
-        description="What the tap calls itself. Default: its name and version.",
+        "User agent",
+        "What the tap calls itself. Default: its name and version.",
         is_default_shown=False,
+        default=f"{NAME}/{version(NAME)}",
     )
     redact_secrets: bool = _setting(
         "boolean",
         _flag,
+        "Redact secrets",
+        "Mask tokens, keys and passwords in every record, all but their last four characters.",
         default=True,
-        title="Redact secrets",
-        description=(
-            "Mask tokens, keys and passwords in every record, all but their last four characters."
-        ),
     )
 
     @property

@@ -278,3 +278,16 @@ def test_a_range_without_events_hides_none_that_came_while_it_was_read() -> None
 
     assert added
     assert ids(first) + ids(second) == added
+
+
+def test_without_backfill_every_project_gets_a_position() -> None:
+    acme = Inventory.made(projects=3, events=5)
+    with serving(acme) as sentry:
+        ended = run(sentry, backfill=False)
+
+    assert ids(ended) == []
+    positions = {
+        partition["context"]["projectID"]: partition["replication_key_value"]
+        for partition in ended.state["bookmarks"]["events"]["partitions"]
+    }
+    assert positions.keys() == {project["id"] for project in acme.projects}

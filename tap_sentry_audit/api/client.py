@@ -191,8 +191,8 @@ class Client:
             host = self._settings.host
             try:
                 path = f"organizations/{organization}/"
-                detail = self.get(path, {"detailed": "0"}, parse_detail, permission="")
-                self._regions[organization] = region_of(detail, host)
+                page = self.get(path, {"detailed": "0"}, parse_detail, permission="")
+                self._regions[organization] = region_of(page.rows[0], page.server_time, host)
             except AccessDeniedError as error:
                 self._regions[organization] = Region(host, error.server_time)
         return self._regions[organization]

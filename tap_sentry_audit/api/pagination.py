@@ -184,26 +184,18 @@ def pages(fetch: Callable[[str | None], ListPage], first: str | None = None) -> 
             return
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """One object, and the server's clock when it was read."""
-
-    row: Row
-    server_time: datetime
-
-
-def parse_detail(body: bytes, headers: Mapping[str, str]) -> Detail:
-    """Return the object that an answer holds.
+def parse_detail(body: bytes, headers: Mapping[str, str]) -> ListPage:
+    """Return the page of the one object that an answer holds.
 
     Raises:
-        InvalidBodyError: The body is no object with an id.
+        InvalidBodyError: The body is not an object with an id.
 
     """
-    rows = decode_objects(b"[" + body + b"]")
-    if len(rows) != 1 or rows[0] is None or rows[0].get("id") is None:
-        message = "the body is no object with an id"
+    page = parse_list(b"[" + body + b"]", headers, "id")
+    if len(page.rows) != 1:
+        message = "the body is not an object with an id"
         raise InvalidBodyError(message)
-    return Detail(rows[0], server_time(headers))
+    return page
 
 
 def _number(text: str) -> int | None:

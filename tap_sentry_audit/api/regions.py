@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tap_sentry_audit.api.pagination import Detail
+    from tap_sentry_audit.api.pagination import Row
 
 _PLAIN = re.compile(r"https?://[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]+)?(/[A-Za-z0-9_./-]*)?")
 _THIS_MACHINE = {"127.0.0.1", "localhost"}
@@ -32,16 +32,16 @@ class Region:
     server_time: datetime
 
 
-def region_of(organization: Detail, base_url: str) -> Region:
+def region_of(organization: Row, server_time: datetime, base_url: str) -> Region:
     """Return the region that an organization names, or the configured host.
 
     The token goes to that host and to hosts below it only, whatever a server names.
     """
-    named = organization.row.get("links")
+    named = organization.get("links")
     region = named.get("regionUrl") if isinstance(named, dict) else None
     if isinstance(region, str) and _is_below(region, base_url):
         base_url = region.rstrip("/")
-    return Region(base_url, organization.server_time)
+    return Region(base_url, server_time)
 
 
 def _is_below(region: str, base_url: str) -> bool:

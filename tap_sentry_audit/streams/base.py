@@ -15,7 +15,7 @@ from singer_sdk import RESTStream, Tap
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty
-from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import SelectionMask, StateMessage
 
@@ -53,14 +53,7 @@ class SentryTap(Tap):
     # All of the SDK's but BATCH: its STATE goes out before the batch of its records, and its files
     # hold what stream maps mask and what was deselected (singer-sdk 0.54.9).
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
-        TapCapabilities.CATALOG,
-        TapCapabilities.STATE,
-        TapCapabilities.DISCOVER,
-        TapCapabilities.ACTIVATE_VERSION,
-        PluginCapabilities.ABOUT,
-        PluginCapabilities.STREAM_MAPS,
-        PluginCapabilities.FLATTENING,
-        PluginCapabilities.STRUCTURED_LOGGING,
+        capability for capability in Tap.capabilities if capability is not PluginCapabilities.BATCH
     ]
 
     stream_types: ClassVar[tuple[type[SentryStream], ...]]

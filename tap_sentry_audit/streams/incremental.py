@@ -93,7 +93,7 @@ class IncrementalStream(SentryStream):
         if self.settings.backfill:
             return Bookmark(self.settings.lookback, since=self.settings.start_date)
         bookmark = past()
-        self._unsaved = (bookmark, context)
+        self._save(bookmark, context)
         return bookmark
 
     def _bookmark_in(self, state: Mapping[str, object]) -> Bookmark:
@@ -121,16 +121,18 @@ class IncrementalStream(SentryStream):
         """
         if bookmark.newest is None and self.settings.end_date:
             bookmark.end_at(self.settings.end_date, server_time)
-            self._unsaved = (bookmark, context)
+            self._save(bookmark, context)
 
     def save_bookmark(self) -> None:
         """Write into the state how far the partition in progress was delivered."""
         if self._unsaved is not None:
-            bookmark, context = self._unsaved
-            state = self.get_context_state(context)
-            state["replication_key"] = self.replication_key
-            state.update(bookmark.to_state())
+            self._save(*self._unsaved)
             self._unsaved = None
+
+    def _save(self, bookmark: Bookmark, context: Context | None) -> None:
+        state = self.get_context_state(context)
+        state["replication_key"] = self.replication_key
+        state.update(bookmark.to_state())
 
     def unsent(self, rows: Iterable[BookmarkedRow], summary: Summary) -> Iterator[Record]:
         """Yield those rows that were not sent before, and count all."""

@@ -175,8 +175,7 @@ class Organizations(ListStream):
 
     def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
         """Return the one organization; its projects and teams have streams of their own."""
-        detail = parse_detail(body, headers)
-        return ListPage([detail.row], None, detail.server_time, None, None, body)
+        return parse_detail(body, headers)
 
 
 class Projects(ListStream):
