@@ -286,6 +286,7 @@ def test_without_backfill_every_project_gets_a_position() -> None:
         ended = run(sentry, backfill=False)
 
     assert ids(ended) == []
+    assert ended.state
     positions = {
         partition["context"]["projectID"]: partition["replication_key_value"]
         for partition in ended.state["bookmarks"]["events"]["partitions"]

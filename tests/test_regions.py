@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tap_sentry_audit.api.pagination import Detail, Row
+from tap_sentry_audit.api.pagination import Row
 from tap_sentry_audit.api.regions import region_of
 
 SENTRY = "https://sentry.io"
 
 
 def region(organization: Row, base_url: str = SENTRY) -> str:
-    return region_of(Detail(organization, datetime.now(UTC)), base_url).base_url
+    return region_of(organization, datetime.now(UTC), base_url).base_url
 
 
 def named(url: object) -> Row:
