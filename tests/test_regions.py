@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_sentry_audit.api.pagination import Row
 from tap_sentry_audit.api.regions import region_of
+
+if TYPE_CHECKING:
+    from tap_sentry_audit.api.pagination import Row
 
 SENTRY = "https://sentry.io"
 
