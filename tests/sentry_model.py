@@ -212,18 +212,17 @@ class SentryModel(LocalServer):
             if event in (None, entry.event) and actor in (None, str(entry.actor))
         ]
         value, offset, is_prev = map(int, asked.get("cursor", "0:0:0").split(":"))
+        edge = value * 1000
+        rows = [e for e in rows if not value or (e.at >= edge if is_prev else e.at <= edge)]
         # No tie-breaker: PostgreSQL may order ties anew for each request.
         self._random.shuffle(rows)
-        rows.sort(key=lambda entry: entry.at)
+        rows.sort(key=lambda entry: entry.at, reverse=not is_prev)
+        if is_prev and rows and value and rows[0].at // 1000 == value:
+            rows = rows[1:]
+        page, is_more = rows[offset:][:size], len(rows) > offset + size
         if is_prev:
-            rows = [entry for entry in rows if entry.at >= value * 1000]
-            if rows and value and rows[0].at // 1000 == value:
-                rows = rows[1:]
-            page, is_more = rows[offset:][:size][::-1], len(rows) > offset + size
-            newer, older = is_more, True
+            page, newer, older = page[::-1], is_more, True
         else:
-            rows = [entry for entry in rows if not value or entry.at <= value * 1000][::-1]
-            page, is_more = rows[offset:][:size], len(rows) > offset + size
             newer, older = bool(value), is_more
         first = page[0].at // 1000 if page else value
         last = -(-page[-1].at // 1000) if page else value

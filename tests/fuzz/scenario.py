@@ -86,7 +86,7 @@ class Scenario:
         self._now = now - 5 * MINUTE
         self._newest = now - MINUTE
         self.is_calm = self._random.random() < 0.3
-        self._null_rate = self._random.choice([0.0, 0.0, 0.0, 0.02, 0.5])
+        self._null_rate = self._random.choice([0.0] * 14 + [0.02, 0.5])
         slugs = ["acme", "beta", "gamma"][: self._random.choice([1, 1, 2, 3])]
         self.organizations = {slug: Organization() for slug in slugs}
         for organization in self.organizations.values():
@@ -103,7 +103,7 @@ class Scenario:
             sentry.faults = [
                 name for name in sentry.faults if name != LESS_OFTEN or rng.random() < 0.3
             ]
-            sentry.rate_limit = rng.choice([None, None, None, RateLimit(60, 3), RateLimit(200, 8)])
+            sentry.rate_limit = rng.choice([None] * 6 + [RateLimit(60, 3), RateLimit(200, 8)])
             settings = {
                 "auth_token": "token",
                 "organizations": list(self.organizations),
@@ -175,7 +175,7 @@ class Scenario:
     def _log(self) -> list[Entry]:
         rng, at = self._random, self._now
         entries: list[Entry] = []
-        for _ in range(rng.choice([0, 1, 3, 8, 20])):
+        for _ in range(rng.choice([0, 1, 2, 4, 8, 16])):
             width = rng.choice([1, 1, 2, 3, 30, 99, 100, 101, 150, 260])
             within = rng.choice([1, 1, 1_000, 5_000, 10 * MINUTE])
             entries += [self._entry(at - rng.randrange(within)) for _ in range(width)]
