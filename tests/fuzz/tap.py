@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -108,7 +109,8 @@ class Tap:
         def send_signal(kill: Kill) -> None:
             is_due.wait()
             if not has_ended.wait(kill.seconds):
-                os.kill(pid, kill.signal)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, kill.signal)
 
         killing = [threading.Thread(target=send_signal, args=(kill,))] if kill else []
         for thread in killing:
