@@ -22,7 +22,8 @@ def _tap() -> Iterator[Tap]:
         yield tap
 
 
-@pytest.mark.parametrize("seed", range(1, 13))
+# With ties, null rows (12, 14, 19) and rate limits (6, 7, 10).
+@pytest.mark.parametrize("seed", [1, 2, 6, 7, 10, 12, 13, 14, 16, 17, 19])
 def test_a_random_scenario_loses_and_repeats_nothing(seed: int, tap: Tap, tmp_path: Path) -> None:
     scenario = Scenario(seed, now=int(time.time() * 1_000_000))
 

@@ -91,6 +91,10 @@ class Scenario:
         self.is_calm = self._random.random() < 0.3
         self._null_rate = self._random.choice([0.0] * 8 + [0.02, 0.5])
         self._rate_limit = self._random.choice([None] * 6 + [RateLimit(60, 3), RateLimit(200, 8)])
+        if self._null_rate:
+            self._rate_limit = None
+        # A tie wider than a page takes tens of requests, hundreds with null rows in it.
+        self._is_slow = self._null_rate > 0 or self._rate_limit is not None
         slugs = ["acme", "beta", "gamma"][: self._random.choice([1, 1, 2, 3])]
         self.organizations = {slug: Organization() for slug in slugs}
         for organization in self.organizations.values():
@@ -179,16 +183,15 @@ class Scenario:
     def _log(self) -> list[Entry]:
         rng, at = self._random, self._now
         entries: list[Entry] = []
-        # A tie wider than a page takes tens of requests, hundreds with null rows in it.
-        is_slow = self._null_rate > 0 or self._rate_limit is not None
         widths = [1, 1, 2, 3, 30, 99, 100, 101, 150, 260]
         for _ in range(rng.choice([0, 1, 2, 4, 8, 16])):
             width = rng.choice(widths)
-            if is_slow and width > PAGE:
+            if self._is_slow and width > PAGE:
                 widths = [width for width in widths if width < PAGE]
             within = rng.choice([1, 1, 1_000, 5_000, 10 * MINUTE])
             entries += [self._entry(at - rng.randrange(within)) for _ in range(width)]
-            at -= rng.choice([1, 500, 1_000, 1_001, MINUTE, 90 * MINUTE, 5_000 * MINUTE])
+            steps = [1, 500, 1_000, 1_001, MINUTE, 90 * MINUTE, 5_000 * MINUTE]
+            at -= rng.choice(steps[3:] if self._is_slow else steps)
         return entries
 
     def _entry(self, at: int, rng: Random | None = None) -> Entry:
@@ -211,7 +214,9 @@ class Scenario:
             new = min(newest + rng.choice([0, 1, MINUTE]), self._newest)
             late = [newest - rng.randrange(LATEST) for _ in range(3)]
             organization.add(self._entry(at) for at in late[: rng.randint(0, 3)])
-            organization.add(self._entry(new) for _ in range(rng.choice([0, 1, 5, 130])))
+            organization.add(
+                self._entry(new) for _ in range(rng.choice([0, 1, 5, 5 if self._is_slow else 130]))
+            )
 
     def _change(self, organization: Organization, _: dict[str, str]) -> None:
         """Let entries come and go while the log is read."""
@@ -229,7 +234,9 @@ class Scenario:
             case _:
                 del entries[rng.choice(list(entries))]
                 return
-        organization.add(self._entry(at, rng) for _ in range(rng.choice([1, 1, 40])))
+        organization.add(
+            self._entry(at, rng) for _ in range(rng.choice([1, 1, 1 if self._is_slow else 40]))
+        )
 
     def _kill(self) -> Kill | None:
         rng = self._random
@@ -270,6 +277,8 @@ def _is_of(record: dict[str, Any], entry: Entry) -> bool:
 
 def _of_run(outcome: Outcome, kill: Kill | None, *, is_last: bool) -> list[str]:
     problems = []
+    if outcome.has_hung:
+        problems.append("a run did not end")
     if "Traceback" in outcome.stderr:
         problems.append(f"a traceback: {outcome.stderr[-400:]}")
     if is_last and outcome.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import threading
 from contextlib import suppress
@@ -39,6 +40,10 @@ for line in sys.stdin:
 """
 
 
+LONGEST = 120.0
+"""Seconds after which a run is killed that does not end."""
+
+
 @dataclass(frozen=True)
 class Kill:
     """A signal, so many requests and then so many seconds after the start."""
@@ -55,6 +60,8 @@ class Outcome:
     returncode: int
     messages: list[dict[str, Any]]
     stderr: str
+    has_hung: bool
+    """Whether it had to be killed after `LONGEST` seconds."""
 
 
 class Tap:
@@ -112,17 +119,29 @@ class Tap:
                 with suppress(ProcessLookupError):  # it has just ended
                     os.kill(pid, kill.signal)
 
+        def end_hung_run() -> None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
+            has_hung.set()
+
+        has_hung = threading.Event()
+        watching = threading.Timer(LONGEST, end_hung_run)
+        watching.start()
         killing = [threading.Thread(target=send_signal, args=(kill,))] if kill else []
         for thread in killing:
             thread.start()
         returncode = int(self._answer())
+        watching.cancel()
         has_ended.set()
         is_due.set()
         for thread in killing:
             thread.join()
         lines = (folder / "stdout").read_text("utf-8").split("\n")[:-1]
         return Outcome(
-            returncode, [json.loads(line) for line in lines], (folder / "stderr").read_text("utf-8")
+            returncode,
+            [json.loads(line) for line in lines],
+            (folder / "stderr").read_text("utf-8"),
+            has_hung.is_set(),
         )
 
     def _answer(self) -> str:
