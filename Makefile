@@ -3,16 +3,18 @@
 PYTHON ?= python3
 # How to resolve dependencies: --locked takes uv.lock as it is.
 SYNC ?= --locked
-# For make fuzz: how long, from which seed, and the Python of another version to run beside this one.
+# For make fuzz: how long, from which seed, and beside which other revision, if any.
 MINUTES ?= 10
 SEED ?= 1
-AGAINST ?=
+AGAINST ?= before-the-rebuild
 
 UV = .uv/bin/uv
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
+REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
+OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
 .PHONY: help test test-all pytest lint build demo bench fuzz clean
 
@@ -42,12 +44,12 @@ demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 
-fuzz: $(INSTALLED) ## Attack the tap with random logs, faults and kills
+fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults and kills
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) --seed $(SEED) \
-	$(if $(AGAINST),--against $(AGAINST))
+	$(if $(OTHER),--against $(OTHER))
 
 clean: ## Remove everything that make has made
-	rm -rf .uv .venv .meltano .npm .mypy_cache .pytest_cache .ruff_cache .hypothesis dist output
+	rm -rf .uv .venv .meltano .npm .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis dist output
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -59,6 +61,14 @@ $(INSTALLED): $(UV) pyproject.toml $(wildcard plugins/*/pyproject.toml) uv.lock
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
 	$(UV) sync --quiet --all-packages $(SYNC)
 	@touch $@
+
+# Another revision of the tap, with the libraries that it was locked to.
+.fuzz/%/.venv/bin/python: | $(UV)
+	rm -rf .fuzz/$*
+	mkdir -p .fuzz/$*
+	git archive $* | tar -x -C .fuzz/$*
+	cd .fuzz/$* && UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
+	"$(CURDIR)/$(UV)" sync --quiet --frozen --no-dev
 
 # The DuckDB that target-duckdb needs has no wheel for Python 3.14, see meltano.yml.
 $(PLUGINS): $(INSTALLED) meltano.yml Makefile

@@ -1,14 +1,15 @@
 """A second model of Sentry's audit-log endpoint, small and apart from the stand-in.
 
-It knows only `../shared/facts/sentry-audit-api.md`: cursors, ties in another order for each
-request, and filters. Its entries come and go while it is read. So what the tap, its tests and the
-stand-in agree on is not what decides here.
+It follows the recorded facts about the API alone: cursors, ties in a new order for each request,
+filters, null rows and rate limits. Entries come and go while it is read. It shares no code with
+the tap or the stand-in, so an error that those two have in common shows up here.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
@@ -21,33 +22,49 @@ from urllib.parse import parse_qs, urlsplit
 from local_server import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 Answer = tuple[int, dict[str, str], bytes]
 
-FAULTS: list[Answer | Literal["reset"]] = [
-    "reset",
-    (500, {}, b'{"detail": "Internal Error"}'),
-    (502, {}, b"<html>Bad gateway</html>"),
-    (503, {"Retry-After": "0"}, b""),
-    (429, {}, b'"You are attempting to use this endpoint too frequently."'),
-    (200, {}, b'{"rows": [{"id": "1", '),
-]
+TOO_MANY = b'"You are attempting to use this endpoint too frequently."'
+
+FAULTS: dict[str, Answer | Literal["reset", "cut"]] = {
+    "reset": "reset",
+    "cut": "cut",
+    "500": (500, {}, b'{"detail": "Internal Error"}'),
+    "502": (502, {}, b"<html>Bad gateway</html>"),
+    "503 with Retry-After": (503, {"Retry-After": "0"}, b""),
+    "429": (429, {}, TOO_MANY),
+    "429 with Retry-After": (429, {"Retry-After": "0"}, TOO_MANY),
+    "429 with a date": (429, {"Retry-After": "Thu, 01 Jan 2026 00:00:00 GMT"}, TOO_MANY),
+    "half of a body": (200, {}, b'{"rows": [{"id": "1", '),
+}
+"""What can come in the place of an answer; "cut" breaks off the answer itself."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry; `at` is in microseconds since 1970."""
+    """One entry; `at` is in microseconds since 1970, `more` are other fields of its row."""
 
     at: int
     id: str
     event: str = "member.invite"
     actor: int | None = 7
+    more: Mapping[str, Any] = field(default_factory=dict)
+    is_null: bool = False
+    """Whether Sentry fails to serialize it: `null` stands in its row's place (23.7.1)."""
 
-    def row(self) -> dict[str, Any]:
+    @property
+    def date_created(self) -> str:
+        """The time as Sentry writes it: no fraction where it is zero."""
         moment = EPOCH + timedelta(microseconds=self.at)
+        return moment.isoformat().replace("+00:00", "Z")
+
+    def row(self) -> dict[str, Any] | None:
+        if self.is_null:
+            return None
         return {
             "id": self.id,
             "actor": {"name": "SCIM"} if self.actor is None else {"id": str(self.actor)},
@@ -57,7 +74,8 @@ class Entry:
             "targetObject": None,
             "targetUser": None,
             "data": {},
-            "dateCreated": moment.isoformat().replace("+00:00", "Z"),
+            "dateCreated": self.date_created,
+            **self.more,
         }
 
 
@@ -71,58 +89,108 @@ class Organization:
     before_answer: Callable[[dict[str, str]], None] = lambda _: None
     requests: int = 0
 
+    @property
+    def shown(self) -> dict[str, Entry]:
+        """The entries that the server can show, by id."""
+        return {key: entry for key, entry in self.entries.items() if not entry.is_null}
+
     def add(self, entries: Iterable[Entry]) -> None:
         new = {entry.id: entry for entry in entries}
         self.entries |= new
         self.known |= new
 
 
+@dataclass(frozen=True)
+class RateLimit:
+    """So many requests in each second of the server's clock, and so many at once."""
+
+    requests: int
+    at_once: int
+
+
 class SentryModel(LocalServer):
-    """Serves organizations by slug while its context lasts."""
+    """Serves organizations by slug while its context lasts.
+
+    Faults come at `fault_rate`, one of `faults` each time. `on_request` is called before each
+    request, with its number.
+    """
 
     def __init__(self, organizations: dict[str, Organization], seed: int = 0) -> None:
         self.organizations = organizations
         self.fault_rate = 0.0
+        self.faults = list(FAULTS)
+        self.rate_limit: RateLimit | None = None
+        self.requests = 0
+        self.on_request: Callable[[int], None] = lambda _: None
         self._random = Random(seed)  # noqa: S311
         self._lock = Lock()
+        self._running = 0
+        self._window = (0, 0)
         model = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Otherwise the body waits for the ACK of the headers: 40 ms for each answer.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
-                fault = model.fault()
+                fault = model.begin()
                 if fault == "reset":
                     self.close_connection = True
                     return
-                status, headers, body = fault or model.answer(self.path)
+                replaced = None if fault == "cut" else fault
+                status, headers, body = model.limited(self.path, replaced)
                 self.send_response_only(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Date", formatdate(usegmt=True))
                 self.send_header("Content-Type", "application/json")
-                is_cut = fault is None and model.cuts()
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[: len(body) // 2] if is_cut else body)
-                self.close_connection = is_cut
+                self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+                self.close_connection = fault == "cut"
 
             def log_message(self, *_: object) -> None:
                 pass
 
         super().__init__(Handler)
 
-    def fault(self) -> Answer | Literal["reset"] | None:
-        """What comes in the place of an answer, now and then."""
+    def begin(self) -> Answer | Literal["reset", "cut"] | None:
+        """Count a request; return what comes in the place of its answer, if anything does."""
         with self._lock:
+            self.requests += 1
+            self.on_request(self.requests)
             if self._random.random() >= self.fault_rate:
                 return None
-            return self._random.choice(FAULTS)
+            return FAULTS[self._random.choice(self.faults)]
 
-    def cuts(self) -> bool:
-        """Whether the connection breaks in the middle of an answer."""
+    def limited(self, target: str, fault: Answer | None) -> Answer:
+        """Return the answer, or a 429 where the rate limit is used up, with its headers."""
+        limit = self.rate_limit
+        if limit is None:
+            return fault or self.answer(target)
         with self._lock:
-            return self._random.random() < self.fault_rate / 4
+            second = int(time.time())
+            used = 1 + (self._window[1] if self._window[0] == second else 0)
+            self._window = second, used
+            self._running += 1
+            running = self._running
+        refused = used > limit.requests or running > limit.at_once
+        try:
+            answer = (429, {}, TOO_MANY) if refused else fault or self.answer(target)
+        finally:
+            with self._lock:
+                self._running -= 1
+        names = ("Limit", "Remaining", "Reset", "ConcurrentLimit", "ConcurrentRemaining")
+        remaining = max(0, limit.requests - used)
+        # ConcurrentRemaining can be the word None (Sentry 23.7.1).
+        concurrent = None if refused else limit.at_once - running
+        values = (limit.requests, remaining, second + 1, limit.at_once, concurrent)
+        headers = {
+            f"X-Sentry-Rate-Limit-{name}": str(value)
+            for name, value in zip(names, values, strict=True)
+        }
+        return answer[0], headers | answer[1], answer[2]
 
     def answer(self, target: str) -> Answer:
         url = urlsplit(target)
@@ -144,18 +212,17 @@ class SentryModel(LocalServer):
             if event in (None, entry.event) and actor in (None, str(entry.actor))
         ]
         value, offset, is_prev = map(int, asked.get("cursor", "0:0:0").split(":"))
+        edge = value * 1000
+        rows = [e for e in rows if not value or (e.at >= edge if is_prev else e.at <= edge)]
         # No tie-breaker: PostgreSQL may order ties anew for each request.
         self._random.shuffle(rows)
-        rows.sort(key=lambda entry: entry.at)
+        rows.sort(key=lambda entry: entry.at, reverse=not is_prev)
+        if is_prev and rows and value and rows[0].at // 1000 == value:
+            rows = rows[1:]
+        page, is_more = rows[offset:][:size], len(rows) > offset + size
         if is_prev:
-            rows = [entry for entry in rows if entry.at >= value * 1000]
-            if rows and value and rows[0].at // 1000 == value:
-                rows = rows[1:]
-            page, is_more = rows[offset:][:size][::-1], len(rows) > offset + size
-            newer, older = is_more, True
+            page, newer, older = page[::-1], is_more, True
         else:
-            rows = [entry for entry in rows if not value or entry.at <= value * 1000][::-1]
-            page, is_more = rows[offset:][:size], len(rows) > offset + size
             newer, older = bool(value), is_more
         first = page[0].at // 1000 if page else value
         last = -(-page[-1].at // 1000) if page else value

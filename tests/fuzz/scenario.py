@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from random import Random
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from fuzz.tap import Kill
-from sentry_model import Entry, Organization, SentryModel
+from sentry_model import FAULTS, Entry, Organization, RateLimit, SentryModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,28 @@ LOOKBACK = 3600
 LATEST = (LOOKBACK - 600) * 1_000_000
 """How late an entry can be, in microseconds before the newest one."""
 
+PAGE = 100
+"""Rows in a full page."""
+
 EVENTS = ["org.edit", "member.invite", "member.edit", "project.create", "team.create"]
 MOST_RUNS = 6
+
+ODD_ROWS: list[dict[str, Any]] = [
+    {"note": "edited", "ipAddress": "203.0.113.9", "data": {"teams": [1, 2.5, None, {}]}},
+    {"targetUser": {"id": "5", "name": "Çelik"}, "targetObject": 2**70},
+    {"targetUser": 5, "data": []},
+    {"targetUser": "user005@acme.example", "targetObject": "12", "ipAddress": 5},
+    {"note": "set key to 0123456789abcdef", "data": {"secret_key": "0123456789abcdef"}},
+    {"note": "\ud800 alone, \u2028 and \U0001f512"},
+    {"unknown": {"deep": [1, "two"]}, "other": None},
+]
+"""What rows can have besides; a tie is asked for by event and actor, which stay as they are."""
+
+NEW_FIELD = "additionalFields"
+"""A field of records that only newer versions have; versions are compared without it."""
+
+LESS_OFTEN = "429"
+"""The one fault that is waited for long: half a second to one and a half."""
 
 
 @dataclass
@@ -32,13 +53,19 @@ class Target:
     """An append-only target that keeps what lies before the last STATE of a run."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    schemas: list[dict[str, Any]] = field(default_factory=list)
     state: object = None
 
     def take(self, outcome: Outcome) -> None:
         waiting: list[dict[str, Any]] = []
         for message in outcome.messages:
             if message["type"] == "RECORD":
+                message["record"].pop(NEW_FIELD, None)
                 waiting.append(message["record"])
+            elif message["type"] == "SCHEMA":
+                message["schema"]["properties"].pop(NEW_FIELD, None)
+                if message not in self.schemas:
+                    self.schemas.append(message)
             elif message["type"] == "STATE":
                 self.rows += waiting
                 waiting = []
@@ -46,26 +73,45 @@ class Target:
 
 
 class Scenario:
-    """What a seed makes: `play` lets a version of the tap read it, and returns what went wrong."""
+    """What a seed makes: `play` lets a version of the tap read it, and returns what went wrong.
 
-    def __init__(self, seed: int) -> None:
+    `now` is in microseconds since 1970. With the same `now`, the same seed makes the same
+    scenario. It can be played once.
+    """
+
+    def __init__(self, seed: int, now: int) -> None:
         self.seed = seed
         self._random = Random(seed)  # noqa: S311
         # Requests come in any order, so what they cause must not change what follows.
         self._at_requests = Random(seed + 1)  # noqa: S311
         self._number = 0
         self._change_rate = 0.0
-        self._now = int(time.time() * 1_000_000) - 5 * MINUTE
+        self._now = now - 5 * MINUTE
+        self._newest = now - MINUTE
+        self.is_calm = self._random.random() < 0.3
+        self._null_rate = self._random.choice([0.0] * 8 + [0.02, 0.5])
+        self._rate_limit = self._random.choice([None] * 6 + [RateLimit(60, 3), RateLimit(200, 8)])
+        if self._null_rate:
+            self._rate_limit = None
+        # A tie wider than a page takes tens of requests, hundreds with null rows in it.
+        self._is_slow = self._null_rate > 0 or self._rate_limit is not None
         slugs = ["acme", "beta", "gamma"][: self._random.choice([1, 1, 2, 3])]
         self.organizations = {slug: Organization() for slug in slugs}
         for organization in self.organizations.values():
             organization.add(self._log())
             organization.before_answer = partial(self._change, organization)
+        self.target = Target()
 
-    def play(self, tap: Tap, folder: Path) -> list[str]:
-        rng, target = self._random, Target()
+    def play(self, tap: Tap, folder: Path, first: Tap | None = None) -> list[str]:
+        """Let a version of the tap read it all, the first half of the runs another one."""
+        rng, target = self._random, self.target
         problems: list[str] = []
         with SentryModel(self.organizations, self.seed) as sentry:
+            sentry.faults = rng.sample([*FAULTS] * 4, 9)
+            sentry.faults = [
+                name for name in sentry.faults if name != LESS_OFTEN or rng.random() < 0.3
+            ]
+            sentry.rate_limit = self._rate_limit
             settings = {
                 "auth_token": "token",
                 "organizations": list(self.organizations),
@@ -77,10 +123,12 @@ class Scenario:
             runs = rng.randint(1, MOST_RUNS)
             for number in range(runs):
                 is_last = number == runs - 1
+                is_peaceful = is_last or self.is_calm
                 sentry.fault_rate = 0.0 if is_last else rng.choice([0.0, 0.0, 0.02, 0.1])
-                self._change_rate = 0.0 if is_last else rng.choice([0.0, 0.05, 0.3])
-                kill = None if is_last else self._kill()
-                outcome = self._run(tap, folder, settings, target, kill)
+                self._change_rate = 0.0 if is_peaceful else rng.choice([0.0, 0.05, 0.3])
+                kill = None if is_peaceful else self._kill()
+                version = first if first and number < (runs + 1) // 2 else tap
+                outcome = self._run(version, folder, settings, sentry, kill)
                 problems += _of_run(outcome, kill, is_last=is_last)
                 target.take(outcome)
                 if number < runs - 2:
@@ -88,11 +136,24 @@ class Scenario:
         return problems + self._missing(target)
 
     def _run(
-        self, tap: Tap, folder: Path, settings: dict[str, Any], target: Target, kill: Kill | None
+        self,
+        tap: Tap,
+        folder: Path,
+        settings: dict[str, Any],
+        sentry: SentryModel,
+        kill: Kill | None,
     ) -> Outcome:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return tap.run(folder, settings, target.state, kill)
+        is_due, before = Event(), sentry.requests
+
+        def on_request(number: int) -> None:
+            if kill and number >= before + kill.requests:
+                is_due.set()
+
+        sentry.on_request = on_request
+        on_request(before)
+        return tap.run(folder, settings, self.target.state, kill, is_due)
 
     def _missing(self, target: Target) -> list[str]:
         """Compare what the target has to what the server has and had."""
@@ -100,18 +161,18 @@ class Scenario:
         for slug, organization in self.organizations.items():
             ids = [row["id"] for row in target.rows if row["organization"] == slug]
             twice = len(ids) - len(set(ids))
-            missing = organization.entries.keys() - set(ids)
-            unknown = set(ids) - organization.known.keys()
+            missing = organization.shown.keys() - set(ids)
+            unknown = set(ids) - {e.id for e in organization.known.values() if not e.is_null}
             if twice:
                 problems.append(f"{slug}: {twice} entries came twice")
             if missing:
-                problems.append(f"{slug}: {len(missing)} of {len(organization.entries)} missing")
+                problems.append(f"{slug}: {len(missing)} of {len(organization.shown)} missing")
             wrong = [
                 row["id"]
                 for row in target.rows
                 if row["organization"] == slug
                 and row["id"] in organization.known
-                and row["event"] != organization.known[row["id"]].event
+                and not _is_of(row, organization.known[row["id"]])
             ]
             if wrong:
                 problems.append(f"{slug}: {len(wrong)} entries are not as the server has them")
@@ -122,27 +183,40 @@ class Scenario:
     def _log(self) -> list[Entry]:
         rng, at = self._random, self._now
         entries: list[Entry] = []
-        for _ in range(rng.choice([0, 1, 3, 8, 20])):
-            width = rng.choice([1, 1, 2, 3, 30, 99, 100, 101, 150, 260])
+        widths = [1, 1, 2, 3, 30, 99, 100, 101, 150, 260]
+        for _ in range(rng.choice([0, 1, 2, 4, 8, 16])):
+            width = rng.choice(widths)
+            if self._is_slow and width > PAGE:
+                widths = [width for width in widths if width < PAGE]
             within = rng.choice([1, 1, 1_000, 5_000, 10 * MINUTE])
             entries += [self._entry(at - rng.randrange(within)) for _ in range(width)]
-            at -= rng.choice([1, 500, 1_000, 1_001, MINUTE, 90 * MINUTE, 5_000 * MINUTE])
+            steps = [1, 500, 1_000, 1_001, MINUTE, 90 * MINUTE, 5_000 * MINUTE]
+            at -= rng.choice(steps[3:] if self._is_slow else steps)
         return entries
 
     def _entry(self, at: int, rng: Random | None = None) -> Entry:
         self._number += 1
         rng = rng or self._random
-        return Entry(at, str(self._number), rng.choice(EVENTS), rng.choice([None, 1, 2, 3]))
+        return Entry(
+            at,
+            str(self._number),
+            rng.choice(EVENTS),
+            rng.choice([None, 1, 2, 3]),
+            rng.choice(ODD_ROWS) if rng.random() < 0.2 else {},
+            rng.random() < self._null_rate,
+        )
 
     def _live(self) -> None:
         """Let time go by between two runs: new entries, and late ones within the lookback."""
         rng = self._random
         for organization in self.organizations.values():
             newest = max((e.at for e in organization.entries.values()), default=self._now)
-            new = min(newest + rng.choice([0, 1, MINUTE]), int(time.time() * 1_000_000))
+            new = min(newest + rng.choice([0, 1, MINUTE]), self._newest)
             late = [newest - rng.randrange(LATEST) for _ in range(3)]
             organization.add(self._entry(at) for at in late[: rng.randint(0, 3)])
-            organization.add(self._entry(new) for _ in range(rng.choice([0, 1, 5, 130])))
+            organization.add(
+                self._entry(new) for _ in range(rng.choice([0, 1, 5, 5 if self._is_slow else 130]))
+            )
 
     def _change(self, organization: Organization, _: dict[str, str]) -> None:
         """Let entries come and go while the log is read."""
@@ -152,7 +226,7 @@ class Scenario:
         newest = max(entry.at for entry in entries.values())
         match rng.choice(["new", "late", "tied", "gone"]):
             case "new":
-                at = min(newest + rng.choice([0, 1, 1000]), int(time.time() * 1_000_000))
+                at = min(newest + rng.choice([0, 1, 1000]), self._newest)
             case "late":
                 at = newest - rng.randrange(LATEST)
             case "tied":
@@ -160,16 +234,51 @@ class Scenario:
             case _:
                 del entries[rng.choice(list(entries))]
                 return
-        organization.add(self._entry(at, rng) for _ in range(rng.choice([1, 1, 40])))
+        organization.add(
+            self._entry(at, rng) for _ in range(rng.choice([1, 1, 1 if self._is_slow else 40]))
+        )
 
     def _kill(self) -> Kill | None:
         rng = self._random
         ending = rng.choice([None, signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-        return Kill(rng.choice([0.05, 0.3, 1.0]) * rng.random(), ending) if ending else None
+        if ending is None:
+            return None
+        if rng.random() < 0.5:
+            return Kill(ending, 0, rng.choice([0.05, 0.3, 1.0]) * rng.random())
+        return Kill(ending, rng.choice([1, 2, 5, 20, 60]), rng.choice([0, 0.02]) * rng.random())
+
+
+def differences(one: Scenario, other: Scenario) -> list[str]:
+    """Return in what the targets of two versions differ that read the same scenario."""
+    found = []
+    for slug in one.organizations:
+        rows, others = (
+            {row["id"]: row for row in each.target.rows if row["organization"] == slug}
+            for each in (one, other)
+        )
+        if rows.keys() != others.keys():
+            differ = sorted(rows.keys() ^ others.keys())
+            found.append(f"{slug}: only one version sent {differ[:5]} and {len(differ)} in all")
+        unlike = [key for key in rows.keys() & others.keys() if rows[key] != others[key]]
+        if unlike:
+            key = min(unlike)
+            found.append(f"{slug}: {len(unlike)} records differ: {rows[key]} and {others[key]}")
+        elif list(rows) != list(others):
+            found.append(f"{slug}: the records come in another order")
+    if one.target.schemas != other.target.schemas:
+        found.append("the SCHEMA messages differ")
+    return found
+
+
+def _is_of(record: dict[str, Any], entry: Entry) -> bool:
+    created, wanted = map(datetime.fromisoformat, (record["dateCreated"], entry.date_created))
+    return created == wanted and record["event"] == entry.event
 
 
 def _of_run(outcome: Outcome, kill: Kill | None, *, is_last: bool) -> list[str]:
     problems = []
+    if outcome.has_hung:
+        problems.append("a run did not end")
     if "Traceback" in outcome.stderr:
         problems.append(f"a traceback: {outcome.stderr[-400:]}")
     if is_last and outcome.returncode != 0:
