@@ -148,7 +148,7 @@ def _containers(value: dict[str, Json] | list[Json]) -> list[dict[str, Json] | l
     """
     found = [value]
     for container in found:  # which grows meanwhile
-        for one in container.values() if type(container) is dict else container:
+        for one in container if isinstance(container, list) else container.values():
             kind = type(one)
             if kind is dict or kind is list:
                 found.append(one)  # type: ignore[arg-type]  # mypy does not narrow by `kind`
