@@ -124,12 +124,12 @@ class Scenario:
             for number in range(runs):
                 is_last = number == runs - 1
                 is_peaceful = is_last or self.is_calm
-                sentry.fault_rate = 0.0 if is_last else rng.choice([0.0, 0.0, 0.02, 0.1])
+                sentry.fault_rate = 0.0 if is_last else rng.choice([0.0, 0.02, 0.15])
                 self._change_rate = 0.0 if is_peaceful else rng.choice([0.0, 0.05, 0.3])
                 kill = None if is_peaceful else self._kill()
                 version = first if first and number < (runs + 1) // 2 else tap
                 outcome = self._run(version, folder, settings, sentry, kill)
-                problems += _of_run(outcome, kill, is_last=is_last)
+                problems += _of_run(outcome, kill, must_succeed=is_peaceful)
                 target.take(outcome)
                 if number < runs - 2:
                     self._live()
@@ -245,7 +245,7 @@ class Scenario:
             return None
         if rng.random() < 0.5:
             return Kill(ending, 0, rng.choice([0.05, 0.3, 1.0]) * rng.random())
-        return Kill(ending, rng.choice([1, 2, 5, 20, 60]), rng.choice([0, 0.02]) * rng.random())
+        return Kill(ending, rng.randint(1, 25), rng.choice([0, 0.005, 0.02]) * rng.random())
 
 
 def differences(one: Scenario, other: Scenario) -> list[str]:
@@ -275,14 +275,15 @@ def _is_of(record: dict[str, Any], entry: Entry) -> bool:
     return created == wanted and record["event"] == entry.event
 
 
-def _of_run(outcome: Outcome, kill: Kill | None, *, is_last: bool) -> list[str]:
+def _of_run(outcome: Outcome, kill: Kill | None, *, must_succeed: bool) -> list[str]:
     problems = []
     if outcome.has_hung:
         problems.append("a run did not end")
     if "Traceback" in outcome.stderr:
         problems.append(f"a traceback: {outcome.stderr[-400:]}")
-    if is_last and outcome.returncode != 0:
-        problems.append(f"the last run ended with {outcome.returncode}: {outcome.stderr[-400:]}")
+    # Seven tries of a request outlast these faults; where the log changes, a tie may be unproved.
+    if must_succeed and outcome.returncode != 0:
+        problems.append(f"a run in peace ended with {outcome.returncode}: {outcome.stderr[-400:]}")
     times: dict[str, str] = {}
     for message in outcome.messages:
         if message["type"] == "RECORD":
