@@ -75,7 +75,13 @@ class Client:
         if session.verify is True:
             session.verify = os.environ.get(_ENVIRONMENT_CA_BUNDLE) or True
         session.trust_env = False
-        adapter = RateLimitedAdapter(self.rate_limiter, self._settings.max_concurrent_requests)
+        session.headers["Authorization"] = f"Bearer {self._settings.auth_token}"
+        session.headers["User-Agent"] = self._settings.user_agent
+        adapter = RateLimitedAdapter(
+            self.rate_limiter,
+            connections=self._settings.max_concurrent_requests,
+            timeout=self._settings.request_timeout_seconds,
+        )
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
@@ -104,9 +110,7 @@ class Client:
         request = self._request_without_url.copy()
 
         def send() -> Result:
-            response = self.session.send(
-                request, timeout=self._settings.request_timeout_seconds, allow_redirects=False
-            )
+            response = self.session.send(request, allow_redirects=False)
             return self.read(response, parse, permission)
 
         request.prepare_url(self.url(path, base_url), dict(parameters))
@@ -200,12 +204,7 @@ class Client:
     @cached_property
     def _request_without_url(self) -> requests.PreparedRequest:
         """All of a request that does not change: preparing it takes longer than reading a page."""
-        headers = {
-            "User-Agent": self._settings.user_agent,
-            "Authorization": f"Bearer {self._settings.auth_token}",
-        }
-        request = requests.Request("GET", self._settings.host, headers)
-        return self.session.prepare_request(request)
+        return self.session.prepare_request(requests.Request("GET", self._settings.host))
 
     def _log_retry(self, details: Details) -> None:
         """Say on one line what failed and what follows."""

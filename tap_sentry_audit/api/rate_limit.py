@@ -88,11 +88,20 @@ class RateLimitedAdapter(HTTPAdapter):
     """Sends a request when the rate limiter lets it start, and waits for its body."""
 
     def __init__(
-        self, rate_limiter: RateLimiter, connections: int, max_body: int = MAX_BODY
+        self,
+        rate_limiter: RateLimiter,
+        *,
+        connections: int,
+        timeout: int,
+        max_body: int = MAX_BODY,
     ) -> None:
-        """Keep so many connections open; refuse bodies of more than `max_body` bytes."""
+        """Keep so many connections open; refuse bodies of more than `max_body` bytes.
+
+        `timeout` is how many seconds to wait for a connection, and for each part of an answer.
+        """
         super().__init__(pool_maxsize=connections)
         self._rate_limiter = rate_limiter
+        self._timeout = timeout
         self._max_body = max_body
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # noqa: ANN401  (requests' own)
@@ -105,7 +114,9 @@ class RateLimitedAdapter(HTTPAdapter):
 
         """
         with self._rate_limiter.turn() as began:
-            response = super().send(request, *args, **options | {"stream": True})
+            response = super().send(
+                request, *args, **options | {"stream": True, "timeout": self._timeout}
+            )
             # requests has no public way to read a body otherwise than in pieces of 10 kB.
             response._content = self._read(response)  # noqa: SLF001
         limits = parse_limits(response.headers)

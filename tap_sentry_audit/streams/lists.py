@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.pagination import BaseAPIPaginator
 
 from tap_sentry_audit.api.dated_list import read_whole
@@ -76,13 +75,13 @@ class ListStream(SentryStream):
 
     @property
     def requests_session(self) -> requests.Session:
-        """The client's session, with its rate limit."""
+        """The client's session: it has the token, the timeout and the rate limit."""
         return self.tap.client.session
 
     @property
-    def authenticator(self) -> BearerTokenAuthenticator:
-        """The token as a bearer token."""
-        return BearerTokenAuthenticator(token=self.settings.auth_token)
+    def user_agent(self) -> str:
+        """What the tap calls itself."""
+        return self.settings.user_agent
 
     def read(self, context: Context) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""

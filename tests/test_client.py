@@ -1,0 +1,97 @@
+"""What holds for every request, whichever stream sends it."""
+
+from __future__ import annotations
+
+import time
+from http.server import BaseHTTPRequestHandler
+from typing import ClassVar
+
+import pytest
+import requests
+
+from fake_sentry import FakeSentry, Inventory, Log, entries, faults
+from local_server import LocalServer
+from tap_process import config, run_tap, selecting
+from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.rate_limit import RateLimitedAdapter, RateLimiter
+from tap_sentry_audit.tap import STREAMS
+
+ALL = [stream.name for stream in STREAMS]
+
+
+def serving(**options: object) -> FakeSentry:
+    log = Log(entries.even(5))
+    return FakeSentry({"acme": log}, inventories={"acme": Inventory.made()}, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_request_carries_the_token_and_the_taps_name(name: str) -> None:
+    with serving() as sentry:
+        run_tap(config(sentry, user_agent="siem/1"), catalog=selecting(name))
+
+    assert sentry.requests
+    assert {request.headers["user-agent"] for request in sentry.requests} == {"siem/1"}
+    assert {request.headers["authorization"] for request in sentry.requests} == {"Bearer token"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_hang_is_cut_short_and_tried_again(name: str) -> None:
+    with serving(faults={1: "hang", 2: "hang"}) as sentry:
+        began = time.monotonic()
+        ended = run_tap(config(sentry, request_timeout_seconds=1), catalog=selecting(name))
+
+    assert ended.returncode == 0
+    assert ended.records
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_redirect_is_not_followed(name: str) -> None:
+    with serving() as other, serving() as sentry:
+        away = faults.redirect(f"{other.url}/api/0/")
+        sentry.faults = lambda _number, _request: away
+        ended = run_tap(config(sentry), catalog=selecting(name))
+
+    assert ended.returncode == 1
+    assert f"it points to {other.url}" in ended.stderr
+    assert other.requests == []
+
+
+def test_who_is_to_wait_too_long_fails_alone_and_at_once() -> None:
+    logs = {"acme": Log(entries.even(5)), "beta": Log(entries.even(5))}
+    with FakeSentry(logs) as sentry:
+        late = faults.status(429, retry_after="301")
+        sentry.faults = lambda _, request: late if request.organization == "acme" else None
+        began = time.monotonic()
+        ended = run_tap(config(sentry, organization=None, organizations=["acme", "beta"]))
+
+    assert ended.returncode == 1
+    assert {record["organization"] for record in ended.records} == {"beta"}
+    assert "acme: GET /api/0/organizations/acme/audit-logs/ answered 429" in ended.stderr
+    assert "asks to come back in 301 seconds" in ended.stderr
+    assert time.monotonic() - began < 15
+
+
+class Endless(BaseHTTPRequestHandler):
+    PIECE: ClassVar[bytes] = b" " * 65536
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(self.PIECE)
+        except OSError:
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_an_answer_without_end_is_refused() -> None:
+    limit = 3 << 20
+    adapter = RateLimitedAdapter(RateLimiter(40, 1), connections=1, timeout=5, max_body=limit)
+    with LocalServer(Endless) as server, requests.Session() as session:
+        session.mount("http://", adapter)
+        with pytest.raises(SentryError, match="answered 200 OK with more than 3 MiB"):
+            session.get(f"{server.url}/api/0/")
