@@ -106,3 +106,16 @@ def test_an_ignored_cursor_is_found_out_if_the_newest_page_is_all_null_rows() ->
         log.put(None, NEW_YEAR + DAY + number)
     with FakeSentry({"acme": log}, foreign_cursors="ignore") as sentry:
         assert delivered(sentry) == expected(log)
+
+
+@FOREIGN
+@pytest.mark.parametrize("count", [0, 5, 250])
+def test_without_backfill_a_first_run_takes_a_position(foreign: Foreign, count: int) -> None:
+    log = Log(entries.even(count))
+    with FakeSentry({"acme": log}, foreign_cursors=foreign) as sentry:
+        first = run_tap(config(sentry, backfill=False))
+        new = log.add([NEW_YEAR + DAY])
+        second = run_tap(config(sentry, backfill=False), state=first.state)
+
+    assert (first.returncode, first.ids) == (0, [])
+    assert (second.returncode, second.ids) == (0, new)
