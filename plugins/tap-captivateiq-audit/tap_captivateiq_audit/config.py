@@ -206,6 +206,10 @@ class Settings:
         """How far before the bookmark a run looks again."""
         return timedelta(days=self.lookback_days)
 
+    def integers(self) -> dict[str, int]:
+        """Return the settings that are integers, as such."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.type == "int"}
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of the settings."""

@@ -155,6 +155,8 @@ class TapCaptivateiqAudit(Tap):
             raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
         if problems:
             return problems
+        # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
+        self._config.update(self.settings.integers())
         self.append_builtin_config(self.config_jsonschema)
         for remark in remarks(self.config, self.config_jsonschema["properties"]):
             self.logger.warning(remark)
