@@ -120,16 +120,15 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
     return parse
 
 
-def _setting(  # noqa: PLR0913  (the columns of the table)
+def _setting(  # noqa: PLR0913, PLR0917  (the columns of the table)
     kind: str,
     parse: Callable[[object], object],
-    *,
     title: str,
     description: str,
     default: object = None,
     missing: str = "",
 ) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
-    """Declare a setting: its JSON type, its parser and what users are told of it.
+    """Declare a setting: its JSON type, its parser, what users are told of it, and its default.
 
     A setting with a text for `missing` is required and secret.
     """
@@ -151,64 +150,52 @@ class Settings:
     api_token: str = _setting(
         "string",
         _token,
-        title="API token",
-        description="Made in CaptivateIQ, in your profile on the tab API Tokens.",
+        "API token",
+        "Made in CaptivateIQ, in your profile on the tab API Tokens.",
         missing="make one in CaptivateIQ, in your profile on the tab API Tokens",
     )
     start_date: datetime | None = _setting(  # noqa: RUF009  (it declares a field)
         "string",
         _time,
-        title="Start date",
-        description="Where a first run begins: a date or date-time. Default: all there is.",
+        "Start date",
+        "Where a first run begins: a date or date-time. Default: all there is.",
     )
     backfill: bool = _setting(
         "boolean",
         _flag,
+        "Backfill",
+        "false: a first run reads nothing of the past, records the position, and the next run "
+        "goes on from there.",
         default=True,
-        title="Backfill",
-        description=(
-            "false: a first run reads nothing of the past, records the position, and the "
-            "next run goes on from there."
-        ),
     )
     lookback_days: int = _setting(
         "integer",
         _whole(0, 31),
+        "Lookback",
+        "How many days before the bookmark each run looks again for late entries.",
         default=1,
-        title="Lookback",
-        description="How many days before the bookmark each run looks again for late entries.",
     )
     # The defaults are what the Standard plan allows (vendor's FAQ).
     requests_per_second: int = _setting(
         "integer",
         _whole(1, 100),
+        "Requests per second",
+        "Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
         default=5,
-        title="Requests per second",
-        description="Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
     )
     requests_per_hour: int = _setting(
         "integer",
         _whole(1, 100_000),
+        "Requests per hour",
+        "Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
         default=1500,
-        title="Requests per hour",
-        description="Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
     )
-    api_url: str = _setting(
-        "string",
-        _url,
-        default=API_URL,
-        title="API URL",
-        description="Where the API is.",
-    )
+    api_url: str = _setting("string", _url, "API URL", "Where the API is.", default=API_URL)
 
     @property
     def lookback(self) -> timedelta:
         """How far before the bookmark a run looks again."""
         return timedelta(days=self.lookback_days)
-
-    def integers(self) -> dict[str, int]:
-        """Return the settings that are integers, as such."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.type == "int"}
 
 
 def json_schema() -> dict[str, Any]:

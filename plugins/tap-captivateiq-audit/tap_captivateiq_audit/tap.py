@@ -6,6 +6,7 @@ import io
 import os
 import signal
 from contextlib import suppress
+from decimal import Decimal
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -156,7 +157,9 @@ class TapCaptivateiqAudit(Tap):
         if problems:
             return problems
         # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
-        self._config.update(self.settings.integers())
+        for name, value in self.config.items():
+            if isinstance(value, Decimal) and hasattr(self.settings, name):
+                self._config[name] = int(value)
         self.append_builtin_config(self.config_jsonschema)
         for remark in remarks(self.config, self.config_jsonschema["properties"]):
             self.logger.warning(remark)
