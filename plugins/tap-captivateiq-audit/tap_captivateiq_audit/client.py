@@ -44,6 +44,18 @@ _TICK = timedelta(seconds=1)
 """The server's clock may be so much later than its header `Date`, which has whole seconds."""
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _RETRIABLE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, *_TOO_SLOW}
+_REFUSALS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: (
+        "api_token is not accepted (401): make a new one in CaptivateIQ, in your profile on the "
+        "tab API Tokens, and copy it whole"
+    ),
+    HTTPStatus.FORBIDDEN: (
+        "api_token may not read the audit log (403): ask CaptivateIQ whether API access is enabled "
+        "and its user may read audit logs"
+    ),
+    HTTPStatus.NOT_FOUND: "there is no audit log at {url} (404): check api_url",
+    HTTPStatus.BAD_REQUEST: "the API does not take these days (400): {days}; check start_date",
+}
 _log = logging.getLogger(NAME)
 
 
@@ -182,32 +194,16 @@ class Client:
     def _explain(self, response: requests.Response, days: Days) -> str:
         """Say what a refusal means; the API's own words could hold personal data."""
         status = response.status_code
-        is_html = response.text.lstrip().startswith("<")
-        match status:
-            case HTTPStatus.UNAUTHORIZED:
-                what = (
-                    "api_token is not accepted (401): make a new one in CaptivateIQ, in your "
-                    "profile on the tab API Tokens, and copy it whole"
-                )
-            case HTTPStatus.FORBIDDEN if is_html:
-                what = (
-                    "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
-                    "let its address through"
-                )
-            case HTTPStatus.FORBIDDEN:
-                what = (
-                    "api_token may not read the audit log (403): ask CaptivateIQ whether API "
-                    "access is enabled and its user may read audit logs"
-                )
-            case HTTPStatus.NOT_FOUND:
-                what = f"there is no audit log at {self._url} (404): check api_url"
-            case HTTPStatus.BAD_REQUEST:
-                what = f"the API does not take these days (400): {days}; check start_date"
-            case _ if response.is_redirect:
-                what = f"{self._url} redirects ({status}), which is not followed: check api_url"
-            case _:
-                what = f"{self._url} answered {status}"
-        return what
+        if status == HTTPStatus.FORBIDDEN and response.text.lstrip().startswith("<"):
+            return (
+                "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
+                "let its address through"
+            )
+        if status in _REFUSALS:
+            return _REFUSALS[status].format(url=self._url, days=days)
+        if response.is_redirect:
+            return f"{self._url} redirects ({status}), which is not followed: check api_url"
+        return f"{self._url} answered {status}"
 
 
 def _backoffs() -> Iterator[float]:

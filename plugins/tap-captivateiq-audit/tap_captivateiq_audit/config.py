@@ -40,11 +40,6 @@ class _InvalidValueError(ValueError):
     """What is wrong with the value of a setting, and how to correct it."""
 
 
-def _reject_if(is_wrong: object, message: str) -> None:
-    if is_wrong:
-        raise _InvalidValueError(message)
-
-
 def _text(value: object) -> str:
     if isinstance(value, str) and value.strip():
         return value
@@ -54,10 +49,9 @@ def _text(value: object) -> str:
 
 def _token(value: object) -> str:
     text = _text(value)
-    _reject_if(
-        not (text.isascii() and text.isprintable()) or " " in text,
-        "has spaces, line breaks or characters that no token has: copy it once more",
-    )
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        message = "has spaces, line breaks or characters that no token has: copy it once more"
+        raise _InvalidValueError(message)
     return text
 
 
@@ -69,16 +63,17 @@ def _url(value: object) -> str:
     except ValueError:
         raise _InvalidValueError(_NO_URL) from None
     host = url.hostname or ""
-    _reject_if(
-        url.username or url.password or url.query or url.fragment,
-        f"has more in it than an address: {_WRITE_URL}",
-    )
-    _reject_if(not host or port == 0 or not text.isprintable() or " " in text, _NO_URL)
-    _reject_if(
-        url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)),
-        f"does not begin with https://, and the token must not be seen by others: {_WRITE_URL}",
-    )
-    return text.rstrip("/")
+    if url.username or url.password or url.query or url.fragment:
+        message = f"has more in it than an address: {_WRITE_URL}"
+    elif not host or port == 0 or not text.isprintable() or " " in text:
+        message = _NO_URL
+    elif url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+        message = (
+            f"does not begin with https://, and the token must not be seen by others: {_WRITE_URL}"
+        )
+    else:
+        return text.rstrip("/")
+    raise _InvalidValueError(message)
 
 
 def _is_loopback(host: str) -> bool:
@@ -95,26 +90,26 @@ def _time(value: object) -> datetime:
     except (ValueError, OverflowError):
         message = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
         raise _InvalidValueError(message) from None
-    _reject_if(
-        time < _EARLIEST,
-        f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later",
-    )
+    if time < _EARLIEST:
+        message = f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later"
+        raise _InvalidValueError(message)
     return time
 
 
 def _flag(value: object) -> bool:
-    _reject_if(not isinstance(value, bool), "is neither true nor false")
-    return bool(value)
+    if isinstance(value, bool):
+        return value
+    message = "is neither true nor false"
+    raise _InvalidValueError(message)
 
 
 def _whole(least: int, most: int) -> Callable[[object], int]:
     def parse(value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        _reject_if(
-            not is_number or not least <= value <= most or value % 1,
-            f"is {value!r}: write a whole number from {least} to {most}",
-        )
+        if not is_number or not least <= value <= most or value % 1:
+            message = f"is {value!r}: write a whole number from {least} to {most}"
+            raise _InvalidValueError(message)
         return int(value)
 
     return parse

@@ -57,11 +57,6 @@ class _InvalidValueError(ValueError):
     """What is wrong with the value of a setting, and how to correct it."""
 
 
-def _reject_if(is_wrong: object, message: str) -> None:
-    if is_wrong:
-        raise _InvalidValueError(message)
-
-
 @dataclass(frozen=True, slots=True)
 class LogMapping:
     """Where the parts of a stream's log records come from; None is nowhere."""
@@ -85,17 +80,18 @@ def _text(value: object) -> str:
 def _one_of(*choices: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         text = _text(value).lower()
-        _reject_if(text not in choices, f"is {value!r}: write {' or '.join(choices)}")
+        if text not in choices:
+            message = f"is {value!r}: write {' or '.join(choices)}"
+            raise _InvalidValueError(message)
         return text
 
     return parse
 
 
 def _protocol(value: object) -> str:
-    _reject_if(
-        value == "grpc",
-        "is grpc, which this target does not speak: write http/protobuf or http/json",
-    )
+    if value == "grpc":
+        message = "is grpc, which this target does not speak: write http/protobuf or http/json"
+        raise _InvalidValueError(message)
     return _one_of("http/protobuf", "http/json")(value).removeprefix("http/")
 
 
@@ -103,10 +99,9 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
     def parse(value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        _reject_if(
-            not is_number or not least <= value <= most or value % 1,
-            f"is {value!r}: write a whole number from {least} to {most}",
-        )
+        if not is_number or not least <= value <= most or value % 1:
+            message = f"is {value!r}: write a whole number from {least} to {most}"
+            raise _InvalidValueError(message)
         return int(value)
 
     return parse
@@ -118,10 +113,9 @@ def _milliseconds(value: object) -> float:
         milliseconds = float(_text(value))
     except ValueError:
         milliseconds = 0.0
-    _reject_if(
-        not 1 <= milliseconds <= _MOST_MILLISECONDS,
-        f"is {value!r}: write milliseconds, from 1 to {_MOST_MILLISECONDS}",
-    )
+    if not 1 <= milliseconds <= _MOST_MILLISECONDS:
+        message = f"is {value!r}: write milliseconds, from 1 to {_MOST_MILLISECONDS}"
+        raise _InvalidValueError(message)
     return milliseconds / 1000
 
 
@@ -132,17 +126,17 @@ def _url(value: object) -> str:
         port = url.port
     except ValueError:
         raise _InvalidValueError(_NO_URL) from None
-    _reject_if(
-        url.scheme not in {"http", "https"}, f"does not begin with http:// or https://: {_WHERE}"
-    )
-    is_url = port != 0 and text.isprintable() and " " not in text and _is_host(url.hostname or "")
-    _reject_if(not is_url, _NO_URL)
-    _reject_if(
-        url.username is not None or url.password is not None,
-        "has a user or password in it: put them into headers, as Authorization",
-    )
-    _reject_if(url.fragment, "has a # in it, which no server gets to see: leave it out")
-    return text
+    if url.scheme not in {"http", "https"}:
+        message = f"does not begin with http:// or https://: {_WHERE}"
+    elif port == 0 or not text.isprintable() or " " in text or not _is_host(url.hostname or ""):
+        message = _NO_URL
+    elif url.username is not None or url.password is not None:
+        message = "has a user or password in it: put them into headers, as Authorization"
+    elif url.fragment:
+        message = "has a # in it, which no server gets to see: leave it out"
+    else:
+        return text
+    raise _InvalidValueError(message)
 
 
 def _endpoint(value: object) -> str:
@@ -175,6 +169,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def _service_name(value: object) -> dict[str, str]:
+    return {"service.name": _text(value)}
+
+
 def _object(value: object) -> dict[str, Any]:
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return value
@@ -193,10 +191,9 @@ def _names(
         else:
             pairs += [(f"{name}.{inner}", each) for inner, each in _names(item, is_value).items()]
     found = dict(pairs)
-    _reject_if(
-        len(found) < len(pairs),
-        "has a name twice, with dots and as an object in an object: leave one out",
-    )
+    if len(found) < len(pairs):
+        message = "has a name twice, with dots and as an object in an object: leave one out"
+        raise _InvalidValueError(message)
     return found
 
 
@@ -205,10 +202,9 @@ def _pairs(value: object) -> dict[str, str]:
     pairs = {}
     for part in filter(str.strip, _text(value).split(",")):
         name, separator, text = part.partition("=")
-        _reject_if(
-            not separator or not name.strip(),
-            "is no list of names and values: write name=value,name2=value2",
-        )
+        if not separator or not name.strip():
+            message = "is no list of names and values: write name=value,name2=value2"
+            raise _InvalidValueError(message)
         pairs[unquote(name.strip())] = unquote(text.strip())
     return pairs
 
@@ -217,23 +213,20 @@ def _headers(value: object) -> dict[str, str]:
     headers = _names(value)
     # The message has the number of a header and not its name, which could be the secret.
     for number, (name, text) in enumerate(headers.items(), 1):
-        _reject_if(
-            not _HEADER_NAME.fullmatch(name),
-            f"has a name, number {number}, that is none: write letters, digits and -",
-        )
-        _reject_if(
-            name.lower() in _OWN_HEADERS,
-            f"has {name}, which the target sets itself: leave it out",
-        )
-        _reject_if(
-            not isinstance(text, str),
-            f"has a value, number {number}, that is no text: put it in quotes",
-        )
-        _reject_if(
-            not (text.isascii() and text.isprintable()) or text != text.strip(),
-            f"has a value, number {number}, with spaces around it, line breaks or characters "
-            "that HTTP cannot carry: copy it once more",
-        )
+        if not _HEADER_NAME.fullmatch(name):
+            message = f"has a name, number {number}, that is none: write letters, digits and -"
+        elif name.lower() in _OWN_HEADERS:
+            message = f"has {name}, which the target sets itself: leave it out"
+        elif not isinstance(text, str):
+            message = f"has a value, number {number}, that is no text: put it in quotes"
+        elif not (text.isascii() and text.isprintable()) or text != text.strip():
+            message = (
+                f"has a value, number {number}, with spaces around it, line breaks or characters "
+                "that HTTP cannot carry: copy it once more"
+            )
+        else:
+            continue
+        raise _InvalidValueError(message)
     return headers
 
 
@@ -265,22 +258,17 @@ def _mapping(stream: str, every: dict[str, Any], own: dict[str, Any]) -> LogMapp
     for name in sorted(given.keys() - {*_PATHS, "attributes"}):
         message = f"has {name!r}: it can have {', '.join(_PATHS)} and attributes"
         raise _InvalidValueError(message)
-    for name, origin in _OWN_ATTRIBUTES.items():
-        _reject_if(
-            name in attributes,
-            f"has the attribute {name}, which comes from {origin}: leave it out",
+    for name in attributes.keys() & _OWN_ATTRIBUTES.keys():
+        message = (
+            f"has the attribute {name}, which comes from {_OWN_ATTRIBUTES[name]}: leave it out"
         )
+        raise _InvalidValueError(message)
     paths = {name: _path(name, given[name]) for name in _PATHS if name in given}
-    named = {name: _path(name, path) for name, path in attributes.items()}
-    return LogMapping(
-        stream,
-        **paths,
-        attributes={name: path for name, path in named.items() if path is not None},
-    )
+    named = {name: _path(name, path) for name, path in attributes.items() if path is not None}
+    return LogMapping(stream, **paths, attributes=named)
 
 
-def _path(name: str, value: object) -> JsonPath | None:
-    """Parse a path; null is none."""
+def _path(name: str, value: object) -> Any:  # noqa: ANN401  (a path, or None for null)
     try:
         return None if value is None else parse_path(_text(value))
     except ValueError as error:
@@ -295,10 +283,9 @@ def parse_path(text: str) -> JsonPath:
         ValueError: It is not a path, or one that could lead to several values.
 
     """
-    _reject_if(
-        not _PATH.fullmatch(text),
-        f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]",
-    )
+    if not _PATH.fullmatch(text):
+        message = f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]"
+        raise _InvalidValueError(message)
     return tuple(
         int(index) if index else dotted or single or double
         for dotted, index, single, double in _STEPS.findall(text)
@@ -311,7 +298,9 @@ def _file(value: object) -> str:
         is_file = path.is_file()
     except OSError:
         is_file = False
-    _reject_if(not is_file, f"is {value!r}, and there is no such file: give the path of a PEM file")
+    if not is_file:
+        message = f"is {value!r}, and there is no such file: give the path of a PEM file"
+        raise _InvalidValueError(message)
     return str(path)
 
 
@@ -440,19 +429,19 @@ class Settings:
     otel_attributes: Mapping[str, str] = _setting(
         "", _pairs, default="", variables={"OTEL_RESOURCE_ATTRIBUTES": _pairs}
     )
-    otel_service_name: str = _setting("", _text, default="", variables={"OTEL_SERVICE_NAME": _text})
+    otel_service_name: Mapping[str, str] = _setting(
+        "", _service_name, variables={"OTEL_SERVICE_NAME": _service_name}
+    )
     certificate: str | None = _setting("", _file, variables=_otel("CERTIFICATE", _file))
     client_certificate: str | None = _setting(
-        "",
-        _file,
-        variables=_otel("CLIENT_CERTIFICATE", _file),
+        "", _file, variables=_otel("CLIENT_CERTIFICATE", _file)
     )
     client_key: str | None = _setting("", _file, variables=_otel("CLIENT_KEY", _file))
 
     @property
     def resource(self) -> dict[str, Any]:
         """The attributes of the resource, from all sources."""
-        named = {"service.name": self.otel_service_name} if self.otel_service_name else {}
+        named = self.otel_service_name or {}
         return {
             "service.name": "singer",
             **self.otel_attributes,

@@ -21,14 +21,9 @@ import requests
 from google.protobuf.json_format import MessageToDict
 from urllib3.exceptions import HTTPError
 
+from target_otlp import responses
 from target_otlp.config import NAME, VERSION
-from target_otlp.responses import (
-    InvalidResponseError,
-    PartialSuccess,
-    parse_partial_success,
-    parse_retry_after,
-    parse_status_message,
-)
+from target_otlp.responses import InvalidResponseError, PartialSuccess
 from target_otlp.signals import Stop, StoppedError
 from target_otlp.transport import CompleteHeadersAdapter
 from target_otlp.values import json_text
@@ -156,9 +151,8 @@ class Receiver:
             body = json_text(MessageToDict(request, use_integers_for_enums=True)).encode()
         else:
             body = request.SerializeToString()
-        return (
-            gzip.compress(body, compresslevel=3) if self._settings.compression == "gzip" else body
-        )
+        is_plain = self._settings.compression == "none"
+        return body if is_plain else gzip.compress(body, compresslevel=3)
 
     def _try(self, body: bytes) -> PartialSuccess | _RetriableFailure:
         """Send once.
@@ -190,7 +184,7 @@ class Receiver:
         status = response.status_code
         if status in ACCEPTED:
             try:
-                answer = parse_partial_success(self._content(response))
+                answer = responses.parse_partial_success(self._content(response))
             except InvalidResponseError as error:
                 message = (
                     f"Check the path of endpoint: {self.name} answered {status} with "
@@ -199,13 +193,13 @@ class Receiver:
                 raise DeliveryError(message) from None
             return PartialSuccess(answer.rejected, self._redact(answer.message))
         try:
-            told = parse_status_message(self._content(response))
+            told = responses.parse_status_message(self._content(response))
         except (HTTPError, OSError):
             told = ""
         what = f"{self.name} answered {status} {self._redact(told)}".rstrip()
         if status in RETRIABLE:
             return _RetriableFailure(
-                what, parse_retry_after(response.headers.get("Retry-After", ""))
+                what, responses.parse_retry_after(response.headers.get("Retry-After", ""))
             )
         remedy = _REMEDIES.get(status, "")
         if response.is_redirect:

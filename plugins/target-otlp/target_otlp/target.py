@@ -55,7 +55,7 @@ class OtlpSink(RecordSink):
         """Keep the metadata that the tap sent.
 
         The SDK would remove it even so, and has no public hook for it (singer-sdk 0.54.9,
-        target_base.py:METADATA).
+        target_base.py:331).
         """
 
     def process_record(self, record: Record, context: Message) -> None:
@@ -124,7 +124,7 @@ class TargetOtlp(Target):
     def _process_state_message(self, message_dict: Message) -> None:
         """Write a state as soon as every record before it is accepted.
 
-        The SDK has no public hook for it (singer-sdk 0.54.9, target_base.py:STATE). Its own method
+        The SDK has no public hook for it (singer-sdk 0.54.9, target_base.py:410). Its own method
         writes a state at the end alone, and none if the run ends with an error.
         """
         self.delivery.add_state(message_dict["value"])
@@ -156,7 +156,7 @@ class TargetOtlp(Target):
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Ask the run to stop; a second signal stops it at once.
 
-        The SDK has no public hook for it (singer-sdk 0.54.9, target_base.py:TERMINATION). Its own
+        The SDK has no public hook for it (singer-sdk 0.54.9, target_base.py:536). Its own
         method sends from within the handler, and ends with 0 even if that fails.
         """
         del frame

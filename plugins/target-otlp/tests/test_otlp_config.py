@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
+from fake_receiver import FakeReceiver
 from target_otlp.config import SettingsError, parse_settings, remarks
 from target_otlp.target import TargetOtlp
-from target_process import settings
+from target_process import record, run_target, schema, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +149,24 @@ def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: obje
     assert problem.startswith(f"{name} ")
     assert ": " in problem
     assert "hidd" not in problem
+
+
+@pytest.mark.parametrize(
+    "name", ["max_batch_size", "max_retry_seconds", "timeout_seconds"], ids=str
+)
+def test_a_whole_number_may_have_a_decimal_point_as_in_json(name: str) -> None:
+    parsed = parse_settings({"endpoint": URL, **json.loads(f'{{"{name}": 5.0}}')}, {})
+
+    assert repr(getattr(parsed, name)) == "5"
+
+
+def test_a_run_takes_a_batch_size_with_a_decimal_point() -> None:
+    with FakeReceiver() as server:
+        messages = [schema(), *(record(number) for number in range(5))]
+        run = run_target(messages, endpoint=server.url, max_batch_size=2.0, timeout_seconds=3.0)
+
+        assert [len(request.log_records) for request in server.requests] == [2, 2, 1]
+    assert run.returncode == 0
 
 
 def test_every_problem_is_told_at_once() -> None:
