@@ -119,7 +119,8 @@ class TargetOtlp(Target):
             self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
         super().process_endofpipe()
         self._is_over = True
-        self._say_accepted()
+        accepted, name = f"{self.delivery.accepted:,}", self.delivery.receiver.name
+        self.logger.info("%s records accepted by %s", accepted, name)
 
     def _process_state_message(self, message_dict: Message) -> None:
         """Write a state as soon as every record before it is accepted.
@@ -163,10 +164,6 @@ class TargetOtlp(Target):
         if not self._is_over:
             handle_signals(signal.SIG_DFL)
             self._stop.request(signum)
-
-    def _say_accepted(self) -> None:
-        accepted, name = f"{self.delivery.accepted:,}", self.delivery.receiver.name
-        self.logger.info("%s records accepted by %s", accepted, name)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
