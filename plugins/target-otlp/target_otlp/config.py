@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
-from pathlib import Path
+from os.path import isfile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -152,14 +153,12 @@ def _base_url(value: object) -> str:
 
 
 def _is_host(host: str) -> bool:
-    try:
+    with suppress(ValueError):
         ip_address(host)
-    except ValueError:
-        try:
-            return bool(_HOST_NAME.fullmatch(host.encode("idna").decode()))
-        except UnicodeError:
-            return False
-    return True
+        return True
+    with suppress(UnicodeError):
+        return bool(_HOST_NAME.fullmatch(host.encode("idna").decode()))
+    return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -293,15 +292,21 @@ def parse_path(text: str) -> JsonPath:
 
 
 def _file(value: object) -> str:
-    path = Path(_text(value))
-    try:
-        is_file = path.is_file()
-    except OSError:
-        is_file = False
-    if not is_file:
+    path = _text(value)
+    if not isfile(path):  # noqa: PTH113  (Path.is_file raises for a name that is too long)
         message = f"is {value!r}, and there is no such file: give the path of a PEM file"
         raise _InvalidValueError(message)
-    return str(path)
+    return path
+
+
+def _ca_file(value: object) -> str:
+    path = _file(value)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError:
+        message = f"is no file of PEM certificates: {path}"
+        raise _InvalidValueError(message) from None
+    return path
 
 
 def _otel(name: str, parse: Callable[[object], object]) -> dict[str, Callable[[object], object]]:
@@ -432,7 +437,7 @@ class Settings:
     otel_service_name: Mapping[str, str] = _setting(
         "", _service_name, variables={"OTEL_SERVICE_NAME": _service_name}
     )
-    certificate: str | None = _setting("", _file, variables=_otel("CERTIFICATE", _file))
+    certificate: str | None = _setting("", _ca_file, variables=_otel("CERTIFICATE", _ca_file))
     client_certificate: str | None = _setting(
         "", _file, variables=_otel("CLIENT_CERTIFICATE", _file)
     )
@@ -490,36 +495,25 @@ def parse_settings(config: Mapping[str, object], environment: Mapping[str, str])
                 break
     if not values["endpoint"] and not problems:
         problems.append(f"endpoint is missing: {_WHERE}")
-    settings = Settings(**values)
-    problems += _certificate_problems(settings)
+    if found := _client_certificate_problem(values["client_certificate"], values["client_key"]):
+        problems.append(found)
     if problems:
         raise SettingsError(problems)
-    return settings
+    return Settings(**values)
 
 
-def _certificate_problems(settings: Settings) -> list[str]:
-    """Return what is wrong with the files of certificates."""
-    certificate, key = settings.client_certificate, settings.client_key
+def _client_certificate_problem(certificate: str | None, key: str | None) -> str | None:
     if key and not certificate:
-        return [f"{_GENERAL}CLIENT_KEY is set without {_GENERAL}CLIENT_CERTIFICATE: set both"]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    found = []
-    try:
-        if settings.certificate:
-            context.load_verify_locations(settings.certificate)
-    except OSError:
-        found.append(
-            f"{_GENERAL}CERTIFICATE is no file of PEM certificates: {settings.certificate}"
-        )
+        return f"{_GENERAL}CLIENT_KEY is set without {_GENERAL}CLIENT_CERTIFICATE: set both"
     try:
         if certificate:
-            context.load_cert_chain(certificate, key)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
     except OSError:
-        found.append(
+        return (
             f"{_GENERAL}CLIENT_CERTIFICATE and {_GENERAL}CLIENT_KEY are no PEM files of a "
             f"certificate and its key, without a password: {certificate}"
         )
-    return found
+    return None
 
 
 def remarks(
