@@ -1,1 +1,20 @@
-"""Singer tap for CaptivateIQ's audit log: every entry, once, in order."""
+"""Singer tap for CaptivateIQ's audit log: every entry, once, in order.
+
+The modules from the top down; each imports only from modules below it:
+
+    __main__     the command: what a signal does before the tap takes over
+    command      runs the tap, and explains errors
+    tap          the tap: settings, state, signals
+    stream       the stream audit_logs: records, and the bookmark in the state
+    messages     Singer messages on stdout
+    state        checks the state that a run is given
+    bookmark     how far the log was delivered
+    records      an entry as a Singer record
+    environment  the .env file
+    reader       reads the entries of a range of days from any server
+    client       CaptivateIQ's HTTP API
+    rate_limit   when a request may start
+    entries      entries, pages and days, as the API has them
+    exceptions   what can go wrong
+    config       the table of settings
+"""

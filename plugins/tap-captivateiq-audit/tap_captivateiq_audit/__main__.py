@@ -1,4 +1,4 @@
-"""The command `tap-captivateiq-audit`: here only what signals do while nothing else is there."""
+"""The command `tap-captivateiq-audit`: handles signals until the tap takes over."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _STDERR = 2
 
 
-def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Tell of the signal in one line, and end without cleaning up: there is nothing to clean."""
+def _exit(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Report the signal in one line, and exit without cleanup: there is nothing to clean up."""
     name = signal.Signals(signum).name
     line = f"tap-captivateiq-audit was stopped by {name} before it began: nothing was read\n"
     try:
@@ -30,26 +30,26 @@ def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
         os._exit(128 + signum)
 
 
-def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+def _handle_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    if threading.current_thread() is threading.main_thread():  # the only one that may set handlers
         signal.signal(signal.SIGINT, handler)
         signal.signal(signal.SIGTERM, handler)
 
 
-_on_signals(_leave)
+_handle_signals(_exit)
 
 
 def main() -> None:
-    """Run the tap. Until it has taken up its state, a signal ends it quietly."""
-    _on_signals(_leave)  # a program that imported this may have set others since
-    # To import it takes about a second, and a signal meanwhile must not end in a traceback.
-    from tap_captivateiq_audit.command import run  # noqa: PLC0415  (when signals are handled)
+    """Run the tap. Until it has loaded its state, a signal ends it without a traceback."""
+    _handle_signals(_exit)  # whoever imported this may have set others since
+    # The import takes about a second, and a signal meanwhile must not end in a traceback.
+    from tap_captivateiq_audit.command import run  # noqa: PLC0415  (once signals are handled)
 
     try:
         run()
     finally:
-        # All is written: what is left is Python's own end, which a signal would only disturb.
-        _on_signals(signal.SIG_IGN)
+        # Everything is written, and a signal would only disturb Python's own exit.
+        _handle_signals(signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far the log was delivered, and which entries of the days that are looked at again."""
+"""How far the log was delivered, and which entries of the days that a run reads again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from tap_captivateiq_audit.entries import read_time, time_text
+from tap_captivateiq_audit.entries import parse_time, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,9 @@ _EARLIEST = 1970
 class Bookmark:
     """What a target has of the log.
 
-    `newest` is the time of the newest entry delivered, never ahead of the earlier of the server's
-    clock and ours, and never moving back. What lies within the lookback before it is known by ids.
+    `newest` is the time of the newest entry delivered. It is never ahead of the earlier of the
+    server's clock and ours, and never moves back. Entries within the lookback before it are known
+    by their ids.
     """
 
     def __init__(
@@ -35,26 +36,27 @@ class Bookmark:
     ) -> None:
         """Begin with nothing delivered, at `since` or at the start of the log.
 
-        Or go on behind `newest`, with the ids (and seconds since 1970) from `since` on.
+        Or continue after `newest`, with the ids (and their seconds since 1970) from `since` on.
         """
         self.newest = newest
+        self.has_moved = False
+        """Whether anything was delivered since the bookmark was made."""
         self._since = since
         self._lookback = lookback
         self._ids = OrderedDict(sorted((ids or {}).items(), key=itemgetter(1)))
 
     @classmethod
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
-        """Return the bookmark that a state holds.
+        """Return the bookmark in a stream's state.
 
-        A state without ids works (a hand-made one), and so does one whose time was set by hand:
-        nothing before that time is looked at again, and what lies behind it comes again.
+        The state may lack ids, if a person wrote it, and a person may have changed its time: then
+        nothing before that time is read again, and everything after it is.
 
         Raises:
             AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
 
         """
-        newest = read_time(str(state[VALUE]))
-        since, ids = newest, {}
+        newest = parse_time(str(state[VALUE]))
         kept = state.get(LOOKBACK, {"at": None})
         if newest.year < _EARLIEST:
             message = "a time before anything can be"
@@ -62,16 +64,14 @@ class Bookmark:
         if not isinstance(kept, dict):
             message = "a lookback that is no object"
             raise TypeError(message)
-        if kept["at"] == state[VALUE]:
-            since = read_time(kept["since"])
-            ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
-        bookmark = cls(lookback, since, newest, ids)
-        assert bookmark.start  # noqa: S101  (a time too early to look back from raises here)
-        return bookmark
+        if kept["at"] != state[VALUE]:
+            return cls(lookback, newest, newest)
+        ids = {str(entry_id): int(seconds) for entry_id, seconds in kept["ids"].items()}
+        return cls(lookback, parse_time(kept["since"]), newest, ids)
 
     @property
     def start(self) -> datetime | None:
-        """From where to read; nothing means from the first entry of all."""
+        """The time to read from; None is the start of the log."""
         if self.newest is None or self._since is None:
             return self._since
         return max(self._since, self.newest - self._lookback)
@@ -85,21 +85,22 @@ class Bookmark:
         return entry_id in self._ids
 
     def add(self, entry_id: str, created: datetime, now: datetime) -> None:
-        """Take note that an entry was delivered; `now` is the earlier of the two clocks."""
+        """Note that an entry was delivered; `now` is the earlier of the two clocks."""
         self._ids[entry_id] = int(created.timestamp())
+        self.has_moved = True
         created = min(created, now)
         if self.newest is None or created > self.newest:
             self.newest = created
-        # What the next run does not look at again need not be known.
+        # The ids of what the next run does not read again are not needed.
         oldest = (self.newest - self._lookback).timestamp() - 1
         while self._ids and next(iter(self._ids.values())) < oldest:
             self._ids.popitem(last=False)
 
-    def keep_in(self, state: dict[str, object]) -> None:
-        """Write this bookmark into a stream's state."""
+    def write_to(self, state: dict[str, object]) -> None:
+        """Write the bookmark into a stream's state, which shares nothing with it."""
         if self.newest is None:
             return
-        # From where on the ids are known: a longer lookback must not send again what lies before.
+        # The ids are known from this time on: a longer lookback must not repeat earlier entries.
         since = self.start or self.newest - self._lookback
         state[VALUE] = at = time_text(self.newest)
-        state[LOOKBACK] = {"at": at, "since": time_text(since), "ids": self._ids}
+        state[LOOKBACK] = {"at": at, "since": time_text(since), "ids": dict(self._ids)}

@@ -1,4 +1,4 @@
-"""Asks the API for entries, again where that helps, and says in plain words where it does not.
+"""CaptivateIQ's HTTP API: requests, retries, and errors in plain words.
 
 Facts from CaptivateIQ's published description: `GET audit-logs/` with `start_date`, `end_date`
 (days), `limit` and `offset`; `Authorization: Token …`; 429 above the limits; 502 after 30 s.
@@ -13,67 +13,79 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import backoff
 import requests
 
-from tap_captivateiq_audit.entries import Page, read_page
-from tap_captivateiq_audit.errors import ApiError
+from tap_captivateiq_audit.config import NAME
+from tap_captivateiq_audit.entries import Page, parse_page
+from tap_captivateiq_audit.exceptions import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tap_captivateiq_audit.pacing import Pacer
-    from tap_captivateiq_audit.reader import Span
-    from tap_captivateiq_audit.settings import Settings
+    from tap_captivateiq_audit.config import Settings
+    from tap_captivateiq_audit.entries import Days
+    from tap_captivateiq_audit.rate_limit import RateLimiter
 
-PAGE = 100
-"""Entries asked for at once. The most that the API allows is not known."""
+PAGE_SIZE = 100
+"""Entries of a page. The most that the API allows is not known."""
 
 _TIMEOUT = 60
-_PATIENCE = 300.0
-_PATIENCE_IF_ASKED_TOO_OFTEN = 4000.0
-_LONGEST_WAIT = 60.0
+_MAX_SECONDS = 300.0
+_MAX_SECONDS_OF_429 = 4000.0
+_MAX_BACKOFF = 60.0
 _SLOW = 10.0
-"""Seconds after which a 502 is a page that was too large, and not an API that is away."""
-_GOOD_ENOUGH = 20
+"""Seconds after which a 502 means that the page was too large, and not that the API is down."""
+_PAGES_UNTIL_LARGER = 20
 _TICK = timedelta(seconds=1)
 """The server's clock may be so much later than its header `Date`, which has whole seconds."""
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
-_TRY_AGAIN = {
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    *_TOO_SLOW,
+_RETRIABLE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, *_TOO_SLOW}
+_REFUSALS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: (
+        "api_token is not accepted (401): make a new one in CaptivateIQ, in your profile on the "
+        "tab API Tokens, and copy it whole"
+    ),
+    HTTPStatus.FORBIDDEN: (
+        "api_token may not read the audit log (403): ask CaptivateIQ whether API access is enabled "
+        "and its user may read audit logs"
+    ),
+    HTTPStatus.NOT_FOUND: "there is no audit log at {url} (404): check api_url",
+    HTTPStatus.BAD_REQUEST: "the API does not take these days (400): {days}; check start_date",
 }
-_log = logging.getLogger("tap-captivateiq-audit")
+_log = logging.getLogger(NAME)
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """What went wrong and may pass, and the seconds that the server asked to wait."""
+class _RetriableFailure:
+    """A failure that may pass; `wait` is the seconds that the server asks to wait.
+
+    `max_seconds` is how long failures of this kind may go on.
+    """
 
     what: str
     wait: float | None = None
     is_too_slow: bool = False
-    patience: float = _PATIENCE
+    max_seconds: float = _MAX_SECONDS
 
 
 class _Session(requests.Session):
     """A session that follows no redirect: the token is for one host alone."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Tell of none."""
+        """Return no target."""
 
 
 class Client:
-    """One token's access to the API."""
+    """Access to the API with one token."""
 
-    def __init__(self, settings: Settings, pacer: Pacer) -> None:
-        """Make a session; nothing is asked yet."""
+    def __init__(self, settings: Settings, rate_limiter: RateLimiter) -> None:
+        """Make a session; nothing is requested yet."""
         self._url = f"{settings.api_url}/audit-logs/"
-        self._pacer = pacer
+        self._rate_limiter = rate_limiter
         self._session = _Session()
         # A netrc file would replace the header Authorization.
         self._session.auth = lambda request: request
@@ -81,63 +93,74 @@ class Client:
             {
                 "Accept": "application/json",
                 "Authorization": f"Token {settings.api_token}",
-                "User-Agent": settings.user_agent,
+                "User-Agent": f"{NAME}/{version(NAME)}",
             }
         )
-        self._limit, self._good = PAGE, 0
+        self._page_size, self._good_pages = PAGE_SIZE, 0
         self._server_time = datetime.now(UTC)
 
     @property
     def earlier_now(self) -> datetime:
-        """The earlier of the server's clock, at its last answer, and ours."""
+        """The earlier of our clock and the server's, as its last response had it."""
         return min(self._server_time, datetime.now(UTC))
 
     @property
     def later_now(self) -> datetime:
-        """The later of the server's clock, at its last answer, and ours."""
+        """The later of our clock and the server's, as its last response had it."""
         return max(self._server_time + _TICK, datetime.now(UTC))
 
-    def fetch(self, span: Span, offset: int) -> Page:
-        """Return the entries of a span from an offset on, as many as the server gives at once.
+    @property
+    def request_count(self) -> int:
+        """How many requests were sent."""
+        return self._rate_limiter.requests
+
+    def fetch(self, days: Days, offset: int) -> Page:
+        """Return the entries of these days from an offset on, as many as the server gives at once.
 
         Raises:
-            ApiError: They cannot be had.
+            ApiError: The API refuses the request, or fails for too long.
 
         """
-        # How long each kind of failure has lasted; the pacer's waits are none of it.
+        # How long each kind of failure has lasted, without the waits for the rate limit.
         lasted: dict[float, float] = {}
-        for backed_off in _waits():
-            self._pacer.wait()
+        for backed_off in _backoffs():
+            self._rate_limiter.wait()
             began = time.monotonic()
-            outcome = self._try(span, offset)
+            result = self._try(days, offset)
             took = time.monotonic() - began
-            if isinstance(outcome, Page):
-                self._grow()
-                return outcome
-            if outcome.is_too_slow and took >= _SLOW:
-                self._limit, self._good = max(2, self._limit // 2), 0
-            wait = backed_off if outcome.wait is None else outcome.wait
-            so_far = lasted.get(outcome.patience, 0.0) + took
-            if so_far + wait > outcome.patience:
-                asked = f"asks to wait {wait / 60:.0f} minutes more" if outcome.wait else "goes on"
-                message = f"{outcome.what}; this {asked} after {so_far / 60:.0f} minutes"
+            if isinstance(result, Page):
+                self._enlarge_pages()
+                return result
+            if result.is_too_slow and took >= _SLOW:
+                self._page_size, self._good_pages = max(2, self._page_size // 2), 0
+            wait = backed_off if result.wait is None else result.wait
+            so_far = lasted.get(result.max_seconds, 0.0) + took
+            if so_far + wait > result.max_seconds:
+                asked = f"asks to wait {wait / 60:.0f} minutes more" if result.wait else "goes on"
+                message = f"{result.what}; this {asked} after {so_far / 60:.0f} minutes"
                 raise ApiError(message)
-            lasted[outcome.patience] = so_far + wait
-            _log.warning("%s: trying again in %.0f s", outcome.what, wait)
+            lasted[result.max_seconds] = so_far + wait
+            _log.warning("%s: trying again in %.0f s", result.what, wait)
             time.sleep(wait)
-        raise AssertionError  # the waits do not end
+        raise AssertionError  # the backoffs do not end
 
-    def _grow(self) -> None:
-        """Ask for larger pages again after a while of good answers."""
-        self._good += 1
-        if self._good >= _GOOD_ENOUGH:
-            self._limit, self._good = min(PAGE, self._limit * 2), 0
+    def _enlarge_pages(self) -> None:
+        """Request larger pages again after a while of good ones."""
+        self._good_pages += 1
+        if self._good_pages >= _PAGES_UNTIL_LARGER:
+            self._page_size, self._good_pages = min(PAGE_SIZE, self._page_size * 2), 0
 
-    def _try(self, span: Span, offset: int) -> Page | _Failure:
+    def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
+        """Send one request.
+
+        Raises:
+            ApiError: To send it again does not help.
+
+        """
         parameters = {
-            "start_date": span.start.isoformat() if span.start else None,
-            "end_date": span.end.isoformat() if span.end else None,
-            "limit": str(self._limit),
+            "start_date": days.start.isoformat() if days.start else None,
+            "end_date": days.end.isoformat() if days.end else None,
+            "limit": str(self._page_size),
             "offset": str(offset),
         }
         try:
@@ -150,85 +173,67 @@ class Client:
         except (requests.RequestException, OSError) as error:
             is_too_slow = isinstance(error, requests.ReadTimeout)
             what = f"{self._url} cannot be reached ({_cause(error)})"
-            return _Failure(what, is_too_slow=is_too_slow)
-        self._server_time = _clock(response)
+            return _RetriableFailure(what, is_too_slow=is_too_slow)
+        self._server_time = _parse_date(response.headers.get("Date", "")) or datetime.now(UTC)
         status = response.status_code
         if status == HTTPStatus.OK:
             try:
-                return read_page(response.json(parse_float=Decimal))
+                return parse_page(response.json(parse_float=Decimal))
             except (TypeError, ValueError, RecursionError):
-                return _Failure(f"{self._url} answered something else than a list of entries")
+                what = f"{self._url} answered something else than a list of entries"
+                return _RetriableFailure(what)
+        wait = _parse_retry_after(response.headers.get("Retry-After", ""))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            wait = _retry_after(response)
-            patience = _PATIENCE_IF_ASKED_TOO_OFTEN
-            return _Failure("the API was asked too often (429)", wait, patience=patience)
-        if status in _TRY_AGAIN:
+            what = "the API was asked too often (429)"
+            return _RetriableFailure(what, wait, max_seconds=_MAX_SECONDS_OF_429)
+        if status in _RETRIABLE:
             what = f"{self._url} answered {status}"
-            return _Failure(what, _retry_after(response), is_too_slow=status in _TOO_SLOW)
-        raise ApiError(self._refused(response, span))
+            return _RetriableFailure(what, wait, is_too_slow=status in _TOO_SLOW)
+        raise ApiError(self._explain(response, days))
 
-    def _refused(self, response: requests.Response, span: Span) -> str:
+    def _explain(self, response: requests.Response, days: Days) -> str:
         """Say what a refusal means; the API's own words could hold personal data."""
         status = response.status_code
-        is_html = response.text.lstrip().startswith("<")
-        match status:
-            case HTTPStatus.UNAUTHORIZED:
-                what = (
-                    "api_token is not accepted (401): make a new one in CaptivateIQ, in your "
-                    "profile on the tab API Tokens, and copy it whole"
-                )
-            case HTTPStatus.FORBIDDEN if is_html:
-                what = (
-                    "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
-                    "let its address through"
-                )
-            case HTTPStatus.FORBIDDEN:
-                what = (
-                    "api_token may not read the audit log (403): ask CaptivateIQ whether API "
-                    "access is enabled and its user may read audit logs"
-                )
-            case HTTPStatus.NOT_FOUND:
-                what = f"there is no audit log at {self._url} (404): check api_url"
-            case HTTPStatus.BAD_REQUEST:
-                what = f"the API does not take these days (400): {span}; check start_date"
-            case _ if response.is_redirect:
-                what = f"{self._url} redirects ({status}), which is not followed: check api_url"
-            case _:
-                what = f"{self._url} answered {status}"
-        return what
+        if status == HTTPStatus.FORBIDDEN and response.text.lstrip().startswith("<"):
+            return (
+                "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
+                "let its address through"
+            )
+        if status in _REFUSALS:
+            return _REFUSALS[status].format(url=self._url, days=days)
+        if response.is_redirect:
+            return f"{self._url} redirects ({status}), which is not followed: check api_url"
+        return f"{self._url} answered {status}"
 
 
-def _waits() -> Iterator[float]:
-    """Yield seconds to wait: about 1, 2, 4 and so on up to 60, each by chance."""
-    longest = backoff.expo(max_value=_LONGEST_WAIT)
+def _backoffs() -> Iterator[float]:
+    """Yield seconds to wait: about 1, 2, 4 and so on up to 60, each with jitter."""
+    longest = backoff.expo(max_value=_MAX_BACKOFF)
     next(longest)  # the library's generators begin with a value that is not meant
     for wait in longest:
         yield wait / 2 + backoff.full_jitter(wait / 2)
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    """Return the seconds that the server asks to wait, a little more than it says, if it does."""
-    text = response.headers.get("Retry-After", "").strip()
+def _parse_retry_after(text: str) -> float | None:
+    """Return the seconds that a header Retry-After asks for, and a little more."""
+    text = text.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9]) + 0.5
+    date = _parse_date(text)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds()) + 0.5 if date else None
+
+
+def _parse_date(text: str) -> datetime | None:
+    """Return the time of an HTTP date; one without a zone is in UTC."""
     try:
         date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.5, (date - datetime.now(UTC)).total_seconds() + 0.5)
-
-
-def _clock(response: requests.Response) -> datetime:
-    """Return the server's clock, or ours where it tells none."""
-    try:
-        return parsedate_to_datetime(response.headers.get("Date", "")).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return datetime.now(UTC)
 
 
 def _cause(error: BaseException) -> str:
-    """Return the name of what lies deepest; its text could name proxies."""
+    """Return the name of the innermost exception; the texts could name proxies."""
     while error.__context__ is not None:
         error = error.__context__
     return type(error).__name__

@@ -1,4 +1,4 @@
-"""What the command does: it runs the tap and explains what goes wrong."""
+"""Runs the tap, and explains errors in one line each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
-from tap_captivateiq_audit.errors import ApiError, StateError
-from tap_captivateiq_audit.settings import SettingsError, unusable_variables
+from tap_captivateiq_audit.config import SettingsError, unusable_variables
+from tap_captivateiq_audit.exceptions import ApiError, StateError
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
 if TYPE_CHECKING:
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def run() -> NoReturn:
-    """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
-    # It would show each URL that is asked.
+    """Run the tap; an error becomes a line for a user and an exit code other than 0."""
+    # It would log every URL.
     logging.getLogger("urllib3").setLevel(logging.INFO)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
         TapCaptivateiqAudit.cli()
-    except Exception as error:  # noqa: BLE001  (nobody is helped by a traceback)
-        for line in _explained(error):
+    except Exception as error:  # noqa: BLE001  (a traceback helps no user)
+        for line in _explain(error):
             TapCaptivateiqAudit.logger.error(line)
         TapCaptivateiqAudit.logger.debug("Where it happened:", exc_info=True)
     sys.exit(1)
 
 
-def _explained(error: Exception) -> list[str]:
-    # Its text could hold a part of an entry.
+def _explain(error: Exception) -> list[str]:
+    # The error's own text could hold a part of an entry.
     lines = [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
     if isinstance(error, ConfigValidationError):
         lines = list(error.errors)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class MessageWriter(SingerWriter):
-    """The SDK's writer, which no signal breaks off: its handler would write a STATE into a line."""
+    """The SDK's writer with signals deferred: their handler could write a STATE into a line."""
 
     def write_message(self, message: Message) -> None:
         """Write a message to stdout."""
-        with undisturbed():
+        with signals_deferred():
             super().write_message(message)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Put off signals to stop, for a message or for a record and its note in the state."""
-    if sys.platform == "win32":  # which has no signals to put off
+def signals_deferred() -> Iterator[None]:
+    """Defer the signals that stop a run, such as until a record and its bookmark are written."""
+    if sys.platform == "win32":  # which cannot defer signals
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -1,7 +1,7 @@
-"""The state that a run is given: read whole, taken out of its wrappings, and checked.
+"""The state that a run is given: read completely, unwrapped and checked.
 
-A state that is not understood would count as none, and everything would be sent again. So what is
-not known is refused, in words that name its keys and none of its values.
+A state that the tap did not understand would count as none, and everything would be sent again. So
+a state with unknown keys is refused; the message names the keys and none of the values.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 
 from tap_captivateiq_audit.bookmark import LOOKBACK, REPLICATION_KEY, VALUE, Bookmark
-from tap_captivateiq_audit.errors import StateError
+from tap_captivateiq_audit.exceptions import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,14 +22,14 @@ _KEYS = {"replication_key", VALUE, LOOKBACK, "starting_replication_value"}
 """What this tap and the SDK write into a stream's bookmark."""
 
 _SHOWN, _LONGEST = 5, 40
-"""How many names of keys a message shows, and how many characters of each."""
+"""How many keys a message names, and how many characters of each."""
 
 
 def read_state_file(file: IO[str]) -> str:
     """Return the text of a state file: one JSON object.
 
     Raises:
-        StateError: It is something else.
+        StateError: The file holds something else.
 
     """
     try:
@@ -55,16 +55,16 @@ def read_state_file(file: IO[str]) -> str:
     raise StateError(message)
 
 
-def bookmarks_in(state: object, stream: str) -> dict[str, dict[str, object]]:
+def parse_bookmarks(state: object, stream: str) -> dict[str, dict[str, object]]:
     """Return the bookmarks of a state by stream: empty for a first run.
 
-    The state may be wrapped as a STATE message, as `meltano state get` wraps it, or in `value`.
+    The state may be a STATE message, wrapped as by `meltano state get`, or in `value`.
 
     Raises:
-        StateError: It is no state, another tap's, or its bookmark for `stream` cannot be read.
+        StateError: It is not a state, is another tap's, or its bookmark for `stream` is invalid.
 
     """
-    state = _unwrapped(state)
+    state = _unwrap(state)
     bookmarks = state.get("bookmarks") if state else {}
     if not isinstance(bookmarks, dict) or not all(
         isinstance(bookmark, dict) for bookmark in bookmarks.values()
@@ -81,7 +81,7 @@ def bookmarks_in(state: object, stream: str) -> dict[str, dict[str, object]]:
     return bookmarks
 
 
-def _unwrapped(state: object) -> Mapping[str, object]:
+def _unwrap(state: object) -> Mapping[str, object]:
     while isinstance(state, dict):
         if not state or ("bookmarks" in state and not state.keys() & {"singer_state", "value"}):
             return state
@@ -99,7 +99,7 @@ def _unwrapped(state: object) -> Mapping[str, object]:
 
 
 def _check(bookmark: Mapping[str, object], stream: str) -> None:
-    """Refuse a bookmark that would be passed over or misread."""
+    """Refuse a bookmark that would be ignored or misread."""
     if unknown := bookmark.keys() - _KEYS:
         message = (
             f"the state is another tap's: its bookmark for {stream!r} has "

@@ -1,31 +1,35 @@
-"""The stream `audit_logs`: what the reader finds as Singer records, and the bookmark as state."""
+"""The stream `audit_logs`: entries as Singer records, and the bookmark in the state."""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.streams import Stream
 
 from tap_captivateiq_audit.bookmark import REPLICATION_KEY, VALUE, Bookmark
-from tap_captivateiq_audit.entries import SCHEMA, record_of
-from tap_captivateiq_audit.errors import ApiError, StateError
-from tap_captivateiq_audit.messages import undisturbed
-from tap_captivateiq_audit.reader import Span, first_day, read_range
+from tap_captivateiq_audit.client import Client
+from tap_captivateiq_audit.entries import Days
+from tap_captivateiq_audit.exceptions import ApiError, StateError
+from tap_captivateiq_audit.messages import signals_deferred
+from tap_captivateiq_audit.rate_limit import RateLimiter
+from tap_captivateiq_audit.reader import first_day, read_entries
+from tap_captivateiq_audit.records import SCHEMA, EntryRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from singer_sdk.helpers.types import Context, Record
+    from singer_sdk import Tap
+    from singer_sdk.helpers.types import Context, Record, TapState
 
-    from tap_captivateiq_audit.entries import Entry
-    from tap_captivateiq_audit.tap import TapCaptivateiqAudit
+    from tap_captivateiq_audit.config import Settings
 
 STATE_SECONDS = 10
-"""A STATE message and a line of progress come at least so often, while entries do."""
+"""While entries arrive, a STATE message and a line of progress appear at least this often."""
 
 _AHEAD = (
     "the bookmark in the state lies ahead of the server's clock and of this machine's, and what "
@@ -45,25 +49,42 @@ class AuditLogs(Stream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
     STATE_MSG_FREQUENCY = 1000
 
-    def __init__(self, tap: TapCaptivateiqAudit) -> None:
-        """Make the stream."""
+    has_failed = False
+    """Whether the API could not be read, so that the run must end with an error."""
+
+    def __init__(self, tap: Tap, settings: Callable[[], Settings]) -> None:
+        """Make the stream; the settings are needed only to read it."""
         super().__init__(tap)
-        self.tap = tap
+        self._settings = settings
+        self._state_writer = tap.state_writer
         self._bookmark = Bookmark(timedelta())
-        self._entry: Entry | None = None
+
+    @cached_property
+    def client(self) -> Client:
+        """The one client of the run, under its one rate limit."""
+        settings = self._settings()
+        limits = settings.requests_per_second, settings.requests_per_hour
+        return Client(settings, RateLimiter(*limits))
+
+    @property
+    def tap_state(self) -> TapState:
+        """The state as of now: the SDK reads this for every STATE message."""
+        if self._bookmark.has_moved:
+            self._bookmark.write_to(self.get_context_state(None))
+        return super().tap_state
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield the entries that were not sent before, oldest first.
 
-        If the API cannot be read, what was read so far is kept, and the run fails at its end.
+        If the API cannot be read, the entries read so far are kept, and the run fails at its end.
         """
         try:
             yield from self._new_records(context)
         except (ApiError, StateError) as error:
             if self.ABORT_AT_RECORD_COUNT == 1:  # a connection test, which has no end
                 raise
-            self.tap.has_failed = True
-            self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps nobody)
+            self.has_failed = True
+            self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps no user)
 
     def log_sync_costs(self) -> None:
         """End the run with an error if the API could not be read.
@@ -71,64 +92,69 @@ class AuditLogs(Stream):
         This is the SDK's last call to a stream: every STATE message is written.
         """
         super().log_sync_costs()
-        if self.tap.has_failed:
+        if self.has_failed:
             raise SystemExit(1)
 
     def _new_records(self, context: Context | None) -> Iterator[Record]:
-        client, state = self.tap.client, self.get_context_state(context)
-        self._bookmark = bookmark = self._begin(state)
+        self._bookmark = bookmark = self._load_bookmark(self.get_context_state(context))
         today = datetime.now(UTC).date()
         since = bookmark.start
         if since is None:
             # The westernmost zones are half a day behind, the easternmost more than half ahead.
-            day = first_day(client.fetch, today) - timedelta(days=1)
+            day = first_day(self.client.fetch, today) - timedelta(days=1)
             since = datetime.combine(day, time_of_day(), UTC)
         sent, due = 0, time.monotonic() + STATE_SECONDS
-        for entries in read_range(client.fetch, since, today):
+        for entries in read_entries(self.client.fetch, since, today):
             for entry in entries:
                 if bookmark.has(entry.id):
                     continue
                 sent += 1
-                self._entry = entry
-                with undisturbed():
-                    yield record_of(entry)
+                with signals_deferred():
+                    yield EntryRecord(entry)
             if entries and time.monotonic() > due:
-                self.tap.state_writer.write_state(self.tap_state)
+                self._state_writer.write_state(self.tap_state)
                 self.logger.info("%s entries, up to %s", f"{sent:,}", entries[-1].created.date())
                 due = time.monotonic() + STATE_SECONDS
-        requests = self.tap.pacer.requests
-        self.logger.info("%s new entries with %s requests", f"{sent:,}", f"{requests:,}")
+        requests = f"{self.client.request_count:,}"
+        self.logger.info("%s new entries with %s requests", f"{sent:,}", requests)
 
     def compare_start_date(self, value: str, start_date_value: str) -> str:
-        """Go on from the bookmark, whatever start_date says: it is for a first run."""
+        """Continue from the bookmark, whatever start_date says: it is for a first run."""
         del start_date_value
         return value
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
-        """Set no limit to the bookmark here: `Bookmark` holds it to the two clocks."""
+        """Set no limit to the bookmark here: `Bookmark` limits it to the two clocks."""
 
-    def _begin(self, state: dict[str, object]) -> Bookmark:
-        settings = self.tap.settings
+    def _load_bookmark(self, state: dict[str, object]) -> Bookmark:
+        """Return the bookmark in the state, or a first one.
+
+        Raises:
+            ApiError: The server's clock is needed, and the API cannot be read.
+            StateError: The bookmark is ahead of the clocks.
+
+        """
+        settings = self._settings()
         state["replication_key"] = self.replication_key
-        if VALUE in state:  # which can be read: otherwise the tap had refused it
+        if VALUE in state:  # in a valid form, as the tap has checked
             bookmark = Bookmark.from_state(state, settings.lookback)
             if bookmark.is_ahead_of(datetime.now(UTC)):
-                self._ask_for_the_time()
-                if bookmark.is_ahead_of(self.tap.client.later_now):
+                self._fetch_server_time()
+                if bookmark.is_ahead_of(self.client.later_now):
                     raise StateError(_AHEAD)
             return bookmark
         if settings.backfill:
-            return Bookmark(settings.lookback, since=settings.start)
-        self._ask_for_the_time()
-        now = self.tap.client.earlier_now
+            return Bookmark(settings.lookback, since=settings.start_date)
+        self._fetch_server_time()
+        now = self.client.earlier_now
         bookmark = Bookmark(settings.lookback, since=now, newest=now)
-        bookmark.keep_in(state)
+        bookmark.write_to(state)
         return bookmark
 
-    def _ask_for_the_time(self) -> None:
-        """Send one request, which tells the server's clock and whether the token is good."""
+    def _fetch_server_time(self) -> None:
+        """Send one request, which also shows whether the token is valid."""
         yesterday = datetime.now(UTC).date() - timedelta(days=1)
-        self.tap.client.fetch(Span(yesterday, None), 0)
+        self.client.fetch(Days(yesterday, None), 0)
 
     def _increment_stream_state(
         self,
@@ -136,12 +162,11 @@ class AuditLogs(Stream):
         *,
         context: Context | None = None,
     ) -> None:
-        """Note a written record in the state.
+        """Move the bookmark to a record that was written.
 
-        The SDK has no public hook for it. Its own would refuse late records, which lie before
-        the bookmark, and would let a date in the future become the bookmark.
+        The SDK has no public hook for it (singer-sdk 0.54.9, streams/core.py:1265). Its own method
+        refuses late records, and accepts a time in the future as the bookmark.
         """
-        del latest_record
-        if self._entry:
-            self._bookmark.add(self._entry.id, self._entry.created, self.tap.client.earlier_now)
-            self._bookmark.keep_in(self.get_context_state(context))
+        del context
+        entry = cast("EntryRecord", latest_record).entry
+        self._bookmark.add(entry.id, entry.created, self.client.earlier_now)

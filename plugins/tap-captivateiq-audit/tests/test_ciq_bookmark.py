@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fake_captivateiq import Log, row
 from tap_captivateiq_audit.bookmark import VALUE, Bookmark
-from tap_captivateiq_audit.reader import read_range
+from tap_captivateiq_audit.reader import read_entries
 from test_days import SERVERS, Api
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(log: Log, state: dict[str, Any], now: datetime, stops_after: int) -> lis
         bookmark = Bookmark.from_state(state, LOOKBACK)
     sent: list[str] = []
     assert bookmark.start
-    for entries in read_range(Api(log), bookmark.start, now.date()):
+    for entries in read_entries(Api(log), bookmark.start, now.date()):
         for entry in entries:
             if bookmark.has(entry.id):
                 continue
@@ -37,7 +37,7 @@ def run(log: Log, state: dict[str, Any], now: datetime, stops_after: int) -> lis
                 return sent
             sent.append(entry.id)
             bookmark.add(entry.id, entry.created, now)
-            bookmark.keep_in(state)
+            bookmark.write_to(state)
     return sent
 
 
@@ -82,7 +82,7 @@ def test_the_state_holds_no_ids_that_no_run_looks_at_again() -> None:
     for hour in range(100):
         bookmark.add(str(hour), START + timedelta(hours=hour), START + timedelta(days=9))
     state: dict[str, Any] = {}
-    bookmark.keep_in(state)
+    bookmark.write_to(state)
 
     assert list(state["lookback"]["ids"]) == [str(hour) for hour in range(75, 100)]
     assert state["lookback"]["since"] == "2026-03-04T03:00:00.000000Z"
@@ -92,7 +92,7 @@ def test_a_longer_lookback_sends_nothing_again() -> None:
     bookmark = Bookmark(LOOKBACK)
     bookmark.add("1", START, START)
     state: dict[str, Any] = {}
-    bookmark.keep_in(state)
+    bookmark.write_to(state)
 
     assert Bookmark.from_state(state, timedelta(days=20)).start == START - LOOKBACK
 
@@ -108,7 +108,7 @@ def test_a_time_that_was_set_by_hand_is_gone_on_from(days: float) -> None:
     bookmark = Bookmark(timedelta(days=9))
     bookmark.add("1", START, START)
     state: dict[str, Any] = {}
-    bookmark.keep_in(state)
+    bookmark.write_to(state)
     at = START + timedelta(days=days)
     again = Bookmark.from_state(state | {VALUE: at.isoformat()}, timedelta(days=9))
 

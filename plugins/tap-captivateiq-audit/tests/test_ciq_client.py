@@ -14,10 +14,10 @@ import pytest
 from fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
 from tap_captivateiq_audit import client as client_module
 from tap_captivateiq_audit.client import Client
-from tap_captivateiq_audit.errors import ApiError
-from tap_captivateiq_audit.pacing import Pacer
-from tap_captivateiq_audit.reader import Span
-from tap_captivateiq_audit.settings import read_settings
+from tap_captivateiq_audit.config import parse_settings
+from tap_captivateiq_audit.entries import Days
+from tap_captivateiq_audit.exceptions import ApiError
+from tap_captivateiq_audit.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tap_captivateiq_audit.entries import Page
 
 LOG = Log([row(number, "2026-01-02T03:04:05Z") for number in range(250)])
-SPAN = Span(date(2026, 1, 1), date(2026, 1, 9))
+DAYS = Days(date(2026, 1, 1), date(2026, 1, 9))
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
 
@@ -40,8 +40,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def fetch(server: FakeCaptivateIQ) -> Page:
-    settings = read_settings({"api_token": TOKEN, "api_url": server.url})
-    return Client(settings, Pacer(100, 10_000)).fetch(SPAN, 0)
+    settings = parse_settings({"api_token": TOKEN, "api_url": server.url})
+    return Client(settings, RateLimiter(100, 10_000)).fetch(DAYS, 0)
 
 
 def failure(*replies: Reply) -> str:
@@ -105,11 +105,11 @@ def test_pages_are_never_too_small_to_overlap_and_grow_again(
     waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_SLOW", 0)
-    settings = read_settings({"api_token": TOKEN, "api_url": "http://localhost"})
+    settings = parse_settings({"api_token": TOKEN, "api_url": "http://localhost"})
     with FakeCaptivateIQ(LOG, *[Reply(502)] * 9) as server:
-        client = Client(replace(settings, api_url=server.url), Pacer(1000, 10_000))
+        client = Client(replace(settings, api_url=server.url), RateLimiter(1000, 10_000))
         for _ in range(150):
-            client.fetch(SPAN, 0)
+            client.fetch(DAYS, 0)
         limits = [int(request["limit"]) for request in server.requests]
     assert min(limits) == 2
     assert limits[-1] == 100
@@ -173,18 +173,19 @@ def test_an_hour_that_was_waited_for_does_not_count_as_trouble(waits: list[float
     assert waits[0] > 3000
 
 
-def test_every_request_is_paced_and_a_netrc_file_changes_none(
+def test_every_request_counts_against_the_rate_limit_and_a_netrc_file_changes_none(
     waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    pacer = Pacer(100, 10_000)
+    rate_limiter = RateLimiter(100, 10_000)
     with FakeCaptivateIQ(LOG, Reply(500), Reply(429)) as server:
-        settings = read_settings({"api_token": TOKEN, "api_url": server.url})
-        Client(settings, pacer).fetch(SPAN, 0)
-        assert pacer.requests == len(server.requests) == 3
+        settings = parse_settings({"api_token": TOKEN, "api_url": server.url})
+        client = Client(settings, rate_limiter)
+        client.fetch(DAYS, 0)
+        assert rate_limiter.requests == client.request_count == len(server.requests) == 3
         assert server.authorizations == {f"Token {TOKEN}"}
     assert len(waits) == 2
 
@@ -258,9 +259,9 @@ def test_an_entry_that_cannot_be_placed_is_an_error_and_not_left_out(
 def test_the_servers_clock_and_ours_are_known(hours: float) -> None:
     with FakeCaptivateIQ(LOG) as server:
         server.ahead = timedelta(hours=hours)
-        settings = read_settings({"api_token": TOKEN, "api_url": server.url})
-        client = Client(settings, Pacer(100, 10_000))
-        client.fetch(SPAN, 0)
+        settings = parse_settings({"api_token": TOKEN, "api_url": server.url})
+        client = Client(settings, RateLimiter(100, 10_000))
+        client.fetch(DAYS, 0)
     ours = datetime.now(UTC)
     clocks = sorted([ours, ours + timedelta(hours=hours)])
 

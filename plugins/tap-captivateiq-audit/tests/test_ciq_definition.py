@@ -10,7 +10,7 @@ import pytest
 
 from ciq_process import run_tap
 from hub import Definition, read_yaml, schema_of, settings_of
-from tap_captivateiq_audit.settings import SettingsError, read_settings
+from tap_captivateiq_audit.config import SettingsError, parse_settings
 
 if TYPE_CHECKING:
     from jsonschema import Draft7Validator
@@ -49,6 +49,6 @@ def test_the_definition_says_what_the_tap_says(about: Definition) -> None:
 
 def test_the_required_settings_are_enough_and_none_can_be_left_out() -> None:
     assert HUB["settings_group_validation"] == [["api_token"]]
-    read_settings({"api_token": "token"})
+    parse_settings({"api_token": "token"})
     with pytest.raises(SettingsError):
-        read_settings({})
+        parse_settings({})

@@ -33,6 +33,24 @@ def ids(rows: list[Row]) -> list[str]:
     return [one["id"] for one in rows]
 
 
+@pytest.mark.parametrize("name", ["id", "created_at"])
+def test_a_catalog_that_deselects_a_key_by_hand_moves_the_bookmark_all_the_same(
+    name: str, tmp_path: Path
+) -> None:
+    catalog = json.loads(run_tap({}, "--discover").stdout)
+    for each in catalog["streams"][0]["metadata"]:
+        if each["breadcrumb"] == ["properties", name]:
+            each["metadata"] = {"inclusion": "available", "selected": False}
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog))
+    rows = hours(3)
+    with FakeCaptivateIQ(Log(rows)) as server:
+        run = run_tap(config(server), f"--catalog={tmp_path / 'catalog.json'}")
+
+    assert len(run.records) == 3
+    assert run.state
+    assert list(run.state["bookmarks"]["audit_logs"]["lookback"]["ids"]) == ids(rows)
+
+
 def test_whole_output() -> None:
     at = NOW - timedelta(days=2)
     odd = row(

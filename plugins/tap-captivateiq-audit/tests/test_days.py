@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fake_captivateiq import Log, row
-from tap_captivateiq_audit.entries import read_page
-from tap_captivateiq_audit.errors import ApiError
-from tap_captivateiq_audit.reader import Span, first_day, read_range, read_span
+from tap_captivateiq_audit.entries import Days, parse_page
+from tap_captivateiq_audit.exceptions import ApiError
+from tap_captivateiq_audit.reader import first_day, read_days, read_entries
 
 if TYPE_CHECKING:
     from fake_captivateiq import Row
@@ -29,16 +29,16 @@ class Api:
         self.log = log
         self.requests = 0
 
-    def __call__(self, span: Span, offset: int) -> Page:
+    def __call__(self, span: Days, offset: int) -> Page:
         self.requests += 1
         assert self.requests < 3000, "it does not end"
         days = {"start_date": span.start, "end_date": span.end}
         parameters = {name: str(day) for name, day in days.items() if day}
-        return read_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
+        return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
 
 
 def read(log: Log, since: datetime) -> list[Entry]:
-    return [entry for part in read_range(Api(log), since, TODAY.date()) for entry in part]
+    return [entry for part in read_entries(Api(log), since, TODAY.date()) for entry in part]
 
 
 def at_random(count: int, days: int, seed: int) -> list[Row]:
@@ -107,7 +107,7 @@ def test_a_server_that_shuffles_each_answer_hides_nothing(
     log = Log(at_random(total, 5, seed), "shuffled", is_inclusive, most=most)
     log.dice = Random(seed)  # noqa: S311  (no secret)
 
-    found = read_span(Api(log), Span(None, None))
+    found = read_days(Api(log), Days(None, None))
 
     assert found.keys() == {one["id"] for one in log.rows}
 
@@ -118,7 +118,7 @@ def test_rows_that_slip_to_a_page_already_read_because_others_go_away_are_found(
 ) -> None:
     log = Log(at_random(80, 3, 1), order, most=10, leaving=leaving)
 
-    found = read_span(Api(log), Span(None, None))
+    found = read_days(Api(log), Days(None, None))
 
     assert found.keys() >= {one["id"] for one in log.rows}
 
@@ -131,7 +131,7 @@ def test_rows_that_come_and_go_between_pages_so_that_the_count_stays_hide_nothin
     log = Log(at_random(20, 3, 1), order, most=10, leaving=changes, undisturbed=1)
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(changes)]
 
-    found = read_span(Api(log), Span(None, None))
+    found = read_days(Api(log), Days(None, None))
 
     assert found.keys() >= {one["id"] for one in log.rows}
 
@@ -150,7 +150,7 @@ def test_pages_may_have_another_size_each_time(
     log = Log(at_random(20, 3, seed), order, next=following, counts=counts, varying=varying)
     log.dice = Random(seed)  # noqa: S311  (no secret)
 
-    assert read_span(Api(log), Span(None, None)).keys() == {one["id"] for one in log.rows}
+    assert read_days(Api(log), Days(None, None)).keys() == {one["id"] for one in log.rows}
 
 
 @settings(deadline=None, max_examples=200)
@@ -169,7 +169,7 @@ def test_whatever_comes_and_goes_what_stays_is_found(  # noqa: PLR0913, PLR0917
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(arriving)]
     there = {one["id"] for one in log.rows}
 
-    found = read_span(Api(log), Span(None, None))
+    found = read_days(Api(log), Days(None, None))
 
     assert found.keys() >= there & {one["id"] for one in log.rows}
 
@@ -180,7 +180,7 @@ def test_a_server_that_neither_counts_nor_tells_of_a_next_page_is_read_to_its_en
 ) -> None:
     log = Log(at_random(250, 3, 1), counts="nothing", next=following)
 
-    assert len(read_span(Api(log), Span(None, None))) == 250
+    assert len(read_days(Api(log), Days(None, None))) == 250
 
 
 def test_a_server_that_does_not_count_is_read_until_it_shows_the_same_twice() -> None:
@@ -188,24 +188,24 @@ def test_a_server_that_does_not_count_is_read_until_it_shows_the_same_twice() ->
     log.arriving = [row(1000 + number, TODAY) for number in range(2)]
     everything = {one["id"] for one in [*log.rows, *log.arriving]}
 
-    assert read_span(Api(log), Span(None, None)).keys() == everything
+    assert read_days(Api(log), Days(None, None)).keys() == everything
 
 
 def test_a_server_that_counts_only_the_page_is_read_to_its_end() -> None:
     log = Log(at_random(250, 3, 1), "descending", most=30, counts="page")
 
-    assert len(read_span(Api(log), Span(None, None))) == 250
+    assert len(read_days(Api(log), Days(None, None))) == 250
 
 
 def test_no_day_of_the_future_is_asked_for() -> None:
-    spans: list[Span] = []
+    spans: list[Days] = []
     api = Api(Log(at_random(50, 30, 1)))
 
-    def fetch(span: Span, offset: int) -> Page:
+    def fetch(span: Days, offset: int) -> Page:
         spans.append(span)
         return api(span, offset)
 
-    list(read_range(fetch, TODAY - timedelta(days=30), TODAY.date()))
+    list(read_entries(fetch, TODAY - timedelta(days=30), TODAY.date()))
 
     assert max(span.end for span in spans if span.end) < TODAY.date()
     assert spans[-1].end is None
@@ -214,7 +214,7 @@ def test_no_day_of_the_future_is_asked_for() -> None:
 def test_a_span_of_one_page_takes_one_request() -> None:
     api = Api(Log(at_random(100, 3, 1)))
 
-    read_span(api, Span(None, None))
+    read_days(api, Days(None, None))
 
     assert api.requests == 1
 
@@ -224,7 +224,7 @@ def test_what_comes_in_on_top_while_pages_are_read_costs_one_request_more() -> N
     api = Api(log)
     log.arriving = [row(1000, TODAY), row(1001, TODAY)]
 
-    assert len(read_span(api, Span(None, None))) == 252
+    assert len(read_days(api, Days(None, None))) == 252
     assert api.requests == 4
 
 
@@ -234,7 +234,7 @@ def test_a_server_that_counts_more_than_it_shows_is_an_error() -> None:
             return super().answer(parameters) | {"total_count": 6}  # type: ignore[arg-type]
 
     with pytest.raises(ApiError, match="counts 6 entries from the beginning to now and shows 5"):
-        read_span(Api(Hiding(at_random(5, 3, 1))), Span(None, None))
+        read_days(Api(Hiding(at_random(5, 3, 1))), Days(None, None))
 
 
 def test_a_server_that_ignores_the_offset_is_an_error_and_no_endless_loop() -> None:
@@ -243,28 +243,28 @@ def test_a_server_that_ignores_the_offset_is_an_error_and_no_endless_loop() -> N
             return super().answer({"offset": "0"})
 
     with pytest.raises(ApiError, match="counts 250 entries"):
-        read_span(Api(Stuck(at_random(250, 3, 1), next="always")), Span(None, None))
+        read_days(Api(Stuck(at_random(250, 3, 1), next="always")), Days(None, None))
 
 
 def test_quiet_years_take_few_requests() -> None:
     rows = [row(number, TODAY - timedelta(days=number * 30)) for number in range(60)]
     api = Api(Log(rows))
 
-    found = list(read_range(api, TODAY - timedelta(days=1830), TODAY.date()))
+    found = list(read_entries(api, TODAY - timedelta(days=1830), TODAY.date()))
 
     assert sum(map(len, found)) == 60
     assert api.requests < 50
 
 
 def test_a_busy_day_is_read_by_itself() -> None:
-    spans: list[Span] = []
+    spans: list[Days] = []
     api = Api(Log(at_random(2500, 12, 1), most=1000))
 
-    def fetch(span: Span, offset: int) -> Page:
+    def fetch(span: Days, offset: int) -> Page:
         spans.append(span)
         return api(span, offset)
 
-    list(read_range(fetch, TODAY - timedelta(days=12), TODAY.date()))
+    list(read_entries(fetch, TODAY - timedelta(days=12), TODAY.date()))
 
     assert max((span.end - span.start).days for span in spans if span.start and span.end) <= 2
 
@@ -273,12 +273,12 @@ def test_after_a_busy_span_days_are_read_one_by_one() -> None:
     widths: list[int] = []
     api = Api(Log(at_random(5000, 24, 1)))
 
-    def fetch(span: Span, offset: int) -> Page:
+    def fetch(span: Days, offset: int) -> Page:
         if offset == 0 and span.start and span.end:
             widths.append((span.end - span.start).days)
         return api(span, offset)
 
-    list(read_range(fetch, TODAY - timedelta(days=40), TODAY.date()))
+    list(read_entries(fetch, TODAY - timedelta(days=40), TODAY.date()))
 
     assert widths[:4] == [1, 2, 4, 8]
     assert widths[-3:] == [1, 1, 1]

@@ -1,1 +1,18 @@
-"""Singer target for OpenTelemetry: any stream to an OTLP receiver, as log records."""
+"""Singer target for OpenTelemetry: any stream to an OTLP receiver, as log records.
+
+The modules from the top down; each imports only from modules below it:
+
+    __main__     the command: what a signal does before the target takes over
+    command      runs the target, and explains errors
+    target       the target and its sinks
+    messages     Singer messages from stdin, and states to stdout
+    delivery     batches of records, and the states that wait for them
+    receiver     sends a request until it is accepted or refused
+    transport    HTTP connections that refuse a truncated response
+    responses    parses what receivers answer
+    mapping      a record as a log record
+    values       JSON values as OpenTelemetry's
+    signals      stops a run where it only waits
+    environment  the .env file
+    config       the table of settings
+"""

@@ -1,57 +1,57 @@
-"""The command `target-otlp`, which a signal ends in one line until there is work to finish.
+"""The command `target-otlp`: handles signals until the target takes over.
 
-What it needs is imported only when the signals are taken care of: that takes about a second.
+Everything else is imported after the handlers are set, because that takes about a second.
 """
 
 import os
 
 try:
-    # Some hundredths of a second, in which Python shows a Ctrl-C as a traceback.
+    # Meanwhile, for some hundredths of a second, Python shows a Ctrl-C as a traceback.
     import signal
     import threading
 except KeyboardInterrupt:
     os.write(2, b"target-otlp was stopped by SIGINT before it began: nothing was sent\n")
     os._exit(130)
 
-# Even typing's own would take a while.
+# The import of typing's own would take a while.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def _quit(signum: int, frame: object) -> None:
-    """Say that nothing was done, and end as a shell reports a signal."""
+    """Report that nothing was sent, and exit with the code that a shell has for the signal."""
     del frame
     name = signal.Signals(signum).name
     line = f"target-otlp was stopped by {name} before it began: nothing was sent\n"
     try:
         os.write(2, line.encode())
     finally:
-        # Not by an exception, which any import could swallow or show.
+        # An exception could be swallowed or shown by any import.
         os._exit(128 + signum)
 
 
-def _on_signals(do: "Callable[[int, object], None] | signal.Handlers") -> None:
+def _handle_signals(handler: "Callable[[int, object], None] | signal.Handlers") -> None:
     if threading.current_thread() is threading.main_thread():
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, do)
+            signal.signal(each, handler)
 
 
-_on_signals(_quit)
+_handle_signals(_quit)
 
 
 def main() -> None:
-    """Run the target; an error becomes a line for a person and an exit code that is not 0."""
-    # Once more, for whoever has imported this module for a later run.
-    _on_signals(_quit)
+    """Run the target; an error becomes a line for a user and an exit code other than 0."""
+    # Again, because whoever imported this module may have set others since.
+    _handle_signals(_quit)
     try:
-        # Importing takes about a second, and a signal meanwhile must not end in a traceback.
+        # The import takes about a second, and a signal meanwhile must not end in a traceback.
         from target_otlp.command import run  # noqa: PLC0415
 
         run()
     finally:
-        # Python's own end takes a while, and a signal must not spoil what the run has come to.
-        _on_signals(signal.SIG_IGN)
+        # Python's own exit takes a while, and a signal must not change the result of the run.
+        _handle_signals(signal.SIG_IGN)
 
 
 if __name__ == "__main__":

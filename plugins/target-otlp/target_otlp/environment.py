@@ -1,4 +1,4 @@
-"""The environment, and the file that stands in for what it lacks."""
+"""The `.env` file, which adds the variables that the environment lacks."""
 
 from __future__ import annotations
 
@@ -7,30 +7,26 @@ from pathlib import Path
 import singer_sdk
 from dotenv import load_dotenv
 
-FILE = ".env"
+from target_otlp.config import SettingsError
 
 
-class EnvironmentFileError(ValueError):
-    """The file cannot be used. The text says what to do, and holds nothing of the file."""
+def load_dotenv_file() -> Path | None:
+    """Set the variables of a `.env` file that the environment lacks; return the path of the file.
 
-
-def fill_environment() -> Path | None:
-    """Set the variables that the environment lacks as a file says, and return the file's path.
-
-    It is the one that singer-sdk 0.54 looks for with `--config ENV`: the first `.env` in the
-    folders above the SDK's own, so above the virtual environment too. Returns None where there is
-    none, it is empty, or python-dotenv's own PYTHON_DOTENV_DISABLED is set.
+    The file is the one that singer-sdk 0.54 takes with `--config ENV`: the first in the folders
+    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    is empty, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises:
-        EnvironmentFileError: It cannot be read or decoded.
+        SettingsError: The file cannot be read or decoded.
 
     """
     for folder in Path(singer_sdk.__file__).parents:
-        path = folder / FILE
+        path = folder / ".env"
         try:
             if path.is_file() or path.is_fifo():
                 return path if load_dotenv(path, override=False) else None
         except (OSError, ValueError) as error:
-            message = f"Mend {path} or move it away: it cannot be read ({type(error).__name__})"
-            raise EnvironmentFileError(message) from None
+            problem = f"Mend {path} or move it away: it cannot be read ({type(error).__name__})"
+            raise SettingsError([problem]) from None
     return None

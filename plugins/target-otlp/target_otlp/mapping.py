@@ -1,13 +1,14 @@
-"""Which part of a record becomes which part of a log record."""
+"""A record as a log record: what each part of it becomes."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeGuard
 
+from target_otlp.config import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID
 from target_otlp.values import encodable, set_value, text_of
 
 if TYPE_CHECKING:
@@ -15,13 +16,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+    from target_otlp.config import JsonPath, LogMapping
     from target_otlp.values import Json, Record
-
-STREAM = "singer.stream"
-EVENT_NAME = "event.name"
-UNIQUE_ID = "log.record.uid"
-OWN_ATTRIBUTES = {STREAM: "the stream's name", EVENT_NAME: "event_name", UNIQUE_ID: "id"}
-"""The attributes that are set without being asked for, and from what."""
 
 _INFO = 9
 _MOST_SEVERE = 24
@@ -42,11 +38,7 @@ _SEVERITIES = {
     "emergency": 21,
     "emerg": 21,
 }
-"""The numbers that OpenTelemetry's data model gives to others' names, syslog's among them."""
-
-_STEP = r"\.([^.*\[\]'\"\s]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]"
-_PATH = re.compile(rf"\$(?:{_STEP})*")
-_STEPS = re.compile(_STEP)
+"""The numbers that OpenTelemetry's data model gives to the names of others, such as syslog's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,81 +46,59 @@ _WITH_MICROSECONDS = len("2026-11-15T07:48:34.000000Z")
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 _UINT64 = 2**64
 _UNITS = ((10**11, 10**9), (10**14, 10**6), (10**17, 1000))
-"""Below which number a time is in what, as nanoseconds: seconds until the year 5138, and so on."""
+"""Up to which number a time has which unit, in nanoseconds: seconds until the year 5138, ..."""
 
 _MISSING: Json = {}
-"""What no record holds: this very object."""
-
-Path = tuple[str | int, ...]
-"""The steps from a record to a value in it: names, and places in lists."""
+"""What no record can hold: this object."""
 
 
-def read_path(text: str) -> Path:
-    """Return a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`) as its steps.
-
-    Raises:
-        ValueError: It is none, or one that could lead to several values.
-
-    """
-    if not _PATH.fullmatch(text):
-        message = f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]"
-        raise ValueError(message)
-    return tuple(
-        int(place) if place else dotted or single or double
-        for dotted, place, single, double in _STEPS.findall(text)
-    )
+def stream_mapping(mappings: Mapping[str, LogMapping], stream: str) -> LogMapping:
+    """Return the mapping of a stream, with names that UTF-8 can carry."""
+    mapping = mappings.get(stream, mappings[EVERY_STREAM])
+    attributes = {encodable(name): path for name, path in mapping.attributes.items()}
+    return replace(mapping, stream=encodable(stream), attributes=attributes)
 
 
-@dataclass(frozen=True, slots=True)
-class LogMapping:
-    """Where the parts of a stream's log records come from; None is nowhere."""
+def fill(log_record: LogRecord, record: Record, mapping: LogMapping) -> None:
+    """Write a record into a log record that is still empty."""
+    add = log_record.attributes.add
+    add(key=STREAM).value.string_value = mapping.stream
+    log_record.time_unix_nano = nanoseconds(_find(record, mapping.time))
+    severity = _find(record, mapping.severity)
+    if isinstance(severity, str):
+        log_record.severity_text = encodable(severity)
+    number = _severity_number(severity)
+    log_record.severity_number = number  # type: ignore[assignment]  # an enumeration's number
+    event = _find(record, mapping.event_name)
+    if event is not None:
+        log_record.event_name = encodable(text_of(event))
+        # Some receivers drop the field.
+        add(key=EVENT_NAME).value.string_value = log_record.event_name
+    unique_id = _find(record, mapping.id)
+    if unique_id is not None:
+        add(key=UNIQUE_ID).value.string_value = encodable(text_of(unique_id))
+    for name, path in mapping.attributes.items():
+        value = _find(record, path, _MISSING)
+        if value is not _MISSING:
+            set_value(add(key=name).value, value)
+    body = _find(record, mapping.body)
+    if body is not None:
+        set_value(log_record.body, text_of(body))
 
-    stream: str
-    time: Path | None = None
-    event_name: Path | None = None
-    id: Path | None = None
-    severity: Path | None = None
-    body: Path | None = ()
-    attributes: Mapping[str, Path] = field(default_factory=dict)
 
-    def fill(self, log_record: LogRecord, record: Record) -> None:
-        """Write a record into a log record that is still empty."""
-        add = log_record.attributes.add
-        add(key=STREAM).value.string_value = self.stream
-        log_record.time_unix_nano = nanoseconds(_find(record, self.time))
-        self._set_severity(log_record, _find(record, self.severity))
-        event = _find(record, self.event_name)
-        if event is not None:
-            log_record.event_name = encodable(text_of(event))
-            # Some receivers drop the field.
-            add(key=EVENT_NAME).value.string_value = log_record.event_name
-        key = _find(record, self.id)
-        if key is not None:
-            add(key=UNIQUE_ID).value.string_value = encodable(text_of(key))
-        for name, path in self.attributes.items():
-            value = _find(record, path, _MISSING)
-            if value is not _MISSING:
-                set_value(add(key=name).value, value)
-        body = _find(record, self.body)
-        if body is not None:
-            set_value(log_record.body, text_of(body))
-
-    @staticmethod
-    def _set_severity(log_record: LogRecord, severity: Json) -> None:
-        number = _INFO
-        if isinstance(severity, str):
-            log_record.severity_text = encodable(severity)
-            number = _SEVERITIES.get(severity.lower(), _INFO)
-        elif _is_number(severity) and 1 <= severity <= _MOST_SEVERE:
-            number = int(severity)
-        log_record.severity_number = number  # type: ignore[assignment]  # an enumeration's number
+def _severity_number(severity: Json) -> int:
+    if isinstance(severity, str):
+        return _SEVERITIES.get(severity.lower(), _INFO)
+    if _is_number(severity) and 1 <= severity <= _MOST_SEVERE:
+        return int(severity)
+    return _INFO
 
 
 def nanoseconds(time: Json) -> int:
     """Return a time as nanoseconds since 1970, or 0, OTLP's unknown.
 
-    A text is a date or date-time of ISO 8601, in UTC where it names no zone. A number counts
-    seconds, milliseconds, microseconds or nanoseconds: its size tells which.
+    A text is an ISO 8601 date or date-time, in UTC unless it has a zone. A number is in seconds,
+    milliseconds, microseconds or nanoseconds, depending on its size.
     """
     found = 0
     if isinstance(time, str):
@@ -149,7 +119,7 @@ def _nanoseconds_of_text(text: str) -> int:
         found = _nanoseconds_of(datetime.fromisoformat(text))
     except ValueError:
         return 0
-    # Python's times end with microseconds.
+    # Python's times have no nanoseconds.
     beyond = _BEYOND_MICROSECONDS.search(text) if len(text) > _WITH_MICROSECONDS else None
     return found + int(beyond[1].ljust(3, "0")) if beyond else found
 
@@ -164,8 +134,8 @@ def _is_number(value: Json) -> TypeGuard[int | float | Decimal]:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _find(record: Record, path: Path | None, missing: Json = None) -> Json:
-    """Return the value at a path, or what stands for a missing one."""
+def _find(record: Record, path: JsonPath | None, missing: Json = None) -> Json:
+    """Return the value at a path, or `missing`."""
     if path is None:
         return missing
     value: Json = record

@@ -1,4 +1,4 @@
-"""An OTLP receiver over HTTP: takes a request, or says why not."""
+"""An OTLP receiver over HTTP: sends a request until it is accepted or refused."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ import requests
 from google.protobuf.json_format import MessageToDict
 from urllib3.exceptions import HTTPError
 
-from target_otlp.answers import Answer, NotOtlpError, partial_success, retry_after, status_message
-from target_otlp.stopping import Stop, StoppedError
+from target_otlp import responses
+from target_otlp.config import NAME, VERSION
+from target_otlp.responses import InvalidResponseError, PartialSuccess
+from target_otlp.signals import Stop, StoppedError
+from target_otlp.transport import CompleteHeadersAdapter
 from target_otlp.values import json_text
-from target_otlp.whole_answers import WholeAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-    from target_otlp.settings import Settings
+    from target_otlp.config import Settings
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 
 ACCEPTED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT}
 """OTLP names 200 alone; Fluent Bit answers 201, others 202 and 204."""
 
-TRY_AGAIN = {
+RETRIABLE = {
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""After these OTLP says to try again, and after no other."""
+"""The statuses after which OTLP asks to try again; there are no others."""
 
 _REMEDIES: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "if it cannot read OTLP in this form, try another encoding",
@@ -58,14 +60,14 @@ _REMEDIES: dict[int, str] = {
 _SHOWN = 300
 _SHORTEST_SECRET = 6
 _MOST_BYTES = 1 << 20
-"""Of an answer; more of it is not read."""
+"""How much of a response is read."""
 
 _SECRET_PARTS = re.compile(r"(?<=//).*@|[?#].*", re.DOTALL)
 """Of a URL: user and password, query and fragment."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 
-_log = logging.getLogger("target-otlp")
+_log = logging.getLogger(NAME)
 
 
 class DeliveryError(Exception):
@@ -73,22 +75,22 @@ class DeliveryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """What went wrong, and the seconds that the receiver asked to wait."""
+class _RetriableFailure:
+    """A failure that may pass, and the seconds that the receiver asks to wait."""
 
     what: str
     wait: float | None = None
 
 
 class _Session(requests.Session):
-    """A session that follows no redirect, and does not even look where it leads."""
+    """A session that follows no redirect, and does not even parse its target."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Tell of none."""
+        """Return no target."""
 
 
 class Receiver:
-    """A receiver, and one session with it."""
+    """One session with a receiver."""
 
     def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
         """Make a session; nothing is sent yet."""
@@ -96,15 +98,15 @@ class Receiver:
         self._stop = stop or Stop()
         self._session = _Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, WholeAnswers())
+            self._session.mount(scheme, CompleteHeadersAdapter())
         # A netrc file would replace the header Authorization.
         self._session.auth = lambda request: request
         self._session.headers.update(
             {
                 "Accept-Encoding": "identity",
-                "Content-Type": JSON if settings.as_json else PROTOBUF,
-                "User-Agent": f"target-otlp/{settings.version}",
-                **({"Content-Encoding": "gzip"} if settings.compresses else {}),
+                "Content-Type": JSON if settings.encoding == "json" else PROTOBUF,
+                "User-Agent": f"{NAME}/{VERSION}",
+                **({"Content-Encoding": "gzip"} if settings.compression == "gzip" else {}),
                 **settings.headers,
             }
         )
@@ -113,8 +115,8 @@ class Receiver:
         """The endpoint without its query, which can hold a key."""
         self._secrets = _secrets([url.query, *settings.headers.values()])
 
-    def send(self, request: ExportLogsServiceRequest) -> Answer:
-        """Send a request until it is accepted, and only once more when the run is told to stop.
+    def send(self, request: ExportLogsServiceRequest) -> PartialSuccess:
+        """Send a request until it is accepted, and only once more when the run is to stop.
 
         Raises:
             DeliveryError: It was refused, or not accepted in time.
@@ -122,83 +124,86 @@ class Receiver:
         """
         body = self._body(request)
         began = time.monotonic()
-        for backed_off in _waits():
+        for backed_off in _backoffs():
             is_last = self._stop.signum is not None
-            outcome = self._try(body)
-            if isinstance(outcome, Answer):
-                return outcome
+            result = self._try(body)
+            if isinstance(result, PartialSuccess):
+                return result
             wait = backed_off
-            if outcome.wait is not None:
-                # A little later than asked for, lest a receiver that asks for 0 is asked at once.
-                wait = outcome.wait + uniform(0.1, 0.5)  # noqa: S311  (no secret)
+            if result.wait is not None:
+                # A little later than asked for: a receiver may ask to wait for 0 seconds.
+                wait = result.wait + uniform(0.1, 0.5)  # noqa: S311  (no secret)
             if is_last:
-                raise DeliveryError(outcome.what)
+                raise DeliveryError(result.what)
             most = self._settings.max_retry_seconds
             if time.monotonic() - began + wait > most:
-                asked = "" if outcome.wait is None else f", asks to wait {outcome.wait:,.0f} s"
-                message = f"{outcome.what}{asked}; max_retry_seconds is {most:g}"
+                asked = "" if result.wait is None else f", asks to wait {result.wait:,.0f} s"
+                message = f"{result.what}{asked}; max_retry_seconds is {most:g}"
                 raise DeliveryError(message)
-            _log.warning("%s: trying again in %.1f s", outcome.what, wait)
+            _log.warning("%s: trying again in %.1f s", result.what, wait)
             with suppress(StoppedError), self._stop:
                 time.sleep(wait)
-        raise AssertionError  # the waits do not end
+        raise AssertionError  # the backoffs do not end
 
     def _body(self, request: ExportLogsServiceRequest) -> bytes:
-        if self._settings.as_json:
-            # OTLP's own form of JSON has enumerations as numbers.
+        if self._settings.encoding == "json":
+            # In OTLP's JSON enumerations are numbers.
             body = json_text(MessageToDict(request, use_integers_for_enums=True)).encode()
         else:
             body = request.SerializeToString()
-        return gzip.compress(body, compresslevel=3) if self._settings.compresses else body
+        is_plain = self._settings.compression == "none"
+        return body if is_plain else gzip.compress(body, compresslevel=3)
 
-    def _try(self, body: bytes) -> Answer | _Failure:
+    def _try(self, body: bytes) -> PartialSuccess | _RetriableFailure:
         """Send once.
 
         Raises:
-            DeliveryError: To try again does not help.
+            DeliveryError: To send it again does not help.
 
         """
         try:
             with self._session.post(
                 self._settings.endpoint,
                 data=body,
-                timeout=self._settings.timeout,
+                timeout=self._settings.timeout_seconds,
                 allow_redirects=False,
                 stream=True,
                 verify=self._settings.certificate or True,
                 cert=_certificate(self._settings),
             ) as response:
-                return self._outcome(response)
+                return self._parse(response)
         except (HTTPError, requests.RequestException, OSError) as error:
             cause = _cause(error)
             what = f"{self.name} cannot be reached ({type(cause).__name__})"
             if isinstance(cause, SSLCertVerificationError):
-                what = f"{self.name} cannot be trusted: {self._shown(cause.verify_message)}"
+                what = f"{self.name} cannot be trusted: {self._redact(cause.verify_message)}"
                 raise DeliveryError(what) from None
-            return _Failure(what)
+            return _RetriableFailure(what)
 
-    def _outcome(self, response: requests.Response) -> Answer | _Failure:
+    def _parse(self, response: requests.Response) -> PartialSuccess | _RetriableFailure:
         status = response.status_code
         if status in ACCEPTED:
             try:
-                answer = partial_success(self._content(response))
-            except NotOtlpError as error:
+                answer = responses.parse_partial_success(self._content(response))
+            except InvalidResponseError as error:
                 message = (
                     f"Check the path of endpoint: {self.name} answered {status} with "
-                    f"{self._shown(str(error))}, which is no answer of an OTLP receiver"
+                    f"{self._redact(str(error))}, which is no answer of an OTLP receiver"
                 )
                 raise DeliveryError(message) from None
-            return Answer(answer.rejected, self._shown(answer.message))
+            return PartialSuccess(answer.rejected, self._redact(answer.message))
         try:
-            told = status_message(self._content(response))
+            told = responses.parse_status_message(self._content(response))
         except (HTTPError, OSError):
             told = ""
-        what = f"{self.name} answered {status} {self._shown(told)}".rstrip()
-        if status in TRY_AGAIN:
-            return _Failure(what, retry_after(response.headers.get("Retry-After", "")))
+        what = f"{self.name} answered {status} {self._redact(told)}".rstrip()
+        if status in RETRIABLE:
+            return _RetriableFailure(
+                what, responses.parse_retry_after(response.headers.get("Retry-After", ""))
+            )
         remedy = _REMEDIES.get(status, "")
         if response.is_redirect:
-            to = self._shown(_SECRET_PARTS.sub("", response.headers["Location"]))
+            to = self._redact(_SECRET_PARTS.sub("", response.headers["Location"]))
             remedy = f"redirects are not followed; is {to} the right endpoint?"
         raise DeliveryError(f"{what}: {remedy}" if remedy else what)
 
@@ -206,17 +211,17 @@ class Receiver:
         """Return the body.
 
         Raises:
-            DeliveryError: An acceptance is so long that it cannot be one.
-            HTTPError, OSError: It broke off, or takes longer than the timeout.
+            DeliveryError: A response to an accepted request is too long to be one.
+            HTTPError, OSError: The body is truncated, or takes longer than the timeout.
 
         """
-        end = time.monotonic() + self._settings.timeout
+        end = time.monotonic() + self._settings.timeout_seconds
         content = b""
-        # One read at a time: a body that drips would never end otherwise.
+        # One read at a time: otherwise a body that trickles in could take forever.
         while len(content) < _MOST_BYTES:
             part = response.raw.read1(_MOST_BYTES)
             if not part:
-                # For the next request; otherwise the connection is closed.
+                # For the next request: the connection stays open.
                 response.raw.release_conn()
                 break
             content += part
@@ -228,8 +233,8 @@ class Receiver:
             raise DeliveryError(message)
         return content
 
-    def _shown(self, text: str) -> str:
-        """Return text on one line, not too long, and without what headers and query hold."""
+    def _redact(self, text: str) -> str:
+        """Return text as one line of limited length, without the secrets of headers and query."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -237,7 +242,7 @@ class Receiver:
 
 
 def _secrets(values: list[str]) -> list[str]:
-    """Return what must not be shown of headers and a query: longest first, whole and in parts."""
+    """Return the secrets of headers and a query, whole and in parts, the longest first."""
     parts = {part for value in values for part in (value, *re.split(r"[\s;,&=]+", value))}
     parts |= {unquote(part) for part in parts}
     for value in values:
@@ -249,29 +254,29 @@ def _secrets(values: list[str]) -> list[str]:
 
 
 def _unzipped(content: bytes, encoding: str) -> bytes:
-    """Return content decoded, though it was asked for as it is: a proxy may not know that."""
+    """Return decoded content: a proxy may encode it though the request does not accept that."""
     if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
         return content
     try:
-        # 32 more than the window: either of the two forms.
+        # 32 is for either format, gzip or zlib.
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        # What stands behind it, such as a second gzip, belongs to the answer as well.
+        # What follows it, such as a second gzip member, belongs to the response as well.
         decoded = decoder.decompress(content, _MOST_BYTES) + decoder.unused_data
     except zlib.error:
         return content
-    # What was cut off could look like an empty answer.
+    # A truncated response could look like an empty one.
     return decoded if decoder.eof or len(decoded) >= _MOST_BYTES else content
 
 
 def _certificate(settings: Settings) -> tuple[str, str] | str | None:
-    """Return what the target shows of itself, as requests wants it."""
+    """Return the client certificate in the form that requests takes."""
     if settings.client_certificate and settings.client_key:
         return settings.client_certificate, settings.client_key
     return settings.client_certificate
 
 
-def _waits() -> Iterator[float]:
-    """Yield seconds to wait: about 1, 2, 4 and so on up to 30, each by chance."""
+def _backoffs() -> Iterator[float]:
+    """Yield seconds to wait: about 1, 2, 4 and so on up to 30, each with jitter."""
     longest = backoff.expo(factor=_FIRST_WAIT, max_value=_LONGEST_WAIT)
     next(longest)  # the library's generators begin with a value that is not meant
     for wait in longest:
@@ -279,7 +284,7 @@ def _waits() -> Iterator[float]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what lies deepest; the text of the others could name headers or proxies."""
+    """Return the innermost exception; the text of the others could name headers or proxies."""
     while error.__context__ is not None:
         error = error.__context__
     return error

@@ -1,7 +1,7 @@
 """JSON values as OpenTelemetry's, and as JSON text; nothing that a record can hold is lost.
 
-What OTLP has no type for becomes text: integers beyond 64 bits, decimals that no double stands
-for, and what lies deeper than receivers read.
+Values for which OTLP has no type become text: integers beyond 64 bits, decimals that no double
+equals, and values nested more deeply than receivers read.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Json: TypeAlias = (
     "str | int | float | Decimal | bool | datetime | date | time"
     " | list[Json] | dict[str, Json] | None"
 )
-"""What a record holds. Times are text, unless a stream map has made something else of them."""
+"""A value in a record. Times are text, unless a stream map has converted them."""
 
 Record: TypeAlias = "dict[str, Json]"
 
 DEEPEST = 24
-"""Levels of objects and lists that are sent as such: protobuf's readers give up at about 30."""
+"""Levels of objects and lists that are sent as such: protobuf's parsers give up at about 30."""
 
 _INT64 = 2**63
 
 
 def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
-    """Write a value into an AnyValue that is still empty; null stays one without a value."""
+    """Write a value into an AnyValue that is still empty; null becomes one without a value."""
     match value:
         case None:
             target.SetInParent()
@@ -60,7 +60,7 @@ def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
 
 
 def text_of(value: Json) -> str:
-    """Return a value as text: text as it is, times in ISO 8601, everything else as JSON."""
+    """Return a value as text: text unchanged, times in ISO 8601, everything else as JSON."""
     if isinstance(value, date | time):
         return value.isoformat()
     return value if isinstance(value, str) else json_text(value)
@@ -76,7 +76,7 @@ def json_text(value: Json) -> str:
 
 
 def encodable(text: str) -> str:
-    r"""Return text that UTF-8 can carry: a lone surrogate becomes its name (`\ud800`)."""
+    r"""Return text that UTF-8 can carry: a lone surrogate becomes its escape (`\ud800`)."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

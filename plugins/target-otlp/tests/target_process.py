@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import forked
-from target_otlp.settings import Settings, read_settings
+from target_otlp.config import Settings, parse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,7 +67,7 @@ def state(number: int) -> Message:
 
 
 def settings(endpoint: str, **config: object) -> Settings:
-    return read_settings({"endpoint": endpoint, **config}, {})
+    return parse_settings({"endpoint": endpoint, **config}, {})
 
 
 def run_target(messages: Iterable[Message] | bytes, *arguments: str, **config: object) -> Run:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fake_receiver import FakeReceiver, Reply
 from target_otlp import delivery as delivery_module
+from target_otlp.config import LogMapping
 from target_otlp.delivery import Delivery
-from target_otlp.mapping import LogMapping
 from target_otlp.receiver import DeliveryError
 from target_process import settings
 from test_receiver import partial_success
@@ -182,7 +182,7 @@ def test_a_record_that_was_only_half_filled_is_not_sent(monkeypatch: pytest.Monk
     with FakeReceiver() as server:
         sent = Sent(server)
         sent.add(1)
-        monkeypatch.setattr(LogMapping, "fill", interrupt)
+        monkeypatch.setattr(delivery_module, "fill", interrupt)
         with pytest.raises(KeyboardInterrupt):
             sent.add(2)
         sent.delivery.send()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hub import Definition, read_yaml, schema_of, settings_of
-from target_otlp.settings import SettingsError, read_settings
+from target_otlp.config import SettingsError, parse_settings
 from target_process import EXAMPLE, run_target
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def test_the_definition_names_the_python_versions_of_the_target(about: Definitio
 
 def test_the_required_settings_are_enough_and_none_can_be_left_out() -> None:
     assert HUB["settings_group_validation"] == [["endpoint"]]
-    read_settings({"endpoint": "http://localhost"}, {})
+    parse_settings({"endpoint": "http://localhost"}, {})
     with pytest.raises(SettingsError):
-        read_settings({}, {})
+        parse_settings({}, {})
 
 
 def test_the_project_maps_audit_logs_as_the_example_does() -> None:

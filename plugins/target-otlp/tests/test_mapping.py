@@ -1,4 +1,4 @@
-"""Which part of a record becomes which part of a log record."""
+"""What each part of a record becomes in a log record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from fake_receiver import attributes
 from recorded_answers import audit_rows
-from target_otlp.mapping import LogMapping, nanoseconds, read_path
+from target_otlp.config import LogMapping, parse_path
+from target_otlp.mapping import fill, nanoseconds, stream_mapping
 from target_process import EXAMPLE, settings
 
 SECOND = 1_000_000_000
@@ -22,7 +23,7 @@ NOON = 1_763_208_000 * SECOND
 
 def filled(mapping: LogMapping, record: dict[str, Any]) -> LogRecord:
     log_record = LogRecord()
-    mapping.fill(log_record, record)
+    fill(log_record, record, mapping)
     return log_record
 
 
@@ -36,7 +37,7 @@ def test_without_a_mapping_the_whole_record_is_in_the_body() -> None:
 
 
 def test_the_example_does_what_semantic_conventions_want_with_recorded_audit_entries() -> None:
-    mapping = settings("http://localhost", **EXAMPLE).mapping("audit_logs")
+    mapping = stream_mapping(settings("http://localhost", **EXAMPLE).mapping, "audit_logs")
     rows = audit_rows()
 
     assert rows
@@ -148,7 +149,7 @@ def test_ids_and_event_names_of_any_type_become_text(value: object) -> None:
     ("body", "expected"), [("$.note", "text"), ("$.data", '{"a":1}'), ("$.nothing", "")]
 )
 def test_the_body_can_be_a_part_of_the_record(body: str, expected: str) -> None:
-    mapping = LogMapping("a", body=read_path(body))
+    mapping = LogMapping("a", body=parse_path(body))
 
     found = filled(mapping, {"note": "text", "data": {"a": 1}, "nothing": None})
 
@@ -168,7 +169,7 @@ def test_the_body_can_be_a_part_of_the_record(body: str, expected: str) -> None:
     ],
 )
 def test_a_path_is_read(path: str, steps: tuple[str | int, ...]) -> None:
-    assert read_path(path) == steps
+    assert parse_path(path) == steps
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_a_path_is_read(path: str, steps: tuple[str | int, ...]) -> None:
 )
 def test_what_is_no_path_to_one_value_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="is no path to one value"):
-        read_path(path)
+        parse_path(path)
 
 
 def test_a_path_that_leads_through_something_else_finds_nothing() -> None:
@@ -192,7 +193,10 @@ def test_names_with_dots_may_come_as_objects_in_objects_as_meltano_makes_them() 
     nested = {"attributes": {"user": {"id": "$.a", "name": {"first": "$.b"}}}}
     read = settings("http://localhost", mapping={"flat": flat, "nested": nested})
 
-    assert read.mapping("flat").attributes == read.mapping("nested").attributes
+    assert (
+        stream_mapping(read.mapping, "flat").attributes
+        == stream_mapping(read.mapping, "nested").attributes
+    )
     resource = {"service": {"name": "x", "instance": {"id": 7}}}
     assert settings("http://localhost", resource_attributes=resource).resource == {
         "service.name": "x",
@@ -204,13 +208,13 @@ def test_names_of_streams_with_dots_may_come_so_too() -> None:
     nested = {"public": {"users": {"id": "$.a"}, "x": {"y": {"id": "$.b"}}}, "plain": {"id": "$.c"}}
     read = settings("http://localhost", mapping=nested)
 
-    assert read.mapping("public.users").id == ("a",)
-    assert read.mapping("public.x.y").id == ("b",)
-    assert read.mapping("plain").id == ("c",)
+    assert stream_mapping(read.mapping, "public.users").id == ("a",)
+    assert stream_mapping(read.mapping, "public.x.y").id == ("b",)
+    assert stream_mapping(read.mapping, "plain").id == ("c",)
 
 
 def test_a_stream_may_have_any_name() -> None:
-    found = filled(settings("http://localhost").mapping("\ud800"), {})
+    found = filled(stream_mapping(settings("http://localhost").mapping, "\ud800"), {})
 
     assert attributes(found) == {"singer.stream": "\\ud800"}
 
@@ -222,7 +226,9 @@ def test_what_a_stream_does_not_say_comes_from_that_of_every_stream() -> None:
     }
     read = settings("http://localhost", mapping=given)
 
-    assert read.mapping("any") == LogMapping(
+    assert stream_mapping(read.mapping, "any") == LogMapping(
         "any", time=("at",), id=("id",), attributes={"x": ("x",), "y": ("y",)}
     )
-    assert read.mapping("special") == LogMapping("special", time=("at",), attributes={"y": ("z",)})
+    assert stream_mapping(read.mapping, "special") == LogMapping(
+        "special", time=("at",), attributes={"y": ("z",)}
+    )

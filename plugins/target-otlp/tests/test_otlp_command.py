@@ -13,7 +13,7 @@ import pytest
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
 from fake_receiver import FakeReceiver, Reply, attributes
-from target_otlp.target import MessageReader
+from target_otlp.messages import MessageReader
 from target_process import (
     COMMAND,
     ENVIRONMENT,

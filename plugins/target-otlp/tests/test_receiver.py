@@ -20,9 +20,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 
 from fake_receiver import FakeReceiver, Reply
 from target_otlp import receiver
-from target_otlp.answers import Answer
+from target_otlp.config import parse_settings
 from target_otlp.receiver import DeliveryError, Receiver
-from target_otlp.settings import read_settings
+from target_otlp.responses import PartialSuccess
 from target_process import settings
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def request(records: int = 1) -> ExportLogsServiceRequest:
     return made
 
 
-def send(server: FakeReceiver, **config: object) -> Answer:
+def send(server: FakeReceiver, **config: object) -> PartialSuccess:
     return send_in({}, server, **config)
 
 
-def send_in(environment: dict[str, str], server: FakeReceiver, **config: object) -> Answer:
-    read = read_settings({"endpoint": server.url, **config}, environment)
+def send_in(environment: dict[str, str], server: FakeReceiver, **config: object) -> PartialSuccess:
+    read = parse_settings({"endpoint": server.url, **config}, environment)
     return Receiver(read).send(request())
 
 
@@ -90,7 +90,7 @@ def partial_success(rejected: int, message: str = "") -> bytes:
 )
 def test_a_receiver_accepts_with(reply: Reply) -> None:
     with FakeReceiver(reply) as server:
-        assert send(server) == Answer()
+        assert send(server) == PartialSuccess()
         assert len(server.kept) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_receiver_accepts_with(reply: Reply) -> None:
 )
 def test_a_receiver_rejects_some_records_with(body: bytes, headers: dict[str, str]) -> None:
     with FakeReceiver(Reply(200, body, headers)) as server:
-        assert send(server) == Answer(3, "too old")
+        assert send(server) == PartialSuccess(3, "too old")
         assert len(server.requests) == 1
 
 
@@ -144,7 +144,7 @@ def test_how_many_were_rejected_may_be_unreadable_but_not_that_some_were(body: b
 def test_what_was_rejected_counts_in_an_answer_that_a_proxy_has_compressed() -> None:
     body = gzip.compress(partial_success(3, "too old"))
     with FakeReceiver(Reply(200, body, {"Content-Encoding": "gzip"})) as server:
-        assert send(server) == Answer(3, "too old")
+        assert send(server) == PartialSuccess(3, "too old")
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_what_was_rejected_counts_in_an_answer_that_a_proxy_has_compressed() -> 
 )
 def test_an_answer_that_breaks_off_is_tried_again(answer: bytes, waits: list[float]) -> None:
     with FakeReceiver(Reply(raw=answer), Reply(200)) as server:
-        assert send(server) == Answer()
+        assert send(server) == PartialSuccess()
     assert len(waits) == 1
 
 
 def test_an_answer_whose_encoding_is_not_what_it_says_is_read_as_it_is() -> None:
     headers = {"Content-Encoding": "gzip"}
     with FakeReceiver(Reply(200, b"{}", headers), Reply(400, b"plain", headers)) as server:
-        assert send(server) == Answer()
+        assert send(server) == PartialSuccess()
         assert "answered 400 plain" in failure(server)
 
 
@@ -215,7 +215,7 @@ def test_a_failure_that_passes_is_tried_again_ever_more_rarely(
     status: int, waits: list[float]
 ) -> None:
     with FakeReceiver(*[Reply(status)] * 4, Reply(200)) as server:
-        assert send(server) == Answer()
+        assert send(server) == PartialSuccess()
         assert len(server.requests) == 5
     for wait, longest in zip(waits, (1, 2, 4, 8), strict=True):
         assert longest / 2 <= wait <= longest
@@ -223,13 +223,13 @@ def test_a_failure_that_passes_is_tried_again_ever_more_rarely(
 
 def test_a_connection_that_breaks_is_tried_again(waits: list[float]) -> None:
     with FakeReceiver(Reply(hangs_up=True), Reply(hangs_up=True), Reply(200)) as server:
-        assert send(server) == Answer()
+        assert send(server) == PartialSuccess()
     assert len(waits) == 2
 
 
 def test_an_answer_that_does_not_come_in_time_is_tried_again(waits: list[float]) -> None:
     with FakeReceiver(Reply(after_seconds=0.5), Reply(200)) as server:
-        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "100"}, server) == Answer()
+        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "100"}, server) == PartialSuccess()
         assert len(server.requests) == 2
     assert len(waits) == 1
 
@@ -446,5 +446,5 @@ def test_a_certificate_that_is_not_known_is_a_failure_at_once_and_a_known_one_is
         with pytest.raises(DeliveryError, match="cannot be trusted: "):
             Receiver(settings(server.url)).send(request())
         known = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")}
-        assert send_in(known, server) == Answer()
+        assert send_in(known, server) == PartialSuccess()
         assert len(server.requests) == 1

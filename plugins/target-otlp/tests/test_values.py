@@ -15,8 +15,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from fake_receiver import attributes, plain
-from target_otlp.mapping import LogMapping
-from target_otlp.target import MessageReader
+from target_otlp.config import LogMapping
+from target_otlp.mapping import fill
+from target_otlp.messages import MessageReader
 from target_otlp.values import DEEPEST, json_text, set_value
 
 JSON = st.recursive(
@@ -69,7 +70,7 @@ def test_the_body_is_the_record_as_it_came(record: dict[str, Any]) -> None:
     log_record = LogRecord()
     read = MessageReader().deserialize_json(line_of(record))["record"]
 
-    LogMapping("a").fill(log_record, read)
+    fill(log_record, read, LogMapping("a"))
 
     request = ExportLogsServiceRequest()
     request.resource_logs.add().scope_logs.add().log_records.append(log_record)
@@ -84,7 +85,7 @@ def test_an_attribute_is_the_value_in_the_nearest_form_that_otlp_has(value: obje
     log_record = LogRecord()
     read = MessageReader().deserialize_json(line_of({"value": value}))["record"]
 
-    mapping.fill(log_record, read)
+    fill(log_record, read, mapping)
 
     received = LogRecord.FromString(log_record.SerializeToString())
     assert attributes(received)["value"] == as_otlp(read["value"])

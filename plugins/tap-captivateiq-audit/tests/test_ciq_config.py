@@ -9,21 +9,21 @@ import pytest
 
 from ciq_process import config, run_tap
 from fake_captivateiq import FakeCaptivateIQ, Log, row
-from tap_captivateiq_audit.settings import SettingsError, read_settings, remarks
+from tap_captivateiq_audit.config import SettingsError, parse_settings, remarks
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
 
 def problems(**settings: object) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        read_settings({"api_token": "token"} | settings)
+        parse_settings({"api_token": "token"} | settings)
     return caught.value.problems
 
 
 def test_defaults_keep_the_limits_of_the_standard_plan() -> None:
-    read = read_settings({"api_token": "token"})
+    read = parse_settings({"api_token": "token"})
 
     assert (read.requests_per_second, read.requests_per_hour) == (5, 1500)
-    assert (read.start, read.backfill, read.lookback) == (None, True, timedelta(days=1))
+    assert (read.start_date, read.backfill, read.lookback) == (None, True, timedelta(days=1))
     assert read.api_url == "https://api.captivateiq.com/ciq/v1"
     assert "token" not in repr(read)
 
@@ -69,12 +69,30 @@ def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: obje
     ],
 )
 def test_a_start_date_is_a_date_or_a_date_time(value: str, expected: datetime) -> None:
-    assert read_settings({"api_token": "token", "start_date": value}).start == expected
+    assert parse_settings({"api_token": "token", "start_date": value}).start_date == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["lookback_days", "requests_per_second", "requests_per_hour"], ids=str
+)
+def test_a_whole_number_may_have_a_decimal_point_as_in_json(name: str) -> None:
+    parsed = parse_settings(json.loads(f'{{"api_token": "token", "{name}": 1.0}}'))
+
+    assert repr(getattr(parsed, name)) == "1"
+
+
+def test_a_run_takes_a_lookback_with_a_decimal_point() -> None:
+    with FakeCaptivateIQ(Log([row(1, datetime.now(UTC))])) as server:
+        run = run_tap(config(server, lookback_days=1.0))
+
+    assert run.returncode == 0
+    assert len(run.ids) == 1
+    assert not run.log("WARNING")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000/ciq/v1/", "http://localhost", "https://x"])
 def test_http_is_for_this_machine_alone(url: str) -> None:
-    assert read_settings({"api_token": "token", "api_url": url}).api_url == url.rstrip("/")
+    assert parse_settings({"api_token": "token", "api_url": url}).api_url == url.rstrip("/")
 
 
 def test_what_a_person_should_know_is_remarked() -> None:

@@ -1,4 +1,4 @@
-"""What receivers say, in whatever form: OTLP's protobuf or JSON, plain text, or nothing."""
+"""Parses what receivers answer: OTLP's protobuf or JSON, plain text, or nothing."""
 
 from __future__ import annotations
 
@@ -24,74 +24,74 @@ _LONGEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a receiver said to a request that it accepted: how much of it not, and its message."""
+class PartialSuccess:
+    """A response to an accepted request: how many records were rejected, and a message."""
 
     rejected: int = 0
     message: str = ""
 
 
-class NotOtlpError(ValueError):
-    """A body that no OTLP receiver answers with. The text says of what kind it is."""
+class InvalidResponseError(ValueError):
+    """A body that no OTLP receiver answers with. The text says what kind of body it is."""
 
 
-def partial_success(body: bytes) -> Answer:
-    """Read an ExportLogsServiceResponse, as JSON or protobuf; without a byte it is a full success.
+def parse_partial_success(body: bytes) -> PartialSuccess:
+    """Parse an ExportLogsServiceResponse in JSON or protobuf; an empty body is a full success.
 
-    That some records were rejected counts even where the rest cannot be read.
+    Rejected records count even if the rest of the response cannot be parsed.
 
     Raises:
-        NotOtlpError: It is none, so nobody has said that anything was accepted.
+        InvalidResponseError: It is none, so nothing says that the request was accepted.
 
     """
-    # Not for protobuf, which can begin with what is white space in a text.
+    # Stripped for text alone: protobuf can begin with bytes that are white space in a text.
     text = body.decode("utf-8-sig", "replace").strip()
     if not text:
-        return Answer()
-    # What a partial success is made of has control characters in it, so no text is one by chance.
-    # Its length can be the code of a brace, so it comes before JSON.
-    answer = None if _is_printable(text) else _of_protobuf(body)
+        return PartialSuccess()
+    # A partial success in protobuf has control characters, so no text is one by chance. Its length
+    # can be the code of a brace, so protobuf comes before JSON.
+    answer = None if _is_printable(text) else _parse_protobuf(body)
     if answer:
         return answer
     if text[0] in "{[":
-        return _of_json(text)
-    raise NotOtlpError(_kind(text))
+        return _parse_json(text)
+    raise InvalidResponseError(_kind(text))
 
 
-def _of_json(text: str) -> Answer:
+def _parse_json(text: str) -> PartialSuccess:
     value, rest = _json(text)
     if value is None and any(name in text for name in _REJECTED):
-        return Answer(1, text)
+        return PartialSuccess(1, text)
     if value is None:
         message = "JSON that cannot be read"
-        raise NotOtlpError(message)
+        raise InvalidResponseError(message)
     if not isinstance(value, dict):
-        raise NotOtlpError(_NO_OBJECT)
+        raise InvalidResponseError(_NO_OBJECT)
     if len(value) > 1 or not value.keys() <= set(_PARTIAL_SUCCESS):
         message = f"JSON with the key{'s' * (len(value) > 1)} {', '.join(value)}"
-        raise NotOtlpError(message)
+        raise InvalidResponseError(message)
     told = _member(value, *_PARTIAL_SUCCESS)
     if not isinstance(told, dict | None):
         message = "JSON whose partialSuccess is no object"
-        raise NotOtlpError(message)
+        raise InvalidResponseError(message)
     others = [name for name in told or () if name.startswith("rejected") and name not in _REJECTED]
     if others:
-        # So says an endpoint for traces or metrics.
+        # An endpoint for traces or metrics answers so.
         message = f"JSON with the key {others[0]}"
-        raise NotOtlpError(message)
+        raise InvalidResponseError(message)
     rejected = _count(_member(told, *_REJECTED) or 0)
     if rejected is None:
         message = "JSON whose rejectedLogRecords is no number"
-        raise NotOtlpError(message)
+        raise InvalidResponseError(message)
     if rest.strip() and not rejected:
         message = "JSON and something after it"
-        raise NotOtlpError(message)
+        raise InvalidResponseError(message)
     told_why = _member(told, "errorMessage", "error_message")
-    return Answer(rejected, "" if told_why is None else str(told_why))
+    return PartialSuccess(rejected, "" if told_why is None else str(told_why))
 
 
-def _of_protobuf(body: bytes) -> Answer | None:
-    """Read ExportLogsServiceResponse, or return None where it is no such message.
+def _parse_protobuf(body: bytes) -> PartialSuccess | None:
+    """Parse an ExportLogsServiceResponse, or return None if it is no such message.
 
     Its partial_success is field 1; in that rejected_log_records is 1 and error_message 2.
     """
@@ -100,7 +100,7 @@ def _of_protobuf(body: bytes) -> Answer | None:
         if number != 1 or not isinstance(part, bytes):
             return None
         parts.append(part)
-    # Joined is how protobuf merges them.
+    # Protobuf merges them when they are joined.
     fields = _fields(b"".join(parts))
     if fields is None:
         return None
@@ -108,11 +108,11 @@ def _of_protobuf(body: bytes) -> Answer | None:
     rejected, message = told.get(1, 0), told.get(2, b"")
     if not isinstance(rejected, int) or not isinstance(message, bytes):
         return None
-    return Answer(0 if rejected >= _INT64 else rejected, _text(message))
+    return PartialSuccess(0 if rejected >= _INT64 else rejected, _text(message))
 
 
 def _kind(text: str) -> str:
-    """Say what a text is that is no answer of an OTLP receiver, without anything of it."""
+    """Describe a text that is not the answer of an OTLP receiver, without quoting it."""
     if re.search("<html|<!doctype html", text, re.IGNORECASE):
         return "an HTML page"
     if text.startswith("<"):
@@ -126,21 +126,21 @@ def _is_printable(text: str) -> bool:
     return "".join(text.split()).isprintable()
 
 
-def status_message(body: bytes) -> str:
-    """Read what is said to a failure: a google.rpc.Status, JSON with a message, or text."""
+def parse_status_message(body: bytes) -> str:
+    """Parse the message of a failure: a google.rpc.Status, JSON with a message, or text."""
     text = body.decode("utf-8-sig", "replace").lstrip()
     if text[:1] in {"{", "["}:
         value, _ = _json(text)
         message = _member(value, "message")
         if isinstance(message, str):
             return message
-        # As text that can be searched for secrets: without JSON's escapes.
+        # Without JSON's escapes, so that secrets in the text can be found.
         return text if value is None else json.dumps(value, ensure_ascii=False)
     # google.rpc.Status: code = 1, message = 2.
     return _text(dict(_fields(body) or []).get(2)) or _text(body)
 
 
-def retry_after(text: str) -> float | None:
+def parse_retry_after(text: str) -> float | None:
     """Return the seconds that a header Retry-After asks for, in either of its forms."""
     text = text.strip()
     if text.isascii() and text.isdigit():
@@ -155,7 +155,7 @@ def retry_after(text: str) -> float | None:
 
 
 def _json(text: str) -> tuple[object, str]:
-    """Return what stands first in a text, and what follows it; None where that is no JSON."""
+    """Return the JSON value at the start of a text, or None, and the text after it."""
     try:
         value, end = json.JSONDecoder(strict=False).raw_decode(text)
     except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def _member(value: object, *names: str) -> object:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of records, None where it is no number; 64-bit integers of JSON are text."""
+    """Return a number of records, or None; in JSON, protobuf's 64-bit integers are text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -180,17 +180,17 @@ def _count(value: object) -> int | None:
 
 
 def _fields(body: bytes) -> list[tuple[int, object]] | None:
-    """Return the fields of any protobuf message with their numbers; None where it is no message.
+    """Return the fields of any protobuf message with their numbers, or None if it is none.
 
-    The message's own class would refuse all of it for a text that is no UTF-8.
+    The message's own class would refuse all of it because of a text that is not UTF-8.
     """
     try:
         message = Empty.FromString(body)
     except DecodeError:
         return None
     fields = UnknownFieldSet(message)
-    found = [(fields[place].field_number, fields[place].data) for place in range(len(fields))]
-    # No field has the number 0, but protobuf 6 reads over it.
+    found = [(fields[index].field_number, fields[index].data) for index in range(len(fields))]
+    # No field has the number 0, but protobuf 6 accepts it.
     return None if any(number == 0 for number, _ in found) else found
 
 

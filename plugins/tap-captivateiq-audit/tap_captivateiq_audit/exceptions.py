@@ -1,4 +1,4 @@
-"""What can go wrong, each as one line for a person, without secrets or entries."""
+"""What can go wrong: each message is one line for a user, without secrets or entries."""
 
 
 class ApiError(Exception):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_captivateiq_audit.pacing import Pacer
+from tap_captivateiq_audit.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     import pytest
@@ -37,10 +37,10 @@ def test_no_second_and_no_hour_has_more_requests_than_it_may(
     per_second: int, per_hour: int, takes: list[float]
 ) -> None:
     clock = Clock()
-    pacer = Pacer(per_second, per_hour, clock.monotonic, clock.sleep)
+    rate_limiter = RateLimiter(per_second, per_hour, clock.monotonic, clock.sleep)
     times = []
     for seconds in takes:
-        pacer.wait()
+        rate_limiter.wait()
         times.append(clock.now)
         clock.now += seconds
 
@@ -51,9 +51,9 @@ def test_no_second_and_no_hour_has_more_requests_than_it_may(
 
 def test_nothing_waits_below_the_limits() -> None:
     clock = Clock()
-    pacer = Pacer(5, 1500, clock.monotonic, clock.sleep)
+    rate_limiter = RateLimiter(5, 1500, clock.monotonic, clock.sleep)
     for _ in range(5):
-        pacer.wait()
+        rate_limiter.wait()
 
     assert clock.slept == []
 
@@ -62,9 +62,9 @@ def test_an_hour_that_is_used_up_is_told_with_the_time_until_when(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    pacer = Pacer(5, 1500, clock.monotonic, clock.sleep)
+    rate_limiter = RateLimiter(5, 1500, clock.monotonic, clock.sleep)
     for _ in range(1501):
-        pacer.wait()
+        rate_limiter.wait()
 
     (line,) = caplog.messages
     assert line.startswith("1,500 requests in an hour are used up: waiting until ")

@@ -1,4 +1,4 @@
-"""How often the API may be asked."""
+"""When a request to the API may start."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from tap_captivateiq_audit.config import NAME
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECOND, HOUR = 1.0, 3600.0
 
 _MARGIN = 0.05
-_WORTH_TELLING = 10.0
-_log = logging.getLogger("tap-captivateiq-audit")
+_LOGGED_WAIT = 10.0
+_log = logging.getLogger(NAME)
 
 
-class Pacer:
-    """Holds requests to so many a second and so many an hour, in whatever second and hour.
+class RateLimiter:
+    """Limits the requests in any second, and in any hour.
 
     CaptivateIQ's Standard plan allows 5 and 1,500, Enterprise 15 and 6,000 (vendor's FAQ).
     """
@@ -31,26 +33,26 @@ class Pacer:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Begin with nothing asked."""
+        """Begin with no requests; the clock and the sleep are in seconds."""
         self._limits = ((per_second, SECOND), (per_hour, HOUR))
         self._monotonic = monotonic
         self._sleep = sleep
-        self._asked: deque[float] = deque(maxlen=max(per_second, per_hour))
+        self._started: deque[float] = deque(maxlen=max(per_second, per_hour))
         self.requests = 0
 
     def wait(self) -> None:
-        """Wait until a request may be sent, and take note that it is."""
+        """Wait until a request may start, and count it."""
         for limit, seconds in self._limits:
-            if len(self._asked) >= limit:
-                self._wait_until(self._asked[-limit] + seconds + _MARGIN, limit)
-        self._asked.append(self._monotonic())
+            if len(self._started) >= limit:
+                self._wait_until(self._started[-limit] + seconds + _MARGIN, limit)
+        self._started.append(self._monotonic())
         self.requests += 1
 
     def _wait_until(self, due: float, limit: int) -> None:
         wait = due - self._monotonic()
-        if wait > _WORTH_TELLING:
+        if wait > _LOGGED_WAIT:
             until = datetime.now(UTC) + timedelta(seconds=wait)
-            told = "%s requests in an hour are used up: waiting until %s UTC"
-            _log.warning(told, f"{limit:,}", f"{until:%H:%M:%S}")
+            message = "%s requests in an hour are used up: waiting until %s UTC"
+            _log.warning(message, f"{limit:,}", f"{until:%H:%M:%S}")
         if wait > 0:
             self._sleep(wait)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from target_otlp.settings import SettingsError, read_settings, remarks
+from fake_receiver import FakeReceiver
+from target_otlp.config import SettingsError, parse_settings, remarks
 from target_otlp.target import TargetOtlp
-from target_process import settings
+from target_process import record, run_target, schema, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +26,7 @@ def problems(**config: object) -> list[str]:
 
 def problems_in(environment: dict[str, str], **config: object) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        read_settings({"endpoint": URL} | config, environment)
+        parse_settings({"endpoint": URL} | config, environment)
     return caught.value.problems
 
 
@@ -32,8 +34,12 @@ def test_defaults() -> None:
     read = settings(URL)
 
     assert (read.max_batch_size, read.max_batch_bytes) == (500, 4_000_000)
-    assert (read.timeout, read.max_retry_seconds) == (10, 300)
-    assert (read.compresses, read.as_json, read.fails_on_partial) == (False, False, True)
+    assert (read.timeout_seconds, read.max_retry_seconds) == (10, 300)
+    assert (read.compression, read.encoding, read.on_partial_success) == (
+        "none",
+        "protobuf",
+        "fail",
+    )
     assert (read.headers, read.resource) == ({}, {"service.name": "singer"})
 
 
@@ -145,6 +151,24 @@ def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: obje
     assert "hidd" not in problem
 
 
+@pytest.mark.parametrize(
+    "name", ["max_batch_size", "max_retry_seconds", "timeout_seconds"], ids=str
+)
+def test_a_whole_number_may_have_a_decimal_point_as_in_json(name: str) -> None:
+    parsed = parse_settings({"endpoint": URL, **json.loads(f'{{"{name}": 5.0}}')}, {})
+
+    assert repr(getattr(parsed, name)) == "5"
+
+
+def test_a_run_takes_a_batch_size_with_a_decimal_point() -> None:
+    with FakeReceiver() as server:
+        messages = [schema(), *(record(number) for number in range(5))]
+        run = run_target(messages, endpoint=server.url, max_batch_size=2.0, timeout_seconds=3.0)
+
+        assert [len(request.log_records) for request in server.requests] == [2, 2, 1]
+    assert run.returncode == 0
+
+
 def test_every_problem_is_told_at_once() -> None:
     found = problems(endpoint="http://", compression="x", mapping={"a": {"x": "$"}})
 
@@ -171,8 +195,8 @@ def test_the_endpoint_can_come_from_opentelemetrys_variables(
 ) -> None:
     variables = {OTEL + name: value for name, value in environment.items()}
 
-    assert read_settings({}, variables).endpoint == expected
-    assert read_settings({"endpoint": "http://set/a"}, variables).endpoint == "http://set/a"
+    assert parse_settings({}, variables).endpoint == expected
+    assert parse_settings({"endpoint": "http://set/a"}, variables).endpoint == "http://set/a"
 
 
 def test_every_variable_of_opentelemetry_works_and_what_is_for_logs_comes_first(
@@ -195,11 +219,11 @@ def test_every_variable_of_opentelemetry_works_and_what_is_for_logs_comes_first(
         "OTEL_RESOURCE_ATTRIBUTES": "service.name=a,deployment.environment.name=prod",
         "OTEL_SERVICE_NAME": "b",
     }
-    read = read_settings({"endpoint": URL}, variables)
+    read = parse_settings({"endpoint": URL}, variables)
 
     assert read.headers == {"api-key": "a b", "x": "y"}
-    assert read.timeout == 2.5
-    assert (read.compresses, read.as_json) == (True, True)
+    assert read.timeout_seconds == 2.5
+    assert (read.compression, read.encoding) == ("gzip", "json")
     assert read.certificate == str(tmp_path / "ca")
     assert (read.client_certificate, read.client_key) == (
         str(tmp_path / "cert"),
@@ -212,7 +236,7 @@ def test_a_setting_wins_over_a_variable_even_one_that_cannot_be_used() -> None:
     variables = {f"{OTEL}{name}": "?" for name in ("TIMEOUT", "COMPRESSION", "HEADERS", "PROTOCOL")}
     config = {"timeout_seconds": 3, "compression": "none", "headers": {}, "encoding": "protobuf"}
 
-    assert read_settings({"endpoint": URL, **config}, variables).timeout == 3
+    assert parse_settings({"endpoint": URL, **config}, variables).timeout_seconds == 3
 
 
 @pytest.mark.parametrize(
@@ -254,7 +278,7 @@ def test_certificates_that_are_none_are_found_before_the_first_request(
 def test_nothing_but_opentelemetrys_own_variables_is_looked_at() -> None:
     variables = {"encoding": "utf-8", "endpoint": "http://other", "OTEL_X": "y"}
 
-    assert read_settings({"endpoint": URL}, variables).endpoint == f"{URL}/v1/logs"
+    assert parse_settings({"endpoint": URL}, variables).endpoint == f"{URL}/v1/logs"
 
 
 def test_a_secret_is_not_in_the_text_of_the_settings() -> None:
@@ -267,7 +291,7 @@ def test_what_a_person_should_know_is_remarked() -> None:
     known = TargetOtlp.config_jsonschema["properties"]
     config = {"endpoint": "http://otel.example.com", "headers": {"a": "b"}, "bach_size": 5}
 
-    assert remarks(config, read_settings(config, {}), known) == [
+    assert remarks(config, parse_settings(config, {}), known) == [
         "There is no setting 'bach_size'; it is ignored: did you mean max_batch_size?",
         "endpoint: headers go to otel.example.com unencrypted; write https:// if it can do that",
     ]
@@ -278,4 +302,4 @@ def test_nothing_is_remarked_where_all_is_well(host: str) -> None:
     config = {"endpoint": host, "headers": {"a": "b"}}
 
     known = TargetOtlp.config_jsonschema["properties"]
-    assert remarks(config, read_settings(config, {}), known) == []
+    assert remarks(config, parse_settings(config, {}), known) == []

@@ -1,7 +1,7 @@
-"""Connections that tell an answer that breaks off in its headers from one without a body.
+"""HTTP connections that refuse a response which is truncated in its headers.
 
-Python's `http.client` takes the end of a connection for the end of the headers, so what a receiver
-sent before it died would look like a 200 with an empty body: an acceptance.
+Python's `http.client` takes the end of the connection for the end of the headers: what a receiver
+sent before it died would look like a 200 with an empty body, which is an acceptance.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from urllib3 import ProxyManager
 
 
-class WholeAnswers(HTTPAdapter):
-    """An adapter whose connections raise for an answer that breaks off in its headers."""
+class CompleteHeadersAdapter(HTTPAdapter):
+    """An adapter whose connections raise an error if the headers of a response are truncated."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (requests')
         """Make the pools."""
@@ -35,7 +35,7 @@ class WholeAnswers(HTTPAdapter):
 
 
 class _Lines:
-    """A file of which the last line that was read is known."""
+    """A file that knows the last line that was read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file

@@ -1,0 +1,264 @@
+"""The table of settings, which makes the JSON schema, the defaults and the checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from difflib import get_close_matches
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NAME = "tap-captivateiq-audit"
+API_URL = "https://api.captivateiq.com/ciq/v1"
+
+_PREFIX = NAME.upper().replace("-", "_")
+_WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
+_EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
+_WRITE_URL = f"write {API_URL}"
+_NO_URL = f"is no URL: {_WRITE_URL}"
+_NO_BATCHES = (
+    "cannot be used: a STATE would come before the BATCH that holds its records, and batch files "
+    "would bypass stream_maps and the selection of fields: take it out of the settings"
+)
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used: `problems` has one message each, without secrets."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the messages."""
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class _InvalidValueError(ValueError):
+    """What is wrong with the value of a setting, and how to correct it."""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value.strip():
+        return value
+    message = "is no text: write it in quotes"
+    raise _InvalidValueError(message)
+
+
+def _token(value: object) -> str:
+    text = _text(value)
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        message = "has spaces, line breaks or characters that no token has: copy it once more"
+        raise _InvalidValueError(message)
+    return text
+
+
+def _url(value: object) -> str:
+    text = _text(value).strip()
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise _InvalidValueError(_NO_URL) from None
+    host = url.hostname or ""
+    if url.username or url.password or url.query or url.fragment:
+        message = f"has more in it than an address: {_WRITE_URL}"
+    elif not host or port == 0 or not text.isprintable() or " " in text:
+        message = _NO_URL
+    elif url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+        message = (
+            f"does not begin with https://, and the token must not be seen by others: {_WRITE_URL}"
+        )
+    else:
+        return text.rstrip("/")
+    raise _InvalidValueError(message)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _time(value: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(_text(value))
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
+        raise _InvalidValueError(message) from None
+    if time < _EARLIEST:
+        message = f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later"
+        raise _InvalidValueError(message)
+    return time
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    message = "is neither true nor false"
+    raise _InvalidValueError(message)
+
+
+def _whole(least: int, most: int) -> Callable[[object], int]:
+    def parse(value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
+        # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most or value % 1:
+            message = f"is {value!r}: write a whole number from {least} to {most}"
+            raise _InvalidValueError(message)
+        return int(value)
+
+    return parse
+
+
+def _setting(  # noqa: PLR0913, PLR0917  (the columns of the table)
+    kind: str,
+    parse: Callable[[object], object],
+    title: str,
+    description: str,
+    default: object = None,
+    missing: str = "",
+) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
+    """Declare a setting: its JSON type, its parser, what users are told of it, and its default.
+
+    A setting with a text for `missing` is required and secret.
+    """
+    schema: dict[str, object] = {
+        "type": [kind] if missing else [kind, "null"],
+        "title": title,
+        **({} if default is None else {"default": default}),
+        "description": description,
+        **({"secret": True, "writeOnly": True} if missing else {}),
+    }
+    metadata = {"schema": schema, "parse": parse, "missing": missing}
+    return field(default=default, repr=not missing, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a run, parsed. `api_url` has no trailing slash; times are in UTC."""
+
+    api_token: str = _setting(
+        "string",
+        _token,
+        "API token",
+        "Made in CaptivateIQ, in your profile on the tab API Tokens.",
+        missing="make one in CaptivateIQ, in your profile on the tab API Tokens",
+    )
+    start_date: datetime | None = _setting(  # noqa: RUF009  (it declares a field)
+        "string",
+        _time,
+        "Start date",
+        "Where a first run begins: a date or date-time. Default: all there is.",
+    )
+    backfill: bool = _setting(
+        "boolean",
+        _flag,
+        "Backfill",
+        "false: a first run reads nothing of the past, records the position, and the next run "
+        "goes on from there.",
+        default=True,
+    )
+    lookback_days: int = _setting(
+        "integer",
+        _whole(0, 31),
+        "Lookback",
+        "How many days before the bookmark each run looks again for late entries.",
+        default=1,
+    )
+    # The defaults are what the Standard plan allows (vendor's FAQ).
+    requests_per_second: int = _setting(
+        "integer",
+        _whole(1, 100),
+        "Requests per second",
+        "Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
+        default=5,
+    )
+    requests_per_hour: int = _setting(
+        "integer",
+        _whole(1, 100_000),
+        "Requests per hour",
+        "Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
+        default=1500,
+    )
+    api_url: str = _setting("string", _url, "API URL", "Where the API is.", default=API_URL)
+
+    @property
+    def lookback(self) -> timedelta:
+        """How far before the bookmark a run looks again."""
+        return timedelta(days=self.lookback_days)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the settings."""
+    return {
+        "type": "object",
+        "properties": {each.name: each.metadata["schema"] for each in fields(Settings)},
+        "required": [each.name for each in fields(Settings) if each.metadata["missing"]],
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+    }
+
+
+def parse_settings(config: Mapping[str, object]) -> Settings:
+    """Return the settings, parsed and checked.
+
+    Raises:
+        SettingsError: With every problem found, each naming the setting, what is wrong and how
+            to correct it.
+
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for each in fields(Settings):
+        value = config.get(each.name)
+        try:
+            if value is not None:
+                values[each.name] = each.metadata["parse"](value)
+            elif each.metadata["missing"]:
+                problems.append(f"{each.name} is missing: {each.metadata['missing']}")
+        except _InvalidValueError as error:
+            problems.append(f"{each.name} {error}")
+    if config.get("batch_config") is not None:
+        problems.append(f"batch_config {_NO_BATCHES}")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
+
+
+def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[str]:
+    """Return what a user should know about settings that can be used."""
+    found = []
+    for name in sorted(name for name in config.keys() - known.keys() if config[name] is not None):
+        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f": did you mean {nearest[0]}?" if nearest else ""
+        found.append(f"There is no setting {name!r}; it is ignored{hint}")
+    if config.get("backfill") is False and config.get("start_date"):
+        found.append("start_date is not used while backfill is false")
+    return found
+
+
+def unusable_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with numbers and flags, and batch_config, in environment variables.
+
+    The SDK parses them itself: it fails on an invalid number without naming it, and takes every
+    word that it does not know for false.
+    """
+    found = []
+    for each in fields(Settings):
+        variable = f"{_PREFIX}_{each.name.upper()}"
+        text = environment.get(variable, "").strip().lower()
+        kind, *_ = each.metadata["schema"]["type"]
+        if variable not in environment:
+            continue
+        if kind == "integer" and not text.isdecimal():
+            found.append(f"{each.name} (from {variable}) is {text!r}: write a whole number")
+        if kind == "boolean" and text not in _WORDS:
+            found.append(f"{each.name} (from {variable}) is {text!r}: write true or false")
+    # The SDK passes over what is no setting.
+    if environment.get(f"{_PREFIX}_BATCH_CONFIG", "").strip() not in {"", "null"}:
+        found.append(f"batch_config (from {_PREFIX}_BATCH_CONFIG) {_NO_BATCHES}")
+    return found

@@ -1,0 +1,555 @@
+"""The table of settings, which makes the JSON schema, the defaults and the checks."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from contextlib import suppress
+from dataclasses import Field, dataclass, field, fields
+from decimal import Decimal
+from difflib import get_close_matches
+from importlib.metadata import version
+from ipaddress import ip_address
+from os.path import isfile
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NAME = "target-otlp"
+VERSION = version(NAME)
+LOGS_PATH = "/v1/logs"
+EVERY_STREAM = "*"
+
+STREAM = "singer.stream"
+EVENT_NAME = "event.name"
+UNIQUE_ID = "log.record.uid"
+_OWN_ATTRIBUTES = {STREAM: "the stream's name", EVENT_NAME: "event_name", UNIQUE_ID: "id"}
+"""The attributes that the target sets itself, and where their values come from."""
+
+_PATHS = ("time", "event_name", "id", "severity", "body")
+_STEP = r"\.([^.*\[\]'\"\s]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]"
+_PATH = re.compile(rf"\$(?:{_STEP})*")
+_STEPS = re.compile(_STEP)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_OWN_HEADERS = {"content-type", "content-encoding", "content-length", "transfer-encoding", "host"}
+_WHERE = "write where the receiver is, such as http://localhost:4318"
+_NO_URL = f"is no URL: {_WHERE}"
+_GENERAL, _LOGS = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_LOGS_"
+_MOST_MILLISECONDS = 600_000
+
+JsonPath = tuple[str | int, ...]
+"""The steps from a record to a value in it: names, and indexes of lists."""
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used: `problems` has one message each, without secrets."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the messages."""
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class _InvalidValueError(ValueError):
+    """What is wrong with the value of a setting, and how to correct it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogMapping:
+    """Where the parts of a stream's log records come from; None is nowhere."""
+
+    stream: str
+    time: JsonPath | None = None
+    event_name: JsonPath | None = None
+    id: JsonPath | None = None
+    severity: JsonPath | None = None
+    body: JsonPath | None = ()
+    attributes: Mapping[str, JsonPath] = field(default_factory=dict)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    message = "is no text: put it in quotes"
+    raise _InvalidValueError(message)
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        text = _text(value).lower()
+        if text not in choices:
+            message = f"is {value!r}: write {' or '.join(choices)}"
+            raise _InvalidValueError(message)
+        return text
+
+    return parse
+
+
+def _protocol(value: object) -> str:
+    if value == "grpc":
+        message = "is grpc, which this target does not speak: write http/protobuf or http/json"
+        raise _InvalidValueError(message)
+    return _one_of("http/protobuf", "http/json")(value).removeprefix("http/")
+
+
+def _whole(least: int, most: int) -> Callable[[object], int]:
+    def parse(value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
+        # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most or value % 1:
+            message = f"is {value!r}: write a whole number from {least} to {most}"
+            raise _InvalidValueError(message)
+        return int(value)
+
+    return parse
+
+
+def _milliseconds(value: object) -> float:
+    """Return OpenTelemetry's milliseconds as seconds."""
+    try:
+        milliseconds = float(_text(value))
+    except ValueError:
+        milliseconds = 0.0
+    if not 1 <= milliseconds <= _MOST_MILLISECONDS:
+        message = f"is {value!r}: write milliseconds, from 1 to {_MOST_MILLISECONDS}"
+        raise _InvalidValueError(message)
+    return milliseconds / 1000
+
+
+def _url(value: object) -> str:
+    text = _text(value).strip()
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise _InvalidValueError(_NO_URL) from None
+    if url.scheme not in {"http", "https"}:
+        message = f"does not begin with http:// or https://: {_WHERE}"
+    elif port == 0 or not text.isprintable() or " " in text or not _is_host(url.hostname or ""):
+        message = _NO_URL
+    elif url.username is not None or url.password is not None:
+        message = "has a user or password in it: put them into headers, as Authorization"
+    elif url.fragment:
+        message = "has a # in it, which no server gets to see: leave it out"
+    else:
+        return text
+    raise _InvalidValueError(message)
+
+
+def _endpoint(value: object) -> str:
+    """Parse the setting: a URL without a path gets the path of OTLP."""
+    url = urlsplit(_url(value))
+    return url.geturl() if url.path.strip("/") else url._replace(path=LOGS_PATH).geturl()
+
+
+def _base_url(value: object) -> str:
+    """Parse OpenTelemetry's general variable: each signal has its path below this URL."""
+    url = urlsplit(_url(value))
+    return url._replace(path=url.path.rstrip("/") + LOGS_PATH).geturl()
+
+
+def _is_host(host: str) -> bool:
+    with suppress(ValueError):
+        ip_address(host)
+        return True
+    with suppress(UnicodeError):
+        return bool(_HOST_NAME.fullmatch(host.encode("idna").decode()))
+    return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _service_name(value: object) -> dict[str, str]:
+    return {"service.name": _text(value)}
+
+
+def _object(value: object) -> dict[str, Any]:
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return value
+    message = 'is no object: write names and values, such as {"name": "value"}'
+    raise _InvalidValueError(message)
+
+
+def _names(
+    value: object, is_value: Callable[[Any], bool] = lambda item: not isinstance(item, dict)
+) -> dict[str, Any]:
+    """Parse an object with names such as user.id, which Meltano turns into nested objects."""
+    pairs: list[tuple[str, Any]] = []
+    for name, item in _object(value).items():
+        if not item or is_value(item):
+            pairs.append((name, item))
+        else:
+            pairs += [(f"{name}.{inner}", each) for inner, each in _names(item, is_value).items()]
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        message = "has a name twice, with dots and as an object in an object: leave one out"
+        raise _InvalidValueError(message)
+    return found
+
+
+def _pairs(value: object) -> dict[str, str]:
+    """Parse `name=value,name2=value2`, percent-encoded."""
+    pairs = {}
+    for part in filter(str.strip, _text(value).split(",")):
+        name, separator, text = part.partition("=")
+        if not separator or not name.strip():
+            message = "is no list of names and values: write name=value,name2=value2"
+            raise _InvalidValueError(message)
+        pairs[unquote(name.strip())] = unquote(text.strip())
+    return pairs
+
+
+def _headers(value: object) -> dict[str, str]:
+    headers = _names(value)
+    # The message has the number of a header and not its name, which could be the secret.
+    for number, (name, text) in enumerate(headers.items(), 1):
+        if not _HEADER_NAME.fullmatch(name):
+            message = f"has a name, number {number}, that is none: write letters, digits and -"
+        elif name.lower() in _OWN_HEADERS:
+            message = f"has {name}, which the target sets itself: leave it out"
+        elif not isinstance(text, str):
+            message = f"has a value, number {number}, that is no text: put it in quotes"
+        elif not (text.isascii() and text.isprintable()) or text != text.strip():
+            message = (
+                f"has a value, number {number}, with spaces around it, line breaks or characters "
+                "that HTTP cannot carry: copy it once more"
+            )
+        else:
+            continue
+        raise _InvalidValueError(message)
+    return headers
+
+
+def _mappings(value: object) -> dict[str, LogMapping]:
+    """Parse the mapping of each stream; what it lacks comes from the mapping of every stream."""
+    given = {EVERY_STREAM: {}} | _names(value, _is_mapping)
+    found = {}
+    for stream, own in given.items():
+        try:
+            found[stream] = _mapping(stream, _object(given[EVERY_STREAM]), _object(own))
+        except _InvalidValueError as error:
+            message = f"of {stream} {error}"
+            raise _InvalidValueError(message) from None
+    return found
+
+
+def _is_mapping(value: Any) -> bool:  # noqa: ANN401  (whatever JSON can hold)
+    """Whether a value is the mapping of a stream, and not a part of its name."""
+    return (
+        not isinstance(value, dict)
+        or not value.keys().isdisjoint((*_PATHS, "attributes"))
+        or not all(isinstance(part, dict) for part in value.values())
+    )
+
+
+def _mapping(stream: str, every: dict[str, Any], own: dict[str, Any]) -> LogMapping:
+    given = every | own
+    attributes = _names(every.get("attributes") or {}) | _names(own.get("attributes") or {})
+    for name in sorted(given.keys() - {*_PATHS, "attributes"}):
+        message = f"has {name!r}: it can have {', '.join(_PATHS)} and attributes"
+        raise _InvalidValueError(message)
+    for name in attributes.keys() & _OWN_ATTRIBUTES.keys():
+        message = (
+            f"has the attribute {name}, which comes from {_OWN_ATTRIBUTES[name]}: leave it out"
+        )
+        raise _InvalidValueError(message)
+    paths = {name: _path(name, given[name]) for name in _PATHS if name in given}
+    named = {name: _path(name, path) for name, path in attributes.items() if path is not None}
+    return LogMapping(stream, **paths, attributes=named)
+
+
+def _path(name: str, value: object) -> Any:  # noqa: ANN401  (a path, or None for null)
+    try:
+        return None if value is None else parse_path(_text(value))
+    except ValueError as error:
+        message = f"has {name}: {error}"
+        raise _InvalidValueError(message) from None
+
+
+def parse_path(text: str) -> JsonPath:
+    """Return a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`) as its steps.
+
+    Raises:
+        ValueError: It is not a path, or one that could lead to several values.
+
+    """
+    if not _PATH.fullmatch(text):
+        message = f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]"
+        raise _InvalidValueError(message)
+    return tuple(
+        int(index) if index else dotted or single or double
+        for dotted, index, single, double in _STEPS.findall(text)
+    )
+
+
+def _file(value: object) -> str:
+    path = _text(value)
+    if not isfile(path):  # noqa: PTH113  (Path.is_file raises for a name that is too long)
+        message = f"is {value!r}, and there is no such file: give the path of a PEM file"
+        raise _InvalidValueError(message)
+    return path
+
+
+def _ca_file(value: object) -> str:
+    path = _file(value)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError:
+        message = f"is no file of PEM certificates: {path}"
+        raise _InvalidValueError(message) from None
+    return path
+
+
+def _otel(name: str, parse: Callable[[object], object]) -> dict[str, Callable[[object], object]]:
+    """Return OpenTelemetry's two variables of a name: the one for logs comes first."""
+    return {_LOGS + name: parse, _GENERAL + name: parse}
+
+
+def _setting(  # noqa: PLR0913, PLR0917  (the columns of the table)
+    kind: str,
+    parse: Callable[[object], object],
+    title: str = "",
+    description: str = "",
+    default: object = None,
+    variables: Mapping[str, Callable[[object], object]] | None = None,
+) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
+    """Declare a setting: its JSON type, its parser, what users are told of it, and its default.
+
+    A setting that is not given comes from the first of `variables`, OpenTelemetry's own, that is.
+    The schema has no default for such a setting: the SDK would set it, and no variable would count.
+    A setting without a JSON type comes from variables alone.
+    """
+    is_shown = not variables and isinstance(default, str | int)
+    schema: dict[str, object] = {
+        "type": [kind, "null"],
+        **({"properties": {}, "additionalProperties": True} if kind == "object" else {}),
+        "title": title,
+        **({"default": default} if is_shown else {}),
+        "description": description,
+        **({"secret": True, "writeOnly": True} if parse is _headers else {}),
+    }
+    return field(
+        metadata={
+            "schema": schema if kind else None,
+            "parse": parse,
+            "default": None if default is None else parse(default),
+            "variables": variables or {},
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Settings:
+    """The settings of a run, parsed. Times are in seconds; certificates are paths of PEM files."""
+
+    endpoint: str = _setting(
+        "string",
+        _endpoint,
+        "Endpoint",
+        "Where the receiver is: an http or https URL. Without a path it gets /v1/logs.",
+        variables={f"{_LOGS}ENDPOINT": _url, f"{_GENERAL}ENDPOINT": _base_url},
+    )
+    headers: Mapping[str, str] = _setting(
+        "object",
+        _headers,
+        "Headers",
+        "Headers of every request, such as one with an API key.",
+        {},
+        _otel("HEADERS", lambda value: _headers(_pairs(value))),
+    )
+    max_batch_size: int = _setting(
+        "integer", _whole(1, 1000), "Batch size", "Most log records of a request, 1 to 1000.", 500
+    )
+    max_batch_bytes: int = _setting(
+        "integer",
+        _whole(1000, 64 << 20),
+        "Batch bytes",
+        "Most bytes of a request, before compression and as protobuf; a single log record can be "
+        "larger.",
+        4_000_000,
+    )
+    compression: str = _setting(
+        "string",
+        _one_of("none", "gzip"),
+        "Compression",
+        "none or gzip. Default: none.",
+        "none",
+        _otel("COMPRESSION", _one_of("none", "gzip")),
+    )
+    encoding: str = _setting(
+        "string",
+        _one_of("protobuf", "json"),
+        "Encoding",
+        "protobuf or json. Default: protobuf.",
+        "protobuf",
+        _otel("PROTOCOL", _protocol),
+    )
+    timeout_seconds: float = _setting(
+        "integer",
+        _whole(1, 600),
+        "Timeout",
+        "Seconds to wait for a connection, and for each part of an answer. Default: 10.",
+        10,
+        _otel("TIMEOUT", _milliseconds),
+    )
+    max_retry_seconds: int = _setting(
+        "integer",
+        _whole(0, 86_400),
+        "Longest retry",
+        "Seconds for which a request is tried again before the run fails.",
+        300,
+    )
+    on_partial_success: str = _setting(
+        "string",
+        _one_of("fail", "warn"),
+        "On partial success",
+        "fail or warn: what to do if the receiver rejects some records of a request.",
+        "fail",
+    )
+    resource_attributes: Mapping[str, Any] = _setting(
+        "object",
+        _names,
+        "Resource attributes",
+        "Attributes of the resource. Default: service.name is singer.",
+        {},
+    )
+    mapping: Mapping[str, LogMapping] = _setting(
+        "object",
+        _mappings,
+        "Mapping",
+        "For each stream, and for * (every stream): JSON paths of time, event_name, id, severity "
+        "and body, and attributes as names and paths. Default: the whole record as JSON in the "
+        "body.",
+        {},
+    )
+    otel_attributes: Mapping[str, str] = _setting(
+        "", _pairs, default="", variables={"OTEL_RESOURCE_ATTRIBUTES": _pairs}
+    )
+    otel_service_name: Mapping[str, str] = _setting(
+        "", _service_name, variables={"OTEL_SERVICE_NAME": _service_name}
+    )
+    certificate: str | None = _setting("", _ca_file, variables=_otel("CERTIFICATE", _ca_file))
+    client_certificate: str | None = _setting(
+        "", _file, variables=_otel("CLIENT_CERTIFICATE", _file)
+    )
+    client_key: str | None = _setting("", _file, variables=_otel("CLIENT_KEY", _file))
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        """The attributes of the resource, from all sources."""
+        named = self.otel_service_name or {}
+        return {
+            "service.name": "singer",
+            **self.otel_attributes,
+            **named,
+            **self.resource_attributes,
+        }
+
+
+def _shown() -> list[Field[Any]]:
+    """Return the settings that users can set, without those of OpenTelemetry's variables alone."""
+    return [each for each in fields(Settings) if each.metadata["schema"]]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the settings."""
+    return {
+        "type": "object",
+        "properties": {each.name: each.metadata["schema"] for each in _shown()},
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+    }
+
+
+def parse_settings(config: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
+    """Return the settings, parsed and checked; OpenTelemetry's variables fill in what is not set.
+
+    Raises:
+        SettingsError: With every problem found, each naming the setting or variable, what is
+            wrong and how to correct it.
+
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for each in fields(Settings):
+        sources: list[tuple[str, Mapping[str, object], Any]] = [
+            (name, environment, parse) for name, parse in each.metadata["variables"].items()
+        ]
+        if each.metadata["schema"]:
+            sources.insert(0, (each.name, config, each.metadata["parse"]))
+        values[each.name] = each.metadata["default"]
+        for name, source, parse in sources:
+            if source.get(name) not in (None, ""):
+                try:
+                    values[each.name] = parse(source[name])
+                except _InvalidValueError as error:
+                    problems.append(f"{name} {error}")
+                break
+    if not values["endpoint"] and not problems:
+        problems.append(f"endpoint is missing: {_WHERE}")
+    if found := _client_certificate_problem(values["client_certificate"], values["client_key"]):
+        problems.append(found)
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
+
+
+def _client_certificate_problem(certificate: str | None, key: str | None) -> str | None:
+    if key and not certificate:
+        return f"{_GENERAL}CLIENT_KEY is set without {_GENERAL}CLIENT_CERTIFICATE: set both"
+    try:
+        if certificate:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+    except OSError:
+        return (
+            f"{_GENERAL}CLIENT_CERTIFICATE and {_GENERAL}CLIENT_KEY are no PEM files of a "
+            f"certificate and its key, without a password: {certificate}"
+        )
+    return None
+
+
+def remarks(
+    config: Mapping[str, object], settings: Settings, known: Mapping[str, object]
+) -> list[str]:
+    """Return what a user should know about settings that can be used."""
+    found = []
+    for name in sorted(config.keys() - known.keys()):
+        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f": did you mean {nearest[0]}?" if nearest else ""
+        found.append(f"There is no setting {name!r}; it is ignored{hint}")
+    url = urlsplit(settings.endpoint)
+    if url.scheme == "http" and settings.headers and not _is_loopback(url.hostname or ""):
+        found.append(
+            f"endpoint: headers go to {url.netloc} unencrypted; write https:// if it can do that"
+        )
+    return found
+
+
+def unusable_variables(
+    environment: Mapping[str, str], properties: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    """Return what is wrong with the target's own environment variables.
+
+    The SDK parses them itself, and fails on an invalid one without naming it.
+    """
+    found = []
+    for name, definition in properties.items():
+        variable = f"{NAME}_{name}".upper().replace("-", "_")
+        for kind, parse, hint in (
+            ("integer", int, "write a whole number"),
+            ("object", json.loads, 'write JSON, such as {"name": "value"}'),
+        ):
+            if variable in environment and kind in definition.get("type", ()):
+                try:
+                    parse(environment[variable])
+                except ValueError:
+                    found.append(f"{name} (from {variable}) cannot be read: {hint}")
+    return found

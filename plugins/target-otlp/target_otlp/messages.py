@@ -1,0 +1,167 @@
+"""Singer messages from stdin, and states to stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from decimal import Decimal
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import msgspec
+import simplejson
+from singer_sdk.singerlib.encoding import GenericSingerReader
+from singer_sdk.singerlib.exceptions import InvalidInputLine
+
+from target_otlp.receiver import DeliveryError
+from target_otlp.signals import Stop, StoppedError, signals_deferred
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator
+
+    from target_otlp.delivery import State
+
+Message = dict[str, Any]
+
+_MEMBERS: dict[str, dict[str, type]] = {
+    "SCHEMA": {"stream": str, "schema": dict},
+    "RECORD": {"stream": str, "record": dict},
+    "STATE": {"value": dict},
+    "ACTIVATE_VERSION": {},
+}
+"""The members that a message must have."""
+
+_MAX_DIGITS = 4000
+
+_decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+class MessageReader(GenericSingerReader[bytes]):
+    """Reads messages with every number in full, and reports an invalid one without quoting it."""
+
+    def __init__(
+        self, stop: Stop | None = None, at_first_line: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make a reader, which calls a function when the first line has arrived."""
+        super().__init__()
+        self._stop = stop or Stop()
+        self._at_first_line = at_first_line
+        self._lines = 0
+
+    @property
+    def default_input(self) -> IO[bytes]:
+        """The input if no file is given."""
+        return sys.stdin.buffer
+
+    def process_lines(
+        self,
+        file_input: IO[bytes] | None,
+        callbacks: dict[str, Callable[[Message], None]],
+    ) -> Counter[str]:
+        """Read all messages, or up to a signal; what the SDK opened as text is read as bytes."""
+        lines = getattr(file_input, "buffer", file_input) or self.default_input
+        # The SDK only iterates over its lines.
+        return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
+
+    def _read(self, lines: IO[bytes]) -> Iterator[bytes]:
+        while True:
+            try:
+                with self._stop:
+                    line = lines.readline()
+            except StoppedError:
+                return
+            if not line:
+                return
+            if not self._lines:
+                self._at_first_line()
+            yield line
+
+    def deserialize_json(self, line: bytes) -> Message:
+        """Return the message in a line.
+
+        Raises:
+            InvalidInputLine: It is no message that a target can use.
+
+        """
+        self._lines += 1
+        message: Message | None
+        try:
+            message = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
+            try:
+                message = _decode_leniently(line)
+            except (ValueError, RecursionError):
+                message = None
+        problem = _problem(message)
+        if problem or message is None:
+            error = f"Line {self._lines:,} of the input {problem}."
+            raise InvalidInputLine(error)
+        return message
+
+
+def _decode_leniently(line: bytes) -> Message:
+    """Decode what only Python does: lone surrogates, and NaN and infinities, which become text."""
+    text = line.decode("utf-8-sig", "surrogatepass")
+    message: Message = json.loads(
+        text, parse_float=_decimal, parse_int=_integer, parse_constant=str
+    )
+    return message
+
+
+def _decimal(digits: str) -> Decimal | str:
+    """Parse a number; one that no Decimal can hold stays text."""
+    try:
+        return Decimal(digits)
+    except ArithmeticError:
+        return digits
+
+
+def _integer(digits: str) -> int | Decimal:
+    """Parse an integer of any length; Python's own have a limit."""
+    return int(digits) if len(digits) < _MAX_DIGITS else Decimal(digits)
+
+
+def _problem(message: object) -> str | None:
+    """Return what is wrong with a message, without quoting it."""
+    if not isinstance(message, dict):
+        return "is no message in JSON"
+    kind = message.get("type")
+    if kind == "BATCH":
+        return (
+            "is a BATCH, and only records can be sent: take batch_config out of the tap's settings"
+        )
+    if not isinstance(kind, str) or kind not in _MEMBERS:
+        return "has no type that Singer knows"
+    for name, shape in _MEMBERS[kind].items():
+        if not isinstance(message.get(name), shape):
+            return f"is a {kind} without a usable {name}"
+    return _problem_of_schema(message) if kind == "SCHEMA" else None
+
+
+def _problem_of_schema(message: Message) -> str | None:
+    if not isinstance(message["schema"].get("properties"), dict):
+        return "is a SCHEMA whose schema has no properties"
+    if not isinstance(message.get("key_properties", []), list | None):
+        return "is a SCHEMA whose key_properties are no list"
+    return None
+
+
+def write_state(state: State) -> None:
+    """Write a state to stdout.
+
+    Raises:
+        DeliveryError: Nobody reads it.
+
+    """
+    try:
+        with signals_deferred():
+            sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
+            sys.stdout.flush()
+    except (AttributeError, OSError) as error:
+        # There is no stdout if it was closed from the start. Otherwise the rest of its buffer must
+        # go somewhere, or Python reports it when it exits.
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message = f"The state cannot be written to stdout ({type(error).__name__})"
+        raise DeliveryError(message) from None

@@ -1,0 +1,80 @@
+"""Stops a run by a signal: where the run only waits, and nowhere else.
+
+A signal can come between any two steps. A request from its handler, or an exception there, could
+meet a lock that nobody will release, or half a line on stdout.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+
+def handle_signals(handler: signal.Handlers) -> None:
+    """Set the handler of the signals that stop a program."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, handler)
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Defer the signals that stop a run; with PYTHONUNBUFFERED they could truncate a line."""
+    if sys.platform == "win32":  # which cannot defer signals
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class StoppedError(Exception):
+    """A signal stopped the run while it only waited."""
+
+
+class Stop:
+    """Whether a signal stops the run. The body of `with` is waiting, and can be interrupted."""
+
+    def __init__(self) -> None:
+        """Begin without a signal."""
+        self.signum: int | None = None
+        """The signal, if there was one."""
+        self._waits = False
+
+    def request(self, signum: int) -> None:
+        """Ask the run to stop.
+
+        Raises:
+            StoppedError: The run waits.
+
+        """
+        self.signum = signum
+        if self._waits:
+            raise StoppedError
+
+    def __enter__(self) -> None:
+        """Begin to wait.
+
+        Raises:
+            StoppedError: The run was asked to stop before.
+
+        """
+        self._waits = True
+        if self.signum is not None:
+            raise StoppedError
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the wait."""
+        self._waits = False
