@@ -389,7 +389,7 @@ def test_an_error_that_lasts_comes_after_a_part_of_the_log_without_gaps(number: 
     assert found == expected(log)[: len(found)]
 
 
-class BrokenPage(Exception):  # noqa: N818
+class BrokenPageError(Exception):
     """The stand-in's answer for a page with a certain entry."""
 
 
@@ -412,11 +412,11 @@ def test_an_error_comes_only_after_all_that_lies_before_its_page(
     def fetch(query: Query) -> Page:
         page = answer(query)
         if ids[broken] in {entry.id for entry in page.entries}:
-            raise BrokenPage
+            raise BrokenPageError
         return page
 
     found: list[str] = []
-    with pytest.raises(BrokenPage):
+    with pytest.raises(BrokenPageError):
         found.extend(
             entry.id
             for chunk in read_range(fetch, None, None, lambda _: width)

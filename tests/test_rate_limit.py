@@ -1,4 +1,4 @@
-"""The pacer on a clock of its own: nothing here waits."""
+"""The limiter on a clock of its own: nothing here waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import recorded_answers
-from tap_sentry_audit.api import rate_limit as pacing
+from tap_sentry_audit.api import rate_limit
 from tap_sentry_audit.api.rate_limit import LONGEST_WAIT, Limits, RateLimiter, parse_limits
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def clock() -> Iterator[Clock]:
 
 def patched(patch: pytest.MonkeyPatch, start: float = 1000.0) -> Clock:
     clock = Clock(start)
-    patch.setattr(pacing, "time", clock)
+    patch.setattr(rate_limit, "time", clock)
     return clock
 
 
@@ -62,7 +62,7 @@ def at(seconds: float) -> dict[str, str]:
 
 
 def ask(
-    pacer: RateLimiter,
+    limiter: RateLimiter,
     clock: Clock,
     headers: dict[str, str] | None = None,
     *,
@@ -70,16 +70,16 @@ def ask(
     latency: float = 0.01,
 ) -> float:
     """Send one request and return when it started."""
-    with pacer.turn() as began:
+    with limiter.turn() as began:
         clock.now += latency
-    pacer.observe(parse_limits(headers or {}), status, began)
+    limiter.observe(parse_limits(headers or {}), status, began)
     return began
 
 
-def wait_of_next(pacer: RateLimiter, clock: Clock) -> float:
+def wait_of_next(limiter: RateLimiter, clock: Clock) -> float:
     """How long the next request has to wait, from now on."""
     now = clock.now
-    with pacer.turn() as began:
+    with limiter.turn() as began:
         pass
     return began - now
 
@@ -154,8 +154,8 @@ class Windows:
         self._offset = offset
         self.starts: Counter[int] = Counter()
 
-    def ask(self, pacer: RateLimiter, latency: float) -> float:
-        with pacer.turn() as began:
+    def ask(self, limiter: RateLimiter, latency: float) -> float:
+        with limiter.turn() as began:
             # Counted as it comes in, half of the way through.
             self._clock.now += latency / 2
             window = math.floor((self._clock.now + self._offset) / self._length)
@@ -165,7 +165,7 @@ class Windows:
         remaining = max(0, self._limit - self.starts[window])
         date = at((self._clock.now + self._offset) % 3600)
         told = header(Limit=self._limit, Remaining=remaining, Reset=reset) | date
-        pacer.observe(parse_limits(told), 200, began)
+        limiter.observe(parse_limits(told), 200, began)
         return began
 
 
@@ -186,22 +186,22 @@ def test_no_window_that_is_known_gets_more_requests_than_its_limit(
         clock = patched(patch)
         # The real `Reset` is by the same clock as `Date`.
         server = Windows(clock, limit, length, offset + NOW_SECONDS - NOW_SECONDS % 3600)
-        pacer = RateLimiter(1000, 1)
+        limiter = RateLimiter(1000, 1)
         for _ in range(10 * limit + 50):
-            server.ask(pacer, latency)
+            server.ask(limiter, latency)
         server.starts.clear()
         for number in range(5 * limit + 5):
             clock.now += 0.0 if number % 7 else pause
-            server.ask(pacer, latency)
+            server.ask(limiter, latency)
 
     assert max(server.starts.values()) <= limit
 
 
 def test_windows_that_are_known_are_used_to_the_full(clock: Clock) -> None:
     server = Windows(clock, 40, 1, 0.37 + NOW_SECONDS)
-    pacer = RateLimiter(1000, 1)
+    limiter = RateLimiter(1000, 1)
     for _ in range(400):
-        server.ask(pacer, 0.002)
+        server.ask(limiter, 0.002)
 
     known = [server.starts[window] for window in sorted(server.starts)[5:-1]]
     assert sum(known) / len(known) >= 39
@@ -209,20 +209,20 @@ def test_windows_that_are_known_are_used_to_the_full(clock: Clock) -> None:
 
 def test_turns_that_nobody_took_in_time_are_made_good_in_their_window(clock: Clock) -> None:
     server = Windows(clock, 40, 1, 0.37 + NOW_SECONDS)
-    pacer = RateLimiter(1000, 1)
+    limiter = RateLimiter(1000, 1)
     for number in range(400):
         clock.now += 0.0 if number % 10 else 0.06
-        server.ask(pacer, 0.002)
+        server.ask(limiter, 0.002)
 
     known = [server.starts[window] for window in sorted(server.starts)[5:-1]]
     assert sum(known) / len(known) >= 38
 
 
 def test_a_limit_holds_from_the_first_answer_that_tells_it(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
-    first = ask(pacer, clock, header(Limit=3, Remaining=2, Reset=NOW_SECONDS + 1001) | at(1000))
+    limiter = RateLimiter(40, 1)
+    first = ask(limiter, clock, header(Limit=3, Remaining=2, Reset=NOW_SECONDS + 1001) | at(1000))
 
-    assert ask(pacer, clock) - first >= 1 / 3
+    assert ask(limiter, clock) - first >= 1 / 3
 
 
 # --- ceilings
@@ -230,17 +230,17 @@ def test_a_limit_holds_from_the_first_answer_that_tells_it(clock: Clock) -> None
 
 @pytest.mark.parametrize("rate", [1, 7, 40])
 def test_the_settings_rate_holds_without_headers(clock: Clock, rate: int) -> None:
-    pacer = RateLimiter(rate, 1)
-    starts = [ask(pacer, clock, latency=0.0001) for _ in range(3 * rate + 1)]
+    limiter = RateLimiter(rate, 1)
+    starts = [ask(limiter, clock, latency=0.0001) for _ in range(3 * rate + 1)]
 
     assert all(later - start >= 1 for start, later in zip(starts, starts[rate:], strict=False))
 
 
 def test_the_settings_rate_holds_where_the_server_allows_more(clock: Clock) -> None:
     server = Windows(clock, 100, 1, 0.5 + NOW_SECONDS)
-    pacer = RateLimiter(10, 1)
+    limiter = RateLimiter(10, 1)
     for _ in range(50):
-        server.ask(pacer, 0.001)
+        server.ask(limiter, 0.001)
 
     assert max(server.starts.values()) <= 10
 
@@ -248,19 +248,19 @@ def test_the_settings_rate_holds_where_the_server_allows_more(clock: Clock) -> N
 @pytest.mark.parametrize("rate", [1, 2])
 def test_a_slow_setting_works_with_a_server_that_sends_headers(clock: Clock, rate: int) -> None:
     server = Windows(clock, 40, 1, 0.5 + NOW_SECONDS)
-    pacer = RateLimiter(rate, 1)
-    starts = [server.ask(pacer, 0.001) for _ in range(20)]
+    limiter = RateLimiter(rate, 1)
+    starts = [server.ask(limiter, 0.001) for _ in range(20)]
 
     assert 18 / rate <= starts[-1] - starts[0] <= 24 / rate
 
 
 def test_a_server_without_a_date_header_is_paced_by_its_limit(clock: Clock) -> None:
-    pacer = RateLimiter(1000, 1)
+    limiter = RateLimiter(1000, 1)
     starts = []
     for _ in range(31):
         reset = math.floor(clock.time() + 1)
         headers = header(Limit=10, Remaining=5, Reset=reset)
-        starts.append(ask(pacer, clock, headers, latency=0.001))
+        starts.append(ask(limiter, clock, headers, latency=0.001))
 
     assert 2.5 <= starts[-1] - starts[0] <= 3.5
 
@@ -268,14 +268,14 @@ def test_a_server_without_a_date_header_is_paced_by_its_limit(clock: Clock) -> N
 # --- requests at once
 
 
-def most_at_once(pacer: RateLimiter, threads: int = 8) -> int:
+def most_at_once(limiter: RateLimiter, threads: int = 8) -> int:
     """Let threads hold turns, and return how many had one when nobody else got one."""
     full = threading.Event()
     done = threading.Event()
     held: list[float] = []
 
     def hold() -> None:
-        with pacer.turn() as began:
+        with limiter.turn() as began:
             held.append(began)
             full.set()
             done.wait(5)
@@ -298,65 +298,65 @@ def test_the_settings_number_at_once_holds() -> None:
 
 
 def test_the_servers_lower_number_at_once_holds(clock: Clock) -> None:
-    pacer = RateLimiter(1000, 8)
-    ask(pacer, clock, header(ConcurrentLimit=2))
+    limiter = RateLimiter(1000, 8)
+    ask(limiter, clock, header(ConcurrentLimit=2))
 
-    assert most_at_once(pacer) == 2
+    assert most_at_once(limiter) == 2
 
 
 def test_the_servers_higher_number_at_once_does_not(clock: Clock) -> None:
-    pacer = RateLimiter(1000, 3)
-    ask(pacer, clock, header(ConcurrentLimit=25))
+    limiter = RateLimiter(1000, 3)
+    ask(limiter, clock, header(ConcurrentLimit=25))
 
-    assert most_at_once(pacer) == 3
+    assert most_at_once(limiter) == 3
 
 
 def test_a_429_with_requests_remaining_lowers_the_number_at_once(clock: Clock) -> None:
-    pacer = RateLimiter(1000, 5)
-    ask(pacer, clock, header(Limit=40, Remaining=30, ConcurrentLimit=25), status=429)
+    limiter = RateLimiter(1000, 5)
+    ask(limiter, clock, header(Limit=40, Remaining=30, ConcurrentLimit=25), status=429)
 
-    assert most_at_once(pacer) == 4
+    assert most_at_once(limiter) == 4
 
 
 def test_a_429_with_none_remaining_does_not_lower_it(clock: Clock) -> None:
-    pacer = RateLimiter(1000, 5)
-    ask(pacer, clock, header(Limit=40, Remaining=0, ConcurrentLimit=25), status=429)
+    limiter = RateLimiter(1000, 5)
+    ask(limiter, clock, header(Limit=40, Remaining=0, ConcurrentLimit=25), status=429)
 
-    assert most_at_once(pacer) == 5
+    assert most_at_once(limiter) == 5
 
 
 def test_it_is_never_lowered_to_nothing(clock: Clock) -> None:
-    pacer = RateLimiter(1000, 2)
+    limiter = RateLimiter(1000, 2)
     for _ in range(5):
-        ask(pacer, clock, header(Remaining=3), status=429)
+        ask(limiter, clock, header(Remaining=3), status=429)
 
-    assert most_at_once(pacer) == 1
+    assert most_at_once(limiter) == 1
 
 
 # --- 429
 
 
 def test_a_429_waits_for_the_reset(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     headers = header(Limit=5, Remaining=0, Reset=NOW_SECONDS + 20) | at(10)
-    ask(pacer, clock, headers, status=429)
+    ask(limiter, clock, headers, status=429)
 
-    assert wait_of_next(pacer, clock) >= 10
+    assert wait_of_next(limiter, clock) >= 10
 
 
 def test_a_429s_retry_after_goes_before_its_reset(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     headers = header(Limit=5, Remaining=0, Reset=NOW_SECONDS + 2) | at(1) | {"Retry-After": "30"}
-    ask(pacer, clock, headers, status=429)
+    ask(limiter, clock, headers, status=429)
 
-    assert 30 <= wait_of_next(pacer, clock) <= 31
+    assert 30 <= wait_of_next(limiter, clock) <= 31
 
 
 def test_no_wait_is_longer_than_the_longest(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
-    ask(pacer, clock, {"Retry-After": "86400"}, status=429)
+    limiter = RateLimiter(40, 1)
+    ask(limiter, clock, {"Retry-After": "86400"}, status=429)
 
-    assert LONGEST_WAIT <= wait_of_next(pacer, clock) <= LONGEST_WAIT + 1
+    assert LONGEST_WAIT <= wait_of_next(limiter, clock) <= LONGEST_WAIT + 1
 
 
 @pytest.fixture
@@ -375,17 +375,17 @@ def jitter(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_429s_that_name_no_time_wait_twice_as_long_each_time(
     clock: Clock, jitter: list[float]
 ) -> None:
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     for _ in range(9):
-        ask(pacer, clock, status=429)
+        ask(limiter, clock, status=429)
 
     assert jitter == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_a_good_answer_lets_the_waits_begin_anew(clock: Clock, jitter: list[float]) -> None:
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     for status in (429, 429, 200, 429):
-        ask(pacer, clock, status=status)
+        ask(limiter, clock, status=status)
 
     assert jitter == [0.5, 1, 0.5]
 
@@ -393,22 +393,22 @@ def test_a_good_answer_lets_the_waits_begin_anew(clock: Clock, jitter: list[floa
 def test_chance_makes_a_wait_longer(clock: Clock) -> None:
     waits = set()
     for _ in range(5):
-        pacer = RateLimiter(40, 1)
-        ask(pacer, clock, status=429)
-        waits.add(round(wait_of_next(pacer, clock), 6))
+        limiter = RateLimiter(40, 1)
+        ask(limiter, clock, status=429)
+        waits.add(round(wait_of_next(limiter, clock), 6))
 
     assert len(waits) > 1
     assert all(0.5 <= wait <= 1.6 for wait in waits)
 
 
 def test_after_a_429_every_thread_waits(clock: Clock) -> None:
-    pacer = RateLimiter(40, 4)
-    ask(pacer, clock, {"Retry-After": "30"}, status=429)
+    limiter = RateLimiter(40, 4)
+    ask(limiter, clock, {"Retry-After": "30"}, status=429)
     free = clock.now + 30
     starts: list[float] = []
 
     def start() -> None:
-        with pacer.turn() as began:
+        with limiter.turn() as began:
             starts.append(began)
 
     threads = [threading.Thread(target=start, daemon=True) for _ in range(4)]
@@ -425,85 +425,85 @@ def test_after_a_429_every_thread_waits(clock: Clock) -> None:
 
 
 def test_a_limit_used_up_by_others_is_waited_for(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
-    ask(pacer, clock, header(Limit=40, Remaining=0, Reset=NOW_SECONDS + 61) | at(60))
+    limiter = RateLimiter(40, 1)
+    ask(limiter, clock, header(Limit=40, Remaining=0, Reset=NOW_SECONDS + 61) | at(60))
 
-    assert wait_of_next(pacer, clock) >= 1
+    assert wait_of_next(limiter, clock) >= 1
 
 
 def test_a_limit_used_up_by_ourselves_is_not_waited_for(clock: Clock) -> None:
     server = Windows(clock, 10, 1, 0.5 + NOW_SECONDS)
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     for _ in range(60):
-        server.ask(pacer, 0.001)
+        server.ask(limiter, 0.001)
 
     assert any(count == 10 for count in server.starts.values())
-    assert pacer.waited == 0
+    assert limiter.waited == 0
 
 
 # --- how many at once are of use
 
 
 def test_one_at_a_time_is_enough_for_a_fast_server(clock: Clock) -> None:
-    pacer = RateLimiter(40, 12)
+    limiter = RateLimiter(40, 12)
     for _ in range(20):
-        ask(pacer, clock, latency=0.005)
+        ask(limiter, clock, latency=0.005)
 
-    assert pacer.width(0.0) == 1
+    assert limiter.width(0.0) == 1
 
 
 @pytest.mark.parametrize(("latency", "width"), [(0.05, 3), (0.1, 5), (0.2, 9)])
 def test_a_slow_server_is_asked_as_much_as_may_start_meanwhile_and_once_more(
     clock: Clock, latency: float, width: int
 ) -> None:
-    pacer = RateLimiter(40, 12)
+    limiter = RateLimiter(40, 12)
     for _ in range(40):
-        ask(pacer, clock, latency=latency - 1e-9)
+        ask(limiter, clock, latency=latency - 1e-9)
 
-    assert pacer.width(0.0) == width
+    assert limiter.width(0.0) == width
 
 
 def test_more_at_once_are_of_no_use_to_a_slow_reader(clock: Clock) -> None:
-    pacer = RateLimiter(40, 12)
+    limiter = RateLimiter(40, 12)
     for _ in range(40):
-        ask(pacer, clock, latency=0.2)
+        ask(limiter, clock, latency=0.2)
 
-    assert pacer.width(0.5) == 1
+    assert limiter.width(0.5) == 1
 
 
 def test_never_more_are_of_use_than_are_allowed(clock: Clock) -> None:
-    pacer = RateLimiter(40, 12)
+    limiter = RateLimiter(40, 12)
     for _ in range(40):
-        ask(pacer, clock, header(ConcurrentLimit=2), latency=5.0)
+        ask(limiter, clock, header(ConcurrentLimit=2), latency=5.0)
 
-    assert pacer.width(0.0) == 2
+    assert limiter.width(0.0) == 2
 
 
 # --- what is counted
 
 
 def test_requests_and_429s_are_counted(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     for status in (200, 429, 200):
-        ask(pacer, clock, status=status)
+        ask(limiter, clock, status=status)
 
-    assert (pacer.requests, pacer.too_many) == (3, 1)
+    assert (limiter.requests, limiter.too_many) == (3, 1)
 
 
 def test_waits_that_overlap_are_counted_once(clock: Clock) -> None:
-    pacer = RateLimiter(40, 2)
-    with pacer.turn() as first, pacer.turn() as second:
-        pacer.observe(parse_limits({"Retry-After": "10"}), 503, first)
+    limiter = RateLimiter(40, 2)
+    with limiter.turn() as first, limiter.turn() as second:
+        limiter.observe(parse_limits({"Retry-After": "10"}), 503, first)
         clock.now += 4
-        pacer.observe(parse_limits({"Retry-After": "10"}), 503, second)
+        limiter.observe(parse_limits({"Retry-After": "10"}), 503, second)
 
-    assert pacer.waited == pytest.approx(14)
+    assert limiter.waited == pytest.approx(14)
 
 
 def test_a_request_that_fails_gives_its_turn_back(clock: Clock) -> None:
-    pacer = RateLimiter(40, 1)
+    limiter = RateLimiter(40, 1)
     for _ in range(3):
-        with pytest.raises(ConnectionError), pacer.turn():
+        with pytest.raises(ConnectionError), limiter.turn():
             raise ConnectionError
 
-    assert ask(pacer, clock)
+    assert ask(limiter, clock)

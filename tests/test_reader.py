@@ -33,9 +33,9 @@ def asking(log: Log, per_page: int = 100) -> Callable[[Query], Page]:
 
 
 def read_ids(log: Log, per_page: int = 100) -> list[str]:
-    stretches = list(read_range(asking(log, per_page), None, None))
-    assert not any(stretch.problem for stretch in stretches)
-    return [entry.id for stretch in stretches for entry in stretch.entries]
+    chunks = list(read_range(asking(log, per_page), None, None))
+    assert not any(chunk.problem for chunk in chunks)
+    return [entry.id for chunk in chunks for entry in chunk.entries]
 
 
 def expected(log: Log) -> list[str]:

@@ -207,3 +207,23 @@ def test_no_recorded_secret_gets_through() -> None:
         for secret in filter(None, secrets):
             assert secret not in json.dumps(made)
             assert secret[-4:] in json.dumps(made)
+
+
+def test_what_this_version_does_not_know_is_kept_and_masked() -> None:
+    made = record(
+        newField={"deep": [1, None]},
+        client_secret="abcdefghijkl",
+        targetObject=["odd"],
+        note="set to abcdefghijkl",
+        additionalFields={"of": "Sentry"},
+    )
+
+    assert made["additionalFields"] == {
+        "newField": {"deep": [1, None]},
+        "client_secret": "********ijkl",
+        "targetObject": ["odd"],
+        "additionalFields": {"of": "Sentry"},
+    }
+    assert made["note"] == "set to ********ijkl"
+    assert made["targetObject"] is None
+    VALIDATOR.validate(made)

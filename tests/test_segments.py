@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 START = 1_735_689_600_000
 
 
-class Refusal(Exception):  # noqa: N818
+class RefusalError(Exception):
     """What a step brings in place of entries."""
 
 
@@ -219,7 +219,7 @@ def test_an_error_is_raised_at_its_turn_after_all_that_lies_before() -> None:
     drive = Drive(times, 10, START + 10_000)
     drive.take(2)
     drive.take(2)
-    drive.schedule.give_back(drive.taken.pop(1), Refusal())
+    drive.schedule.give_back(drive.taken.pop(1), RefusalError())
     drive.deliver()
     drive.schedule.raise_error()
 
@@ -230,7 +230,7 @@ def test_an_error_is_raised_at_its_turn_after_all_that_lies_before() -> None:
             drive.give_back(0)
             drive.deliver()
 
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusalError):
         read_on()
     assert drive.delivered == times[: len(drive.delivered)]
     assert 50 < len(drive.delivered) < 1000
