@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from fuzz.state import Run
-from fuzz.tap import Kill
+from fuzz.tap import SMALL_PIPE, Kill
 from sentry_model import FAULTS, Entry, Organization, RateLimit, SentryModel
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LOOKBACK = 3600
 LATEST = (LOOKBACK - 600) * 1_000_000
 """How late an entry can be, in microseconds before the newest one."""
 
-RECORD_BYTES = 450
+RECORD_BYTES = 400
 """About what a RECORD takes on stdout."""
 
 PAGE = 100
@@ -56,7 +56,10 @@ BUSY_RATE = 0.1
 """Part of the runs in which the server asks everybody to wait for a second."""
 
 SLOW_RATE = 0.05
-"""Part of the scenarios with long logs in which nobody reads stdout fast."""
+"""Part of the scenarios with long logs in which stdout is read slowly."""
+
+SLOW_SECONDS = 14
+"""How long it takes to read a whole log slowly: a STATE is due after ten seconds."""
 
 LESS_OFTEN = "429"
 """The one fault that is waited for long: half a second to one and a half."""
@@ -113,12 +116,13 @@ class Scenario:
         # A tie wider than a page takes tens of requests, hundreds with null rows in it.
         self._is_slow = self._null_rate > 0 or self._rate_limit is not None
         slugs = ["acme", "beta", "gamma"][: self._random.choice([1, 1, 2, 3])]
-        # Long enough for a STATE that is due after ten seconds, with the records of a long log.
-        self._pause = 0.03 if self.is_long and self._random.random() < SLOW_RATE else 0.0
         self.organizations = {slug: Organization() for slug in slugs}
         for organization in self.organizations.values():
             organization.add(self._long_log() if self.is_long else self._log())
             organization.before_answer = partial(self._change, organization)
+        self._pause = 0.0
+        if self.is_long and self._random.random() < SLOW_RATE:
+            self._pause = SLOW_SECONDS * SMALL_PIPE / self._output()
         self.target = Target()
 
     def play(self, tap: Tap, folder: Path, first: Tap | None = None) -> list[str]:
@@ -290,20 +294,23 @@ class Scenario:
             self._entry(at, rng) for _ in range(rng.choice([1, 1, 1 if self._is_slow else 40]))
         )
 
+    def _output(self) -> int:
+        """Estimate the bytes of stdout for all of the logs."""
+        return RECORD_BYTES * (1 + sum(len(one.entries) for one in self.organizations.values()))
+
     def _kill(self) -> Kill | None:
         rng = self._random
         ending = rng.choice([None, signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
         if ending is None:
             return None
         soon = rng.choice([0, 0.005, 0.02]) * rng.random()
-        match rng.choice(["time", "requests", "output"]):
+        match rng.choice(["requests", "output", "output" if self.is_long else "time"]):
             case "time":
                 return Kill(ending, rng.choice([0.05, 0.3, 1.0]) * rng.random())
             case "requests":
                 return Kill(ending, soon, requests=rng.randint(1, 25))
             case _:
-                entries = sum(len(one.entries) for one in self.organizations.values())
-                return Kill(ending, soon, written=rng.randint(1, 1 + RECORD_BYTES * entries))
+                return Kill(ending, soon, written=rng.randint(1, self._output()))
 
 
 def differences(one: Scenario, other: Scenario) -> list[str]:
