@@ -93,6 +93,8 @@ class Tap:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
+            # As users run it, with a buffer between the tap and the pipe.
+            env={name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"},
         )
         self.package = self._answer()
 
