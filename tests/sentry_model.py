@@ -41,6 +41,9 @@ FAULTS: dict[str, Answer | Literal["reset", "cut"]] = {
 }
 """What can come in the place of an answer; "cut" breaks off the answer itself."""
 
+BUSY: Answer = (429, {"Retry-After": "1"}, TOO_MANY)
+BUSY_SECONDS = 1.0
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -112,7 +115,8 @@ class SentryModel(LocalServer):
     """Serves organizations by slug while its context lasts.
 
     Faults come at `fault_rate`, one of `faults` each time. `on_request` is called before each
-    request, with its number.
+    request, with its number. From the request with the number `busy_at` on, everybody is asked to
+    wait for a second, and `impatient` counts the other requests that come meanwhile.
     """
 
     def __init__(self, organizations: dict[str, Organization], seed: int = 0) -> None:
@@ -122,6 +126,9 @@ class SentryModel(LocalServer):
         self.rate_limit: RateLimit | None = None
         self.requests = 0
         self.on_request: Callable[[int], None] = lambda _: None
+        self.busy_at: int | None = None
+        self.impatient = 0
+        self._busy_until = 0.0
         self._random = Random(seed)  # noqa: S311
         self._lock = Lock()
         self._running = 0
@@ -160,6 +167,12 @@ class SentryModel(LocalServer):
         with self._lock:
             self.requests += 1
             self.on_request(self.requests)
+            if time.monotonic() < self._busy_until:
+                self.impatient += 1
+                return BUSY
+            if self.requests == self.busy_at:
+                self._busy_until = time.monotonic() + BUSY_SECONDS
+                return BUSY
             if self._random.random() >= self.fault_rate:
                 return None
             return FAULTS[self._random.choice(self.faults)]

@@ -5,13 +5,17 @@
     make fuzz AGAINST=v0.1.0         beside another revision of this repository
     make fuzz AGAINST=               this version alone
 
-It knows the promise only: each entry once, none missing, whatever ended the runs. It imports
-neither the tap nor the stand-in for Sentry (`fake_sentry`).
+It knows the promise only: each entry once, none missing, whatever ended the runs; and no secret.
+It imports neither the tap nor the stand-in for Sentry (`fake_sentry`).
 
-Each seed makes one scenario: the logs of one to three organizations, with ties and null rows;
-a server with faults and a rate limit; and up to six runs of the tap into an append-only target,
-some of them killed, while entries arrive, turn up late and are deleted. The last run is left in
-peace, and after it the target must have every entry that the server can show.
+Each seed makes one scenario: the logs of one to three organizations, with ties and null rows, or
+long and with gaps; a server with faults, a rate limit and seconds in which it is busy; and up to
+six runs of the tap into an append-only target, some of them killed at a time, a request or a byte
+of stdout, while entries arrive, turn up late and are deleted. The last run is left in peace, and
+after it the target must have every entry that the server can show.
+
+Each STATE of each run is checked too (`state`): a run that went on from it would lose nothing and
+repeat nothing.
 
 With another version, each scenario is played three times: with either version alone, and with
 the other version's state handed over to this one. In a calm scenario, without kills and without

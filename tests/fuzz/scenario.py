@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from random import Random
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from fuzz.tap import Kill
+from fuzz.state import Run
+from fuzz.tap import SMALL_PIPE, Kill
 from sentry_model import FAULTS, Entry, Organization, RateLimit, SentryModel
 
 if TYPE_CHECKING:
@@ -24,18 +24,26 @@ LOOKBACK = 3600
 LATEST = (LOOKBACK - 600) * 1_000_000
 """How late an entry can be, in microseconds before the newest one."""
 
+RECORD_BYTES = 400
+"""About what a RECORD takes on stdout."""
+
 PAGE = 100
 """Rows in a full page."""
 
 EVENTS = ["org.edit", "member.invite", "member.edit", "project.create", "team.create"]
 MOST_RUNS = 6
 
+SECRET = "0123456789abcdef"  # noqa: S105  (it is nobody's)
+"""What no byte of stdout or stderr may hold."""
+
 ODD_ROWS: list[dict[str, Any]] = [
     {"note": "edited", "ipAddress": "203.0.113.9", "data": {"teams": [1, 2.5, None, {}]}},
     {"targetUser": {"id": "5", "name": "Çelik"}, "targetObject": 2**70},
     {"targetUser": 5, "data": []},
     {"targetUser": "user005@acme.example", "targetObject": "12", "ipAddress": 5},
-    {"note": "set key to 0123456789abcdef", "data": {"secret_key": "0123456789abcdef"}},
+    {"note": f"set key to {SECRET}", "data": {"secret_key": SECRET}},
+    {"data": {"keys": [{"id": 1, "dsn": {"client_secret": [SECRET, {"of": SECRET}]}}]}},
+    {"unknown": {"list": [[{"accessToken": SECRET}]]}},
     {"note": "\ud800 alone, \u2028 and \U0001f512"},
     {"unknown": {"deep": [1, "two"]}, "other": None},
 ]
@@ -43,6 +51,15 @@ ODD_ROWS: list[dict[str, Any]] = [
 
 NEW_FIELD = "additionalFields"
 """A field of records that only newer versions have; versions are compared without it."""
+
+BUSY_RATE = 0.1
+"""Part of the runs in which the server asks everybody to wait for a second."""
+
+SLOW_RATE = 0.05
+"""Part of the scenarios with long logs in which stdout is read slowly."""
+
+SLOW_SECONDS = 14
+"""How long it takes to read a whole log slowly: a STATE is due after ten seconds."""
 
 LESS_OFTEN = "429"
 """The one fault that is waited for long: half a second to one and a half."""
@@ -89,17 +106,23 @@ class Scenario:
         self._now = now - 5 * MINUTE
         self._newest = now - MINUTE
         self.is_calm = self._random.random() < 0.3
+        self.is_long = self._random.random() < 0.25
         self._null_rate = self._random.choice([0.0] * 8 + [0.02, 0.5])
         self._rate_limit = self._random.choice([None] * 6 + [RateLimit(60, 3), RateLimit(200, 8)])
         if self._null_rate:
             self._rate_limit = None
+        if self.is_long:
+            self._null_rate, self._rate_limit = 0.0, None
         # A tie wider than a page takes tens of requests, hundreds with null rows in it.
         self._is_slow = self._null_rate > 0 or self._rate_limit is not None
         slugs = ["acme", "beta", "gamma"][: self._random.choice([1, 1, 2, 3])]
         self.organizations = {slug: Organization() for slug in slugs}
         for organization in self.organizations.values():
-            organization.add(self._log())
+            organization.add(self._long_log() if self.is_long else self._log())
             organization.before_answer = partial(self._change, organization)
+        self._pause = 0.0
+        if self.is_long and self._random.random() < SLOW_RATE:
+            self._pause = SLOW_SECONDS * SMALL_PIPE / self._output()
         self.target = Target()
 
     def play(self, tap: Tap, folder: Path, first: Tap | None = None) -> list[str]:
@@ -112,7 +135,7 @@ class Scenario:
                 name for name in sentry.faults if name != LESS_OFTEN or rng.random() < 0.3
             ]
             sentry.rate_limit = self._rate_limit
-            settings = {
+            settings: dict[str, Any] = {
                 "auth_token": "token",
                 "organizations": list(self.organizations),
                 "host": sentry.url,
@@ -127,9 +150,17 @@ class Scenario:
                 sentry.fault_rate = 0.0 if is_last else rng.choice([0.0, 0.02, 0.15])
                 self._change_rate = 0.0 if is_peaceful else rng.choice([0.0, 0.05, 0.3])
                 kill = None if is_peaceful else self._kill()
+                sentry.impatient = 0
+                is_busy = self._rate_limit is None and rng.random() < BUSY_RATE
+                sentry.busy_at = sentry.requests + rng.randint(1, 25) if is_busy else None
                 version = first if first and number < (runs + 1) // 2 else tap
+                before = {slug: one.shown for slug, one in self.organizations.items()}
                 outcome = self._run(version, folder, settings, sentry, kill)
                 problems += _of_run(outcome, kill, must_succeed=is_peaceful)
+                problems += self._of_states(outcome, before)
+                # Those that were on their way when it was asked to wait.
+                if sentry.impatient >= settings["max_concurrent_requests"]:
+                    problems.append(f"{sentry.impatient} requests came instead of a wait")
                 target.take(outcome)
                 if number < runs - 2:
                     self._live()
@@ -145,15 +176,28 @@ class Scenario:
     ) -> Outcome:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        is_due, before = Event(), sentry.requests
+        before = sentry.requests
 
         def on_request(number: int) -> None:
-            if kill and number >= before + kill.requests:
-                is_due.set()
+            if kill and not kill.written and number >= before + kill.requests:
+                kill.is_due.set()
 
         sentry.on_request = on_request
         on_request(before)
-        return tap.run(folder, settings, self.target.state, kill, is_due)
+        return tap.run(folder, settings, self.target.state, kill, self._pause)
+
+    def _of_states(self, outcome: Outcome, before: dict[str, dict[str, Entry]]) -> list[str]:
+        """Check each STATE of a run; `before` is what each organization showed before it."""
+        problems = []
+        for slug, organization in self.organizations.items():
+            sent = frozenset(row["id"] for row in self.target.rows if row["organization"] == slug)
+            standing = [entry for key, entry in before[slug].items() if key in organization.entries]
+            # A tie that changes while it is read may be given up, which the tap says.
+            if f"{slug}: entries may be missing" in outcome.stderr:
+                standing = []
+            run = Run(slug, self.target.state, sent, standing, organization.known)
+            problems += run.broken_promises(outcome.messages)
+        return problems
 
     def _missing(self, target: Target) -> list[str]:
         """Compare what the target has to what the server has and had."""
@@ -194,6 +238,16 @@ class Scenario:
             at -= rng.choice(steps[3:] if self._is_slow else steps)
         return entries
 
+    def _long_log(self) -> list[Entry]:
+        """Return more entries than lie between two STATE messages, often of several lookbacks."""
+        rng, at = self._random, self._now
+        entries: list[Entry] = []
+        steps = rng.choice([[200], [7_000], [MINUTE], [90 * MINUTE], [200, 7_000, 90 * MINUTE]])
+        for _ in range(rng.randint(500, 2500)):
+            entries.append(self._entry(at))
+            at -= round(rng.choice(steps) * rng.uniform(0.5, 1.5))
+        return entries
+
     def _entry(self, at: int, rng: Random | None = None) -> Entry:
         self._number += 1
         rng = rng or self._random
@@ -210,7 +264,7 @@ class Scenario:
         """Let time go by between two runs: new entries, and late ones within the lookback."""
         rng = self._random
         for organization in self.organizations.values():
-            newest = max((e.at for e in organization.entries.values()), default=self._now)
+            newest = max((e.at for e in organization.known.values()), default=self._now)
             new = min(newest + rng.choice([0, 1, MINUTE]), self._newest)
             late = [newest - rng.randrange(LATEST) for _ in range(3)]
             organization.add(self._entry(at) for at in late[: rng.randint(0, 3)])
@@ -223,14 +277,16 @@ class Scenario:
         rng, entries = self._at_requests, organization.entries
         if not entries or rng.random() >= self._change_rate:
             return
-        newest = max(entry.at for entry in entries.values())
+        # Of all that there ever were: the bookmark does not go back when an entry is deleted.
+        newest = max(entry.at for entry in organization.known.values())
+        tied = [entry.at for entry in entries.values() if entry.at > newest - LATEST]
         match rng.choice(["new", "late", "tied", "gone"]):
             case "new":
                 at = min(newest + rng.choice([0, 1, 1000]), self._newest)
             case "late":
                 at = newest - rng.randrange(LATEST)
             case "tied":
-                at = rng.choice([e.at for e in entries.values() if e.at > newest - LATEST])
+                at = rng.choice(tied or [newest])
             case _:
                 del entries[rng.choice(list(entries))]
                 return
@@ -238,14 +294,23 @@ class Scenario:
             self._entry(at, rng) for _ in range(rng.choice([1, 1, 1 if self._is_slow else 40]))
         )
 
+    def _output(self) -> int:
+        """Estimate the bytes of stdout for all of the logs."""
+        return RECORD_BYTES * (1 + sum(len(one.entries) for one in self.organizations.values()))
+
     def _kill(self) -> Kill | None:
         rng = self._random
         ending = rng.choice([None, signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
         if ending is None:
             return None
-        if rng.random() < 0.5:
-            return Kill(ending, 0, rng.choice([0.05, 0.3, 1.0]) * rng.random())
-        return Kill(ending, rng.randint(1, 25), rng.choice([0, 0.005, 0.02]) * rng.random())
+        soon = rng.choice([0, 0.005, 0.02]) * rng.random()
+        match rng.choice(["requests", "output", "output" if self.is_long else "time"]):
+            case "time":
+                return Kill(ending, rng.choice([0.05, 0.3, 1.0]) * rng.random())
+            case "requests":
+                return Kill(ending, soon, requests=rng.randint(1, 25))
+            case _:
+                return Kill(ending, soon, written=rng.randint(1, self._output()))
 
 
 def differences(one: Scenario, other: Scenario) -> list[str]:
@@ -284,6 +349,8 @@ def _of_run(outcome: Outcome, kill: Kill | None, *, must_succeed: bool) -> list[
     # Seven tries of a request outlast these faults; where the log changes, a tie may be unproved.
     if must_succeed and outcome.returncode != 0:
         problems.append(f"a run in peace ended with {outcome.returncode}: {outcome.stderr[-400:]}")
+    if SECRET in outcome.stdout or SECRET in outcome.stderr:
+        problems.append("a secret came out")
     times: dict[str, str] = {}
     for message in outcome.messages:
         if message["type"] == "RECORD":
