@@ -212,7 +212,7 @@ def test_no_recorded_secret_gets_through() -> None:
 def test_what_this_version_does_not_know_is_kept_and_masked() -> None:
     made = record(
         newField={"deep": [1, None]},
-        client_secret="abcdefghijkl",
+        client_secret="abcdefghijkl",  # noqa: S106  (no secret of ours)
         targetObject=["odd"],
         note="set to abcdefghijkl",
         additionalFields={"of": "Sentry"},
