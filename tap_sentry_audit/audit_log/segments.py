@@ -209,14 +209,12 @@ class Schedule:
         """Cut the segment with the longest rest, and take the piece that is cut off."""
         known = [s for s in allowed if s.is_answered or self._is_trusted]
         longest = max(known, key=self._rest, default=None)
-        if longest is None or self._rest(longest) < _LEAST_REST:
+        if longest is None or (rest := self._rest(longest)) < _LEAST_REST:
             return None
         # Segments that begin together get staggered lengths, so that they end one by one: then
         # half as much waits as if they ended together.
         most = _PIECE * min(1.0, len(self._segments) / width)
-        pages = min(
-            self._rest(longest) / 2, max(_LEAST_PIECE, min(self._rest(longest) / width, most))
-        )
+        pages = min(rest / 2, max(_LEAST_PIECE, min(rest / width, most)))
         cut = longest.position + max(1, round(pages * (longest.pace or 0)))
         new = Segment(cut, longest.end, longest.pace, is_taken=True)
         longest.end = cut
