@@ -331,14 +331,14 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
             "batch_config cannot be used: the state would go out before the records that it stands "
             "for, and stream maps would not apply to them. Leave it out",
         )
-    match sorted({"organization", "organizations"} & given.keys()):
-        case []:
-            problems.append(
-                "organization is missing: set it to the slug of your organization, or "
-                "organizations to a list of slugs",
-            )
-        case [_, _]:
-            problems.append("organization and organizations are both set: keep one of them")
+    slugs = given.keys() & {"organization", "organizations"}
+    if not slugs:
+        problems.append(
+            "organization is missing: set it to the slug of your organization, or "
+            "organizations to a list of slugs"
+        )
+    elif len(slugs) > 1:
+        problems.append("organization and organizations are both set: keep one of them")
     start, end = settings.start_date, settings.end_date
     if start and end and end <= start:
         problems.append("end_date is not after start_date: nothing lies between them")
@@ -401,13 +401,12 @@ def load_dotenv_file() -> Path | None:
 
     """
     sdk = find_spec("singer_sdk")
-    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
-        path = folder / ".env"
-        if path.is_file():
-            try:
-                load_dotenv(path, override=False)
-            except (OSError, ValueError) as error:
-                problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
-                raise SettingsError([problem]) from None
-            return path
-    return None
+    folders = Path(sdk.origin).parents if sdk and sdk.origin else ()
+    path = next((folder / ".env" for folder in folders if (folder / ".env").is_file()), None)
+    try:
+        if path:
+            load_dotenv(path, override=False)
+    except (OSError, ValueError) as error:
+        problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
+        raise SettingsError([problem]) from None
+    return path

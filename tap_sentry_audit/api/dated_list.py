@@ -212,12 +212,7 @@ class _Span:
         return f"the rows created about {format_time(self.end - _MARGIN)}"
 
     def fetch(self, fetch: Fetch, **parameters: str) -> ListPage:
-        """Fetch a page of the span.
-
-        Raises:
-            _NotByDateError: The server rejects the dates, or sends rows of others.
-
-        """
+        """Fetch a page, and check that the server accepts and follows the dates."""
         if self.start is None or self.end is None:
             return fetch(parameters)
         dates = {"start": format_time(self.start), "end": format_time(self.end)}
@@ -239,12 +234,7 @@ class _Span:
         return pages(fetch_at, first)
 
     def times(self, page: ListPage) -> list[datetime]:
-        """Return when a page's rows were created, newest first.
-
-        Raises:
-            _NotByDateError: The rows are out of order, or outside the span.
-
-        """
+        """Return when a page's rows were created; they must be in order and in the span."""
         try:
             times = [parse_time(str(row["dateCreated"])) for row in page.rows]
         except (KeyError, OverflowError, ValueError):

@@ -24,7 +24,7 @@ from tap_sentry_audit.api.exceptions import SentryError, describe
 from tap_sentry_audit.api.timestamps import parse_http_date
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from requests import PreparedRequest, Response
@@ -37,6 +37,9 @@ MAX_BODY = 256 << 20
 
 _PIECE = 1 << 20
 """Bytes to read at a time. In requests' pieces of 10 kB, a request takes a tenth longer."""
+
+_FIRST_WAIT, _LONGEST_BACKOFF = 0.5, 60.0
+"""Seconds to wait after the first of several 429s that name no time, and at most: each doubles."""
 
 _MARGIN = 0.95
 """Part of the limit to use until we know when the server's windows begin."""
@@ -182,10 +185,11 @@ class RateLimiter:
         self._running = 0
         self._allowed = max_concurrent_requests
         self._blocked_until = 0.0
-        self._clock = _ServerClock()
         self._windows = _Windows(requests_per_second)
         self._latency = 0.0
-        self._waits = _exponential_waits()
+        self._next_wait = _FIRST_WAIT
+        # At least so far is the server's clock ahead of `time.monotonic`; infinite if not known.
+        self._clock_lead = -math.inf
 
     @contextmanager
     def turn(self) -> Iterator[float]:
@@ -231,7 +235,8 @@ class RateLimiter:
     def observe(self, limits: Limits, status: int, began: float) -> None:
         """Learn from a response that has just come to a request that started at `began`."""
         with self._changed:
-            self._clock.observe(limits.date)
+            if limits.date is not None:
+                self._clock_lead = max(self._clock_lead, limits.date - time.monotonic())
             self._windows.observe(limits, began)
             if limits.concurrent_limit:
                 self._allowed = min(self._max_concurrent, limits.concurrent_limit)
@@ -243,11 +248,11 @@ class RateLimiter:
                 and limits.reset is not None
                 and self._windows.count_starts(began) < 0.9 * (limits.limit or 0)
             ):
-                self._block(self._clock.seconds_until(limits.reset))
+                self._block_until(limits.reset)
             if status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._observe_429(limits)
             else:
-                self._waits = _exponential_waits()
+                self._next_wait = _FIRST_WAIT
                 self._block(_requested_wait(status, limits))
             self._changed.notify_all()
 
@@ -260,9 +265,16 @@ class RateLimiter:
         if limits.retry_after is not None:
             self._block(limits.retry_after)
         elif limits.remaining == 0 and limits.reset is not None:
-            self._block(self._clock.seconds_until(limits.reset))
+            self._block_until(limits.reset)
         else:
-            self._block(backoff.random_jitter(next(self._waits)))
+            self._block(backoff.random_jitter(self._next_wait))
+            self._next_wait = min(2 * self._next_wait, _LONGEST_BACKOFF)
+
+    def _block_until(self, reset: int) -> None:
+        """Let no request start until the server's clock has surely reached `reset`."""
+        is_known = self._clock_lead > -math.inf
+        now = time.monotonic() + self._clock_lead if is_known else time.time()
+        self._block(max(0.0, reset - now))
 
     def _block(self, seconds: float) -> None:
         """Let no request start for `seconds`."""
@@ -352,27 +364,3 @@ class _Windows:
         self._starts.append(now)
         self._last_start = now
         self._last_slot = self._next_slot
-
-
-class _ServerClock:
-    """How far the server's clock is ahead of `time.monotonic`, known better with each response."""
-
-    def __init__(self) -> None:
-        self._least: float | None = None
-
-    def observe(self, date: float | None) -> None:
-        """Learn from the `Date` header of a response that has just come."""
-        if date is not None:
-            least = date - time.monotonic()
-            self._least = least if self._least is None else max(self._least, least)
-
-    def seconds_until(self, moment: float) -> float:
-        """Return the seconds until the server's clock has surely reached a moment."""
-        now = time.time() if self._least is None else time.monotonic() + self._least
-        return max(0.0, moment - now)
-
-
-def _exponential_waits() -> Generator[float, None, None]:
-    waits = backoff.expo(factor=0.5, max_value=60)
-    next(waits)  # the library's generators begin with a value that is not a wait
-    return waits
