@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 NAME = "tap-sentry-audit"
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_API_PATH = re.compile(r"/api(/0)?/?$")
 _FLAG_WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
 
 T = TypeVar("T")
@@ -107,7 +106,7 @@ def _base_url(value: object) -> str:
         _refuse(f"is no address: {hint}")
     if parts.query or parts.fragment or any(c.isspace() for c in text):
         _refuse(f"has more in it than an address: {hint}")
-    prefix = _API_PATH.sub("", parts.path).rstrip("/")
+    prefix = re.sub(r"/api(/0)?/?$", "", parts.path).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{prefix}"
 
 

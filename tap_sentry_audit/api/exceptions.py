@@ -85,10 +85,7 @@ _REGION_HOSTS = {"us.sentry.io", "de.sentry.io"}
 
 
 def error_of(response: requests.Response, permission: str) -> SentryError | None:
-    """Return the error that a response stands for, or None if its status is 200.
-
-    `permission` is the text of a 403: what the token and its user need.
-    """
+    """Return the error of a response, or None for a 200; `permission` is the text of a 403."""
     status = response.status_code
     if status == HTTPStatus.OK:
         return None

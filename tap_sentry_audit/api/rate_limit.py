@@ -38,8 +38,8 @@ MAX_BODY = 256 << 20
 _PIECE = 1 << 20
 """Bytes to read at a time. In requests' pieces of 10 kB, a request takes a tenth longer."""
 
-_FIRST_WAIT, _LONGEST_BACKOFF = 0.5, 60.0
-"""Seconds to wait after the first of several 429s that name no time, and at most: each doubles."""
+_FIRST_WAIT = 0.5
+"""Seconds to wait after a 429 that names no time; each one in a row doubles them, up to 60."""
 
 _MARGIN = 0.95
 """Part of the limit to use until we know when the server's windows begin."""
@@ -113,12 +113,7 @@ class RateLimitedAdapter(HTTPAdapter):
     """Sends each request when the rate limiter lets it start, and reads the whole body."""
 
     def __init__(
-        self,
-        rate_limiter: RateLimiter,
-        *,
-        connections: int,
-        timeout: int,
-        max_body: int = MAX_BODY,
+        self, rate_limiter: RateLimiter, *, connections: int, timeout: int, max_body: int = MAX_BODY
     ) -> None:
         """Keep up to `connections` open; refuse bodies of more than `max_body` bytes.
 
@@ -188,7 +183,7 @@ class RateLimiter:
         self._windows = _Windows(requests_per_second)
         self._latency = 0.0
         self._next_wait = _FIRST_WAIT
-        # At least so far is the server's clock ahead of `time.monotonic`; infinite if not known.
+        # How far, at least, the server's clock is ahead of `time.monotonic`.
         self._clock_lead = -math.inf
 
     @contextmanager
@@ -268,7 +263,7 @@ class RateLimiter:
             self._block_until(limits.reset)
         else:
             self._block(backoff.random_jitter(self._next_wait))
-            self._next_wait = min(2 * self._next_wait, _LONGEST_BACKOFF)
+            self._next_wait = min(2 * self._next_wait, 60.0)
 
     def _block_until(self, reset: int) -> None:
         """Let no request start until the server's clock has surely reached `reset`."""

@@ -93,10 +93,7 @@ class Page:
 
     @property
     def more_newer(self) -> bool:
-        """Whether there are newer rows after this page.
-
-        Without a `Link` header, a full page means that there are.
-        """
+        """Whether newer rows follow; without a `Link` header, a full page means that they do."""
         if self.newer is None:
             return len(self.entries) + self.null_rows >= PAGE_SIZE
         return self.newer.has_results
@@ -108,10 +105,7 @@ def path(organization: str) -> str:
 
 
 def fetch_from(client: Client, organization: str, permission: str) -> Fetch:
-    """Return a function that fetches pages of an organization's log.
-
-    `permission` is the text of a 403: what the token and its user need.
-    """
+    """Return an organization's `Fetch`; `permission` is as in `Client.get`."""
 
     def fetch(query: Query) -> Page:
         return client.get(path(organization), query.parameters(), parse_page, permission)

@@ -37,10 +37,7 @@ class CursorIgnoredError(Exception):
 
 
 def read_range(
-    fetch: Fetch,
-    start: datetime | None,
-    end: datetime | None,
-    width: Width = lambda _: 1,
+    fetch: Fetch, start: datetime | None, end: datetime | None, width: Width = lambda _: 1
 ) -> Iterator[Chunk]:
     """Yield the entries from `start` to before `end`, in order; None is unlimited.
 

@@ -71,10 +71,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step has read, and the millisecond where the next one starts.
-
-    `position` is None after the newest entry of all.
-    """
+    """What one step has read, and the millisecond of the next one: None after the newest entry."""
 
     chunk: Chunk
     position: int | None
@@ -147,15 +144,14 @@ class Schedule:
         segment.is_answered = True
         segment.waiting.append(step.chunk.before(segment.end))
         self._waiting += 1
-        segment.is_done = step.position is None or (
-            segment.end is not None and step.position >= segment.end
-        )
         if step.position is None:
-            self._end_at(segment, step.chunk)
+            segment.is_done = True
+            self._cut_after(segment, step.chunk)
         else:
             segment.position = step.position
+            segment.is_done = segment.end is not None and segment.position >= segment.end
 
-    def _end_at(self, last: Segment, chunk: Chunk) -> None:
+    def _cut_after(self, last: Segment, chunk: Chunk) -> None:
         """Cut all segments after the one that reached the newest entry of all.
 
         Its last response already contains what they still lack.

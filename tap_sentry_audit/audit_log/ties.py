@@ -84,8 +84,7 @@ class _Reading:
         self.null_rows = first.null_rows
         self._fetch = fetch
         self._millisecond = millisecond
-        self._event_names = first.event_names
-        self._page_size = len(first.entries) + first.null_rows
+        self._first = first
         self._kinds: dict[str, _Kind] = {}
         self._gone: set[str] = set()
         self._seen: set[str] = set()
@@ -156,13 +155,14 @@ class _Reading:
                 if part.includes(kind) and kind.actor is not None:
                     self._query(kind)
                     yield
-        for name in self._event_names:
+        for name in self._first.event_names:
             if _Kind(name, None) not in events and self._is_short:
                 self._query(_Kind(name, None))
                 yield
+        page_size = len(self._first.entries) + self._first.null_rows
         for number in range(_MORE_WALKS):
             # Another first offset puts other rows on a page together.
-            self._walk(offset=7 * number % self._page_size)
+            self._walk(offset=7 * number % page_size)
             yield
 
     def _query(self, part: _Kind) -> bool:
