@@ -97,9 +97,9 @@ class Client:
     ) -> Result:
         """Send a GET request and return its parsed response.
 
-        `parse` takes the body and headers, and raises `InvalidBodyError` for a body that is not a
-        valid answer: then the request is sent again. `permission` is the text of a 403: what the
-        token and its user need.
+        `parse` takes the body and headers, and raises `InvalidBodyError` for an invalid body: then
+        the request is sent again. `permission` is the text of a 403: what the token and its user
+        need.
 
         Raises:
             SentryError: The request failed, and retries did not or cannot help.
@@ -123,7 +123,7 @@ class Client:
         """Return a parsed response; `parse` and `permission` are as for `get`.
 
         Raises:
-            SentryError: The response is an error, or not a valid answer.
+            SentryError: The response is an error, or its body is invalid.
 
         """
         error = error_of(response, permission)

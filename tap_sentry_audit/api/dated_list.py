@@ -10,8 +10,8 @@ single query on the server: whatever appears, disappears or changes places betwe
 release that exists from the first to the last is in one of them.
 
 Where one date has more releases than a page, offsets are the only way. A walk over them passes as
-many rows as there are, in whatever order; if different ways to ask show as many different
-releases, none is missing. Otherwise the reader reports the gap.
+many rows as there are, in whatever order; if different queries show as many different releases,
+none is missing. Otherwise the reader reports the gap.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def read_whole(first: ListPage, fetch: Fetch) -> Iterator[ListPage]:
     and `project`. Rows have an `id`, and a `dateCreated` by which the server orders them, newest
     first. Rows from before 1970 are not read.
 
-    Every row that exists from the first request to the last comes; rows that are added or deleted
-    in between may come. One way to lose a row unnoticed remains, on a server that does not accept
-    dates, or inside a date of several pages: one row added and one deleted during the same walk.
+    The pages include every row that exists from the first request to the last, and perhaps rows
+    that are added or deleted in between. A row can still get lost unnoticed, on a server that does
+    not accept dates or inside a date of several pages, if one row is added and one is deleted
+    during the same walk.
 
     Raises:
         SentryError: A request failed; or, after the last page, more rows were counted than shown.

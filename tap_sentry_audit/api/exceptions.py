@@ -5,7 +5,7 @@
   * AccessDeniedError
     * ForbiddenError: 403
     * NotFoundError: 404
-  * RetriableError: 5xx, or a 200 whose body is not an answer
+  * RetriableError: 5xx, or a 200 with an invalid body
     * RateLimitError: 429
 * InvalidBodyError: raised by parsers; `Client` turns it into a RetriableError
 
@@ -40,7 +40,7 @@ class BadRequestError(SentryError):
 
 
 class AccessDeniedError(SentryError):
-    """The server refuses access. `server_time` is its clock at the time."""
+    """The server denies access. `server_time` is its clock at that moment."""
 
     def __init__(self, message: str, server_time: datetime) -> None:
         """Keep the time."""
@@ -65,7 +65,7 @@ class RateLimitError(RetriableError):
 
 
 class InvalidBodyError(ValueError):
-    """The body is not a valid answer of its endpoint."""
+    """A response body is not what its endpoint sends."""
 
 
 _UNAUTHORIZED = {
@@ -102,7 +102,7 @@ def error_of(response: requests.Response, permission: str) -> SentryError | None
 
 
 def invalid_body(response: requests.Response, problem: str) -> RetriableError:
-    """Return the error for a 200 whose body is not a valid answer."""
+    """Return the error for a 200 with an invalid body."""
     explanation = _html_page(response) or f", but {problem}"
     return RetriableError(f"{_request(response)} answered 200{explanation}")
 

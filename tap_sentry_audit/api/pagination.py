@@ -2,7 +2,7 @@
 
 A cursor is `<milliseconds>:<offset>:<is_prev>`. The server keeps no record of it, so a client can
 make its own (Sentry 23.7.1; Sentry's API documentation describes the format but does not promise
-it: `audit_log.reader` checks every answer to one). The cursors of plain lists count rows
+it: `audit_log.reader` checks what comes back). The cursors of plain lists count rows
 (`100:1:0`), except for issues, where they are times: if a list shrinks while it is read, a row can
 move to the page before, and the next run finds it.
 """

@@ -103,7 +103,7 @@ def _epoch_seconds(http_date: str) -> float | None:
 
 
 def _requested_wait(status: int, limits: Limits) -> float:
-    """Return the seconds that a 429 or a 5xx asks every thread to wait (`Retry-After`)."""
+    """Return how many seconds a 429 or a 5xx asks all threads to wait (`Retry-After`)."""
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return limits.retry_after or 0.0
     return 0.0
@@ -221,7 +221,8 @@ class RateLimiter:
     def width(self, seconds: float) -> int:
         """Return how many concurrent requests are useful if handling a response takes `seconds`.
 
-        These are as many as can start during one response, plus one so that none is waited for.
+        These are as many as can start while one is answered, plus one so that the caller never
+        waits.
         """
         with self._changed:
             started = self._latency / max(self._windows.interval, seconds)
@@ -285,7 +286,7 @@ class _Windows:
     The start of a request and the end of its window (`Reset`) bound the difference of the two
     clocks; many requests narrow it down to the time between two of them. The part that is surely
     inside a window is divided evenly, so that each window gets all requests that it allows, and
-    none of its neighbor's.
+    no request lands in the wrong one.
     """
 
     def __init__(self, requests_per_second: int) -> None:

@@ -58,7 +58,7 @@ def read_along_server_cursors(
 ) -> Iterator[Chunk]:
     """Yield the entries from `start` to before `end`, oldest first, once all have been read.
 
-    Meanwhile an empty chunk comes for each page. Errors of `fetch` pass through.
+    Until then, each page yields an empty chunk. Errors of `fetch` pass through.
     """
     with Spool() as spool:
         kept: list[Chunk] = []

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Width = Callable[[float], int]
 
 TICK = 1.0
-"""Seconds after which an empty chunk tells the caller that nothing new has come."""
+"""Seconds without entries after which an empty chunk is yielded."""
 
 
 class CursorIgnoredError(Exception):
@@ -42,9 +42,9 @@ def read_range(
     """Yield the entries from `start` to before `end`, in order; None is unlimited.
 
     `width` takes the seconds that the caller spends on a chunk, and returns how many concurrent
-    requests are useful; the look-ahead is bounded. While nothing else comes, an empty chunk comes
-    about once a second. Several threads may call `fetch`; its errors pass through, after
-    everything that comes before them.
+    requests are useful; the look-ahead is bounded. While no entries arrive, an empty chunk comes
+    about once a second. Several threads may call `fetch`; its errors pass through after all
+    entries that precede them.
 
     Raises:
         CursorIgnoredError: The server does not start where the cursor says.
