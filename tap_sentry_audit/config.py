@@ -1,4 +1,4 @@
-"""The settings: one table makes their JSON schema, their defaults and the checks."""
+"""The settings: one table that gives their JSON schema, their defaults and their checks."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from ipaddress import IPv4Address, IPv6Address
 
 NAME = "tap-sentry-audit"
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_SLUG = re.compile(r"[A-Za-z0-9_-]+")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_API_PATH = re.compile(r"/api(/0)?/?$")
-_WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
+_FLAG_WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
 
 T = TypeVar("T")
 
 Schema = dict[str, Any]
-"""A JSON schema; the SDK's own type for it."""
+"""A JSON schema, typed as the SDK types it."""
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used: one message for each problem, none with a secret in it."""
+    """The settings are invalid: one message for each problem, none of which contains a secret."""
 
     def __init__(self, problems: list[str]) -> None:
         """Keep the messages."""
@@ -45,53 +43,50 @@ class _ProblemError(ValueError):
     """What is wrong with one setting, and how to correct it."""
 
 
+def _refuse(problem: str) -> NoReturn:
+    raise _ProblemError(problem)
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        message = "is not a text: put it in quotes"
-        raise _ProblemError(message)
+        _refuse("is not a text: put it in quotes")
     if not value.strip():
-        message = "is empty: give it a value or leave it out"
-        raise _ProblemError(message)
+        _refuse("is empty: give it a value or leave it out")
     return value
 
 
 def _token(value: object) -> str:
     text = _text(value)
     if any(character.isspace() for character in text):
-        message = "has spaces or line breaks in it: copy the token alone, without quotes or breaks"
-    elif not (text.isascii() and text.isprintable()):
-        message = "has characters that no token has: copy it once more"
-    elif text.startswith("sntrys_"):
-        message = (
+        _refuse("has spaces or line breaks in it: copy the token alone, without quotes or breaks")
+    if not (text.isascii() and text.isprintable()):
+        _refuse("has characters that no token has: copy it once more")
+    if text.startswith("sntrys_"):
+        _refuse(
             "is an organization auth token (sntrys_…), which cannot read audit logs: use the "
             "token of an internal integration, or a personal token (sntryu_…)"
         )
-    else:
-        return text
-    raise _ProblemError(message)
-
-
-def _slugs(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value:
-        message = 'is not a list of slugs: write ["first", "second"]'
-        raise _ProblemError(message)
-    slugs = tuple(map(_slug, value))
-    for slug in slugs:
-        if slugs.count(slug) > 1:
-            message = f"names {slug!r} more than once: name it once"
-            raise _ProblemError(message)
-    return slugs
+    return text
 
 
 def _slug(value: object) -> str:
     text = _text(value)
-    if not _SLUG.fullmatch(text):
-        message = (
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        _refuse(
             f"is {text!r}, which is no slug: take the part after /organizations/ in Sentry's "
             "address bar (letters, digits, - and _)"
         )
-        raise _ProblemError(message)
     return text
+
+
+def _slugs(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        _refuse('is not a list of slugs: write ["first", "second"]')
+    slugs = tuple(map(_slug, value))
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            _refuse(f"names {slug!r} more than once: name it once")
+    return slugs
 
 
 def _base_url(value: object) -> str:
@@ -101,67 +96,54 @@ def _base_url(value: object) -> str:
         parts = urlsplit(text if "://" in text else f"https://{text}")
         port = parts.port
     except ValueError:
-        message = f"is no address: {hint}"
-        raise _ProblemError(message) from None
+        _refuse(f"is no address: {hint}")
     host = parts.hostname or ""
     if parts.username or parts.password:
-        message = f"has a user name or password in it: leave it out and {hint}"
-    elif parts.scheme not in {"http", "https"}:
-        message = f"starts with {parts.scheme}://: {hint}"
-    elif port == 0 or not _is_host(host):
-        message = f"is no address: {hint}"
-    elif parts.query or parts.fragment or any(c.isspace() for c in text):
-        message = f"has more in it than an address: {hint}"
-    else:
-        prefix = _API_PATH.sub("", parts.path).rstrip("/")
-        return f"{parts.scheme}://{parts.netloc}{prefix}"
-    raise _ProblemError(message)
+        _refuse(f"has a user name or password in it: leave it out and {hint}")
+    if parts.scheme not in {"http", "https"}:
+        _refuse(f"starts with {parts.scheme}://: {hint}")
+    if port == 0 or not (_ip_address(host) or _HOST_NAME.fullmatch(host)):
+        _refuse(f"is no address: {hint}")
+    if parts.query or parts.fragment or any(c.isspace() for c in text):
+        _refuse(f"has more in it than an address: {hint}")
+    prefix = re.sub(r"/api(/0)?/?$", "", parts.path).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{prefix}"
 
 
-def _is_host(host: str) -> bool:
+def _ip_address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return bool(_HOST_NAME.fullmatch(host))
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return None
 
 
 def _time(value: object) -> datetime:
-    message = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
-    if not isinstance(value, str) or not _DATE.match(value):
-        raise _ProblemError(message)
-    import pendulum  # noqa: PLC0415  (a tenth of a second, and most runs have no date to read)
+    problem = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}", value):
+        _refuse(problem)
+    import pendulum  # noqa: PLC0415  (it takes a tenth of a second, and most runs need no dates)
 
     try:
         time = pendulum.parse(value)
     except ValueError:
-        raise _ProblemError(message) from None
+        _refuse(problem)
     if not isinstance(time, pendulum.DateTime):
-        raise _ProblemError(message)
+        _refuse(problem)
     return datetime.fromtimestamp(time.timestamp(), UTC).replace(microsecond=time.microsecond)
 
 
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
-        message = "is neither true nor false"
-        raise _ProblemError(message)
+        _refuse("is neither true nor false")
     return value
 
 
-def _whole(least: int, most: int) -> Callable[[object], int]:
+def _integer(least: int, most: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            message = f"is {value!r}: write a whole number from {least} to {most}"
-            raise _ProblemError(message)
+            _refuse(f"is {value!r}: write a whole number from {least} to {most}")
         return value
 
     return parse
@@ -170,52 +152,53 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
 def _header_text(value: object) -> str:
     text = _text(value)
     if not (text.isascii() and text.isprintable()):
-        message = "has characters that an HTTP header cannot carry: use plain ASCII"
-        raise _ProblemError(message)
+        _refuse("has characters that an HTTP header cannot carry: use plain ASCII")
     return text
-
-
-_SETTING = "setting"
 
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """One line of the table: its JSON type, what a person reads, how its value is parsed."""
+    """A row of the table: how to parse a value, its JSON schema, and the cure if it is missing."""
 
     parse: Callable[[object], object]
     json: Schema
-    cure: str = ""
+    cure: str
+
+
+_JSON_TYPES = {str: "string", int: "integer", bool: "boolean", tuple: "array"}
 
 
 def _setting(  # noqa: PLR0913  (the columns of the table)
-    kind: str,
     parse: Callable[[object], T],
     title: str,
     description: str,
     *,
     default: T,
     cure: str = "",
-    is_default_shown: bool = True,
+    shows_default: bool = True,
 ) -> T:
-    """Return a field of `Settings`; one with a `cure` is required, and holds a secret."""
+    """Return a field of `Settings`; one with a `cure` is required, and holds a secret.
+
+    The type of the default decides the JSON type: None stands for a time, which JSON has as text.
+    """
+    kind = _JSON_TYPES.get(type(default), "string")
     json: Schema = {"type": [kind] if cure else [kind, "null"]}
     json |= {"items": {"type": ["string"]}} if kind == "array" else {}
     json |= {"title": title}
-    json |= {"default": default} if is_default_shown and default else {}
+    json |= {"default": default} if shows_default and default else {}
     json |= {"description": description}
     json |= {"secret": True, "writeOnly": True} if cure else {}
-    return field(default=default, repr=not cure, metadata={_SETTING: _Setting(parse, json, cure)})
+    return field(default=default, repr=not cure, metadata={"row": _Setting(parse, json, cure)})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a run, checked. `host` is scheme, host and path prefix without a last slash.
+    """The settings of a run, checked.
 
-    Times are UTC.
+    `host` is the scheme, host and path prefix, without a trailing slash. Times are UTC.
     """
 
     auth_token: str = _setting(
-        "string",
         _token,
         "Auth token",
         "Token of an internal integration with Organization: Read & Write, or a "
@@ -227,21 +210,18 @@ class Settings:
         default="",
     )
     organization: str = _setting(
-        "string",
         _slug,
         "Organization",
         "Slug of the organization. Exactly one of this and organizations.",
         default="",
     )
     organizations: tuple[str, ...] = _setting(
-        "array",
         _slugs,
         "Organizations",
         "Slugs of several organizations, each with a bookmark of its own.",
         default=(),
     )
     host: str = _setting(
-        "string",
         _base_url,
         "Host",
         "Where Sentry is: a name, a name and port, or a URL with a path prefix. Audit "
@@ -249,14 +229,12 @@ class Settings:
         default="https://sentry.io",
     )
     start_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
-        "string",
         _time,
         "Start date",
         "Where a first run begins: a date or date-time. Default: all there is.",
         default=None,
     )
     backfill: bool = _setting(
-        "boolean",
         _flag,
         "Backfill",
         "false: a first run reads nothing of the past, records the position, and the "
@@ -264,50 +242,43 @@ class Settings:
         default=True,
     )
     end_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
-        "string",
         _time,
         "End date",
         "Where to stop, exclusive: for one-off and sharded back-fills.",
         default=None,
     )
     lookback_seconds: int = _setting(
-        "integer",
-        _whole(0, 31 * 86_400),
+        _integer(0, 31 * 86_400),
         "Lookback",
         "How far before the bookmark each run looks again for late entries.",
         default=3600,
     )
     requests_per_second: int = _setting(
-        "integer",
-        _whole(1, 1000),
+        _integer(1, 1000),
         "Requests per second",
         "Most requests a second; the server's own limit can only lower it.",
         default=40,
     )
     max_concurrent_requests: int = _setting(
-        "integer",
-        _whole(1, 100),
+        _integer(1, 100),
         "Requests at once",
         "Most requests at once; the server's own limit can only lower it.",
         default=12,
     )
     request_timeout_seconds: int = _setting(
-        "integer",
-        _whole(1, 600),
+        _integer(1, 600),
         "Request timeout",
         "Seconds to wait for a connection, and for each part of an answer.",
         default=60,
     )
     user_agent: str = _setting(
-        "string",
         _header_text,
         "User agent",
         "What the tap calls itself. Default: its name and version.",
-        is_default_shown=False,
+        shows_default=False,
         default=f"{NAME}/{version(NAME)}",
     )
     redact_secrets: bool = _setting(
-        "boolean",
         _flag,
         "Redact secrets",
         "Mask tokens, keys and passwords in every record, all but their last four characters.",
@@ -321,11 +292,11 @@ class Settings:
 
     @property
     def lookback(self) -> timedelta:
-        """How far before the bookmark to read again."""
+        """How far before the bookmark each run reads again."""
         return timedelta(seconds=self.lookback_seconds)
 
 
-_TABLE: dict[str, _Setting] = {each.name: each.metadata[_SETTING] for each in fields(Settings)}
+_TABLE: dict[str, _Setting] = {each.name: each.metadata["row"] for each in fields(Settings)}
 
 JSON_SCHEMA: Schema = {
     "type": "object",
@@ -336,11 +307,10 @@ JSON_SCHEMA: Schema = {
 
 
 def parse_settings(config: Mapping[str, object]) -> Settings:
-    """Return the settings that a configuration holds; one that is None is left at its default.
+    """Return the settings that a configuration holds; None leaves a setting at its default.
 
     Raises:
-        SettingsError: With every problem found, each naming the setting, what is wrong and
-            how to correct it.
+        SettingsError: With every problem: the setting, what is wrong and how to correct it.
 
     """
     given = {name: value for name, value in config.items() if value is not None}
@@ -360,14 +330,14 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
             "batch_config cannot be used: the state would go out before the records that it stands "
             "for, and stream maps would not apply to them. Leave it out",
         )
-    match sorted({"organization", "organizations"} & given.keys()):
-        case []:
-            problems.append(
-                "organization is missing: set it to the slug of your organization, or "
-                "organizations to a list of slugs",
-            )
-        case [_, _]:
-            problems.append("organization and organizations are both set: keep one of them")
+    slugs = given.keys() & {"organization", "organizations"}
+    if not slugs:
+        problems.append(
+            "organization is missing: set it to the slug of your organization, or "
+            "organizations to a list of slugs"
+        )
+    elif len(slugs) > 1:
+        problems.append("organization and organizations are both set: keep one of them")
     start, end = settings.start_date, settings.end_date
     if start and end and end <= start:
         problems.append("end_date is not after start_date: nothing lies between them")
@@ -377,9 +347,9 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
 
 
 def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) -> list[str]:
-    """Return what a person should know about settings that can be used.
+    """Return warnings about settings that are valid.
 
-    `schema` is `JSON_SCHEMA`, with the SDK's own settings if they are to be known, too.
+    `schema` is `JSON_SCHEMA`, or that with the SDK's own settings added.
     """
     known = schema["properties"]
     found = []
@@ -390,7 +360,10 @@ def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) ->
     if not settings.backfill and settings.start_date:
         found.append("start_date is not used while backfill is false")
     host = urlsplit(settings.host)
-    if host.scheme == "http" and not _is_loopback(host.hostname or ""):
+    name = host.hostname or ""
+    ip = _ip_address(name)
+    is_local = ip.is_loopback if ip else name == "localhost" or name.endswith(".localhost")
+    if host.scheme == "http" and not is_local:
         found.append(
             f"host: the token goes to {host.netloc} unencrypted; write https:// if it can do that",
         )
@@ -400,40 +373,39 @@ def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) ->
 def unusable_variables(environment: Mapping[str, str], schema: Schema) -> list[str]:
     """Return what is wrong with numbers and flags in environment variables.
 
-    `schema` is as for `remarks`. The SDK turns variables into values itself: it fails on a bad
-    number without naming it, and takes every word that it does not know for false.
+    `schema` is as for `remarks`. The SDK converts the variables itself: it fails on a bad number
+    without naming it, and takes every word that it does not know for false.
     """
     found = []
     for name, definition in schema["properties"].items():
         variable = f"{NAME}_{name}".upper().replace("-", "_")
-        text = environment.get(variable, "").strip()
-        types = definition.get("type", ())
         if variable not in environment:
             continue
+        text = environment[variable].strip()
+        types = definition.get("type", ())
         if "integer" in types and not re.fullmatch(r"[+-]?\d+", text):
             found.append(f"{name} (from {variable}) is {text!r}: write a whole number")
-        if "boolean" in types and text.lower() not in _WORDS:
+        if "boolean" in types and text.lower() not in _FLAG_WORDS:
             found.append(f"{name} (from {variable}) is {text!r}: write true or false")
     return found
 
 
 def load_dotenv_file() -> Path | None:
-    """Set the variables of the nearest `.env` file that the environment lacks; return its path.
+    """Add the variables of the nearest `.env` file to the environment; return the file's path.
 
-    The file is looked for where the SDK does: in the folders above its own.
+    Variables that are already set win. As in the SDK, the search goes up from the SDK's own folder.
 
     Raises:
-        SettingsError: It cannot be read.
+        SettingsError: The file cannot be read.
 
     """
     sdk = find_spec("singer_sdk")
-    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
-        path = folder / ".env"
-        if path.is_file():
-            try:
-                load_dotenv(path, override=False)
-            except (OSError, ValueError) as error:
-                problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
-                raise SettingsError([problem]) from None
-            return path
-    return None
+    folders = Path(sdk.origin).parents if sdk and sdk.origin else ()
+    path = next((folder / ".env" for folder in folders if (folder / ".env").is_file()), None)
+    try:
+        if path:
+            load_dotenv(path, override=False)
+    except (OSError, ValueError) as error:
+        problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
+        raise SettingsError([problem]) from None
+    return path

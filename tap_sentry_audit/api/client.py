@@ -1,4 +1,4 @@
-"""The one HTTP client of a run: session, token, retries, region."""
+"""The HTTP client of a run: session, token, retries and regions."""
 
 from __future__ import annotations
 
@@ -36,23 +36,21 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
 
 MAX_TRIES = 7
-"""Tries of one request that fails: about half a minute in all, the second one almost at once."""
+"""Attempts at a failing request: the second is almost immediate, all take about half a minute."""
 
 MAX_SECONDS_OF_429 = 300
-"""How long the rate limit may turn one request away; other clients may be using it up."""
-
-_ENVIRONMENT_CA_BUNDLE = "SSL_CERT_FILE"
+"""How long to retry after 429s: other clients may be using up the limit."""
 
 
 class Client:
-    """Asks Sentry's API. Threads may share it.
+    """A client of Sentry's API that threads can share.
 
-    A request goes to the configured host or to a region below it and nowhere else: redirects
-    are not followed, and of a `Link` header only the cursor is used.
+    Requests go to the configured host and to regions below it, nowhere else: the client does not
+    follow redirects, and uses only the cursor of a `Link` header.
     """
 
     def __init__(self, settings: Settings, logger: Logger) -> None:
-        """Make a client; nothing is asked yet. `logger` tells what is tried again."""
+        """Create a client without sending a request. `logger` gets a warning for each retry."""
         self.rate_limiter = RateLimiter(
             settings.requests_per_second, settings.max_concurrent_requests
         )
@@ -62,32 +60,31 @@ class Client:
 
     @cached_property
     def session(self) -> requests.Session:
-        """A session for several threads, with the environment's proxies and authorities.
+        """The session, with the environment's proxies and certificate authorities.
 
-        `Session.send` does not look at the environment's authorities by itself, and a
-        `.netrc` must not replace the token: so the environment is read here, once.
+        It reads the environment here, once: `Session.send` ignores the environment's authorities,
+        and a `.netrc` must not replace the token.
         """
-        session = requests.Session()
-        url = self._settings.host
-        found = session.merge_environment_settings(url, {}, None, None, None)
+        settings, session = self._settings, requests.Session()
+        found = session.merge_environment_settings(settings.host, {}, None, None, None)
         session.proxies.update(found["proxies"])
         session.verify = found["verify"]
         if session.verify is True:
-            session.verify = os.environ.get(_ENVIRONMENT_CA_BUNDLE) or True
+            session.verify = os.environ.get("SSL_CERT_FILE") or True
         session.trust_env = False
-        session.headers["Authorization"] = f"Bearer {self._settings.auth_token}"
-        session.headers["User-Agent"] = self._settings.user_agent
+        session.headers["Authorization"] = f"Bearer {settings.auth_token}"
+        session.headers["User-Agent"] = settings.user_agent
         adapter = RateLimitedAdapter(
             self.rate_limiter,
-            connections=self._settings.max_concurrent_requests,
-            timeout=self._settings.request_timeout_seconds,
+            connections=settings.max_concurrent_requests,
+            timeout=settings.request_timeout_seconds,
         )
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
 
     def url(self, path: str, base_url: str | None = None) -> str:
-        """Return the URL of a path below `/api/0/`, on the configured host or a region's."""
+        """Return the URL of a path below `/api/0/`, on the configured host or at `base_url`."""
         return f"{base_url or self._settings.host}/api/0/{path}"
 
     def get(
@@ -98,22 +95,23 @@ class Client:
         permission: str,
         base_url: str | None = None,
     ) -> Result:
-        """Return what `parse` makes of the body and headers that a path answers.
+        """Send a GET request and return its parsed response.
 
-        `permission` says what the token and its user need, for a 403. `parse` raises
-        `InvalidBodyError` for a body that is not an answer, and the request is tried again.
+        `parse` takes the body and headers, and raises `InvalidBodyError` for an invalid body: then
+        the request is sent again. `permission` is the text of a 403: what the token and its user
+        need.
 
         Raises:
-            SentryError: The request failed, and trying again did not help or does not.
+            SentryError: The request failed, and retries did not or cannot help.
 
         """
         request = self._request_without_url.copy()
+        request.prepare_url(self.url(path, base_url), dict(parameters))
 
         def send() -> Result:
             response = self.session.send(request, allow_redirects=False)
             return self.read(response, parse, permission)
 
-        request.prepare_url(self.url(path, base_url), dict(parameters))
         return self.retrying(send)()
 
     @staticmethod
@@ -122,10 +120,10 @@ class Client:
         parse: Callable[[bytes, Mapping[str, str]], Result],
         permission: str,
     ) -> Result:
-        """Return what `parse` makes of an answer.
+        """Return a parsed response; `parse` and `permission` are as for `get`.
 
         Raises:
-            SentryError: What the answer means, in plain words; a RetriableError may be tried again.
+            SentryError: The response is an error, or its body is invalid.
 
         """
         error = error_of(response, permission)
@@ -137,22 +135,22 @@ class Client:
             raise invalid_body(response, str(invalid)) from None
 
     def retrying(self, send: Callable[P, Result]) -> Callable[P, Result]:
-        """Wrap `send` with retries: by number for failures, by time for the rate limit.
+        """Wrap `send` with retries: a number of them for failures, a time for the rate limit.
 
-        After a 429 the rate limiter makes everybody wait, so trying again needs no wait of its own.
-        What the wrapped function raises in the end is a SentryError in plain words.
+        After a 429 the rate limiter makes every thread wait, so the retry itself does not wait.
+        The wrapped function raises a SentryError for every failure.
         """
-        failures = backoff.on_exception(
-            # Waits of at most 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds.
+        retry_failures = backoff.on_exception(
+            # Waits of at most 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds, and at least half of that.
             lambda: backoff.expo(base=3, factor=0.1),
             (RetriableError, requests.RequestException),
             max_tries=MAX_TRIES,
-            giveup=_is_final,
-            jitter=_half_to_all,
+            giveup=lambda error: isinstance(error, RateLimitError | requests.exceptions.SSLError),
+            jitter=lambda wait: wait / 2 + backoff.full_jitter(wait / 2),
             on_backoff=self._log_retry,
             logger=None,
         )
-        rate_limit = backoff.on_exception(
+        retry_rate_limit = backoff.on_exception(
             backoff.constant,
             RateLimitError,
             interval=0,
@@ -160,41 +158,40 @@ class Client:
             jitter=None,
             logger=None,
         )
-        retried = rate_limit(failures(send))
+        retried = retry_rate_limit(retry_failures(send))
 
         def call(*args: P.args, **options: P.kwargs) -> Result:
             try:
                 return retried(*args, **options)
             except RateLimitError as error:
-                cause = "others use up the token's limit"
-                message = f"{error} for {MAX_SECONDS_OF_429} seconds: {cause}"
+                seconds = MAX_SECONDS_OF_429
+                message = f"{error} for {seconds} seconds: others use up the token's limit"
                 raise SentryError(message) from error
             except RetriableError as error:
                 message = f"{error}, and so did {MAX_TRIES - 1} more tries"
                 raise SentryError(message) from error
-            except OSError as error:  # the base of requests.RequestException, too
+            except OSError as error:  # includes requests.RequestException
                 raise SentryError(connection_failure(error, self._host(error))) from error
             except ValueError as error:
-                # What requests makes of a malformed Location, even if it is not followed.
+                # requests raises it for a malformed Location, even if it does not follow redirects.
                 message = f"{self._host(error)} sent an answer that cannot be read: check host"
                 raise SentryError(message) from error
 
         return call
 
     def region(self, organization: str) -> Region:
-        """Return what to ask for all of an organization but its audit log.
+        """Return where to read everything of an organization but its audit log.
 
-        Where the token may not read the organization, that is the configured host. It is asked
-        for once in a run.
+        If the token may not read the organization, that is the configured host. Each organization
+        is looked up once per run.
 
         Raises:
-            SentryError: It could not be found out.
+            SentryError: The lookup failed.
 
         """
         if organization not in self._regions:
-            host = self._settings.host
+            host, path = self._settings.host, f"organizations/{organization}/"
             try:
-                path = f"organizations/{organization}/"
                 page = self.get(path, {"detailed": "0"}, parse_detail, permission="")
                 self._regions[organization] = region_of(page.rows[0], page.server_time, host)
             except AccessDeniedError as error:
@@ -203,27 +200,16 @@ class Client:
 
     @cached_property
     def _request_without_url(self) -> requests.PreparedRequest:
-        """All of a request that does not change: preparing it takes longer than reading a page."""
+        """The unchanging parts of a request: preparing them takes longer than reading a page."""
         return self.session.prepare_request(requests.Request("GET", self._settings.host))
 
     def _log_retry(self, details: Details) -> None:
-        """Say on one line what failed and what follows."""
-        error = details.get("exception")
-        what = str(error)
+        error: object = details.get("exception")
         if isinstance(error, requests.RequestException):
-            what = connection_failure(error, self._host(error))
-        self._logger.warning("%s; trying again in %.1f s", what, details["wait"])
+            error = connection_failure(error, self._host(error))
+        self._logger.warning("%s; trying again in %.1f s", error, details["wait"])
 
     def _host(self, error: Exception) -> str:
-        """Return the host that a failed request went to."""
+        """Return the host of a failed request."""
         request = error.request if isinstance(error, requests.RequestException) else None
         return urlsplit((request and request.url) or self._settings.host).netloc
-
-
-def _half_to_all(wait: float) -> float:
-    """Return a wait between half of the given one and all of it."""
-    return wait / 2 + backoff.full_jitter(wait / 2)
-
-
-def _is_final(error: Exception) -> bool:
-    return isinstance(error, RateLimitError | requests.exceptions.SSLError)

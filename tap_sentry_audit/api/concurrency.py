@@ -1,4 +1,4 @@
-"""Work on many things at once, with the results in order."""
+"""Concurrent work with results in order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Result = TypeVar("Result")
 
 
 class WorkerPool(Generic[Item, Result]):
-    """Threads that work on a row of items, never further ahead than is taken from them."""
+    """Threads that process items concurrently and return the results in order."""
 
     def __init__(
         self, work: Callable[[Item], Result], items: Sequence[Item], threads: int, ahead: int
     ) -> None:
-        """Begin to work: at most `ahead` results are there or in the making at a time."""
+        """Start the threads; at most `ahead` results are in progress or waiting to be taken."""
         self._work = work
         self._items = items
         self._ahead = ahead
@@ -27,14 +27,14 @@ class WorkerPool(Generic[Item, Result]):
         self._results: dict[int, Result | Exception] = {}
         self._changed = threading.Condition()
         for _ in range(min(threads, len(items))):
-            # Daemons, so that a run that was stopped need not wait for their answers.
+            # Daemons, so that a stopped run does not wait for their responses.
             threading.Thread(target=self._run, daemon=True).start()
 
     def take(self, seconds: float) -> Result | None:
-        """Return the next result in order, or nothing if it is not there within so many seconds.
+        """Return the next result in order, or None if it is not ready within `seconds`.
 
         Raises:
-            Exception: What the work on it raised.
+            Exception: Whatever `work` raised for this item.
 
         """
         with self._changed:
@@ -48,19 +48,17 @@ class WorkerPool(Generic[Item, Result]):
         return result
 
     def _run(self) -> None:
-        while (number := self._begin()) is not None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._begun < self._taken + self._ahead)
+                if self._begun == len(self._items):
+                    return
+                number = self._begun
+                self._begun += 1
             try:
                 result: Result | Exception = self._work(self._items[number])
-            except Exception as error:  # noqa: BLE001  (raised again where it is its turn)
+            except Exception as error:  # noqa: BLE001  (`take` raises it again)
                 result = error
             with self._changed:
                 self._results[number] = result
                 self._changed.notify_all()
-
-    def _begin(self) -> int | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._begun < self._taken + self._ahead)
-            if self._begun == len(self._items):
-                return None
-            self._begun += 1
-            return self._begun - 1

@@ -6,11 +6,16 @@ import json
 import re
 import sys
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
 from tap_sentry_audit.api.exceptions import InvalidBodyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Decoded = TypeVar("Decoded")
 
 Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None"
 
@@ -19,17 +24,17 @@ _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def decode_object(body: bytes) -> dict[str, Json]:
-    """Return a JSON object, numbers as integers and decimals.
+    """Return a JSON object, its numbers as integers and decimals.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The body is not a JSON object.
 
     """
     try:
         return _decode_object(body)
     except msgspec.ValidationError:
-        # An integer of thousands of digits, or no object.
-        found: Json = json.loads(body, parse_float=Decimal, parse_int=_integer)
+        # Either not an object, or one with an integer of thousands of digits.
+        found: Json = json.loads(body, parse_float=Decimal, parse_int=_exact_integer)
         if isinstance(found, dict):
             return found
         raise
@@ -39,29 +44,29 @@ def decode_objects(body: bytes) -> list[dict[str, Json] | None]:
     """Return a JSON list of objects and nulls; lone surrogates become text.
 
     Raises:
-        InvalidBodyError: It is none.
+        InvalidBodyError: The body is not such a list.
 
     """
     try:
-        try:
-            rows = _decode_list(body)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            rows = _decode_list(encodable(body))
+        rows = decode_escaped(_decode_list, body)
         return [None if bytes(row) == b"null" else decode_object(bytes(row)) for row in rows]
     except (RecursionError, ValueError):
         message = "the body is not a list of objects"
         raise InvalidBodyError(message) from None
 
 
-def encodable(body: bytes) -> bytes:
-    r"""Return the JSON with lone surrogates as text (`\\ud800`).
+def decode_escaped(decode: Callable[[bytes], Decoded], body: bytes) -> Decoded:
+    r"""Return what `decode` makes of JSON, with lone surrogates as text (`\\ud800`).
 
-    JSON can name them, but UTF-8 cannot carry them: so nothing is lost, and every target can
-    read it.
+    JSON can name them, but UTF-8 cannot carry them. As text nothing is lost, and every target can
+    read it. What `decode` raises for other reasons passes through.
     """
-    return _ESCAPE.sub(lambda found: b"\\" * bool(found["lone"]) + found[0], body)
+    try:
+        return decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return decode(_ESCAPE.sub(lambda found: b"\\" * bool(found["lone"]) + found[0], body))
 
 
 _ESCAPE = re.compile(
@@ -69,5 +74,10 @@ _ESCAPE = re.compile(
 )
 
 
-def _integer(text: str) -> int | Decimal:
+def parse_integer(text: str) -> int | None:
+    """Return the number that ASCII digits name, or None if the text holds anything else."""
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _exact_integer(text: str) -> int | Decimal:
     return int(text) if len(text) < sys.int_info.str_digits_check_threshold else Decimal(text)

@@ -1,13 +1,13 @@
-"""What can go wrong with a request, in plain words.
+"""The errors of Sentry's API, with messages that say what to do.
 
 * SentryError
   * BadRequestError: 400
   * AccessDeniedError
     * ForbiddenError: 403
     * NotFoundError: 404
-  * RetriableError: 5xx, or a 200 whose body is not an answer
+  * RetriableError: 5xx, or a 200 with an invalid body
     * RateLimitError: 429
-* InvalidBodyError: what a parser raises; `Client` makes a RetriableError of it
+* InvalidBodyError: raised by parsers; `Client` turns it into a RetriableError
 
 No message contains a body, a header's value or the token: audit entries are personal data.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import socket
 import ssl
 from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class SentryError(Exception):
-    """A request failed. The text is for a person."""
+    """A request failed. The message is written for the user."""
 
 
 class BadRequestError(SentryError):
@@ -39,12 +40,12 @@ class BadRequestError(SentryError):
 
 
 class AccessDeniedError(SentryError):
-    """What was asked for is not shown. `server_time` is the server's clock when it said so."""
+    """The server denies access. `server_time` is its clock at that moment."""
 
-    def __init__(self, message: str, at: datetime) -> None:
+    def __init__(self, message: str, server_time: datetime) -> None:
         """Keep the time."""
         super().__init__(message)
-        self.server_time = at
+        self.server_time = server_time
 
 
 class ForbiddenError(AccessDeniedError):
@@ -64,7 +65,7 @@ class RateLimitError(RetriableError):
 
 
 class InvalidBodyError(ValueError):
-    """A body is not what its endpoint answers."""
+    """A response body is not what its endpoint sends."""
 
 
 _UNAUTHORIZED = {
@@ -84,45 +85,49 @@ _REGION_HOSTS = {"us.sentry.io", "de.sentry.io"}
 
 
 def error_of(response: requests.Response, permission: str) -> SentryError | None:
-    """Return the error that an answer means, or None for a good one.
-
-    `permission` says what the token and its user must be allowed to do.
-    """
+    """Return the error of a response, or None for a 200; `permission` is the text of a 403."""
     status = response.status_code
     if status == HTTPStatus.OK:
         return None
-    what = describe(response)
+    message = describe(response)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimitError(what)
+        return RateLimitError(message)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return RetriableError(what)
+        return RetriableError(message)
     if status == HTTPStatus.BAD_REQUEST:
-        return BadRequestError(what)
-    what += _meaning(response, permission)
+        return BadRequestError(message)
+    message += _explanation(response, permission)
     denial = _DENIALS.get(status)
-    return denial(what, server_time(response.headers)) if denial else SentryError(what)
+    return denial(message, server_time(response.headers)) if denial else SentryError(message)
 
 
-def invalid_body(response: requests.Response, why: str) -> RetriableError:
-    """Return the error of a 200 whose body is not what was asked for."""
-    what = f"{_request(response)} answered 200"
-    if _is_html(response):
-        return RetriableError(f"{what} {_html(response)}")
-    return RetriableError(f"{what}, but {why}")
+def invalid_body(response: requests.Response, problem: str) -> RetriableError:
+    """Return the error for a 200 with an invalid body."""
+    explanation = _html_page(response) or f", but {problem}"
+    return RetriableError(f"{_request(response)} answered 200{explanation}")
 
 
 def describe(response: requests.Response) -> str:
-    """Return a request's path and the status that answered it."""
+    """Return a request's path and the status of its response."""
     status = response.status_code
-    return f"{_request(response)} answered {status} {_reason(status)}".rstrip()
+    return f"{_request(response)} answered {status} {responses.get(status, '')}".rstrip()
 
 
-def _meaning(response: requests.Response, permission: str) -> str:
-    detail = _detail(response)
+def _request(response: requests.Response) -> str:
+    return f"GET {urlsplit(response.url).path}"
+
+
+def _explanation(response: requests.Response, permission: str) -> str:
     if response.is_redirect:
-        return f": {_redirect(response)}"
-    if detail is None and _is_html(response):
-        return f" {_html(response)}"
+        target = urlsplit(response.headers["Location"])
+        where = f"{target.scheme}://{target.netloc}" if target.hostname else "another path"
+        return (
+            f": it points to {where}. The token goes to the configured host only; if that is your "
+            "Sentry, set host to it"
+        )
+    detail = _detail(response)
+    if detail is None and (html_page := _html_page(response)):
+        return html_page
     match response.status_code:
         case HTTPStatus.UNAUTHORIZED:
             words = _UNAUTHORIZED.get(detail or "", "Sentry does not take this auth_token")
@@ -137,30 +142,29 @@ def _meaning(response: requests.Response, permission: str) -> str:
     return f": {words}"
 
 
-def _redirect(response: requests.Response) -> str:
-    goal = urlsplit(response.headers["Location"])
-    where = f"{goal.scheme}://{goal.netloc}" if goal.hostname else "another path"
+def _detail(response: requests.Response) -> str | None:
+    """Return the `detail` of Sentry's error bodies, or None if the body is not JSON."""
+    try:
+        body = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return str(body.get("detail", "")) if isinstance(body, dict) else ""
+
+
+def _html_page(response: requests.Response) -> str:
+    """Return the explanation for an HTML page; empty if the response is not one."""
+    if "html" not in response.headers.get("Content-Type", ""):
+        return ""
     return (
-        f"it points to {where}. The token goes to the configured host only; if that is your "
-        "Sentry, set host to it"
-    )
-
-
-def _is_html(response: requests.Response) -> bool:
-    return "html" in response.headers.get("Content-Type", "")
-
-
-def _html(response: requests.Response) -> str:
-    host = urlsplit(response.url).netloc
-    return (
-        f"with an HTML page, which Sentry's API never sends: {host} is another server, or a proxy "
-        "or login page stands before it. Check host and your proxy settings"
+        " with an HTML page, which Sentry's API never sends: "
+        f"{urlsplit(response.url).netloc} is another server, or a proxy or login page stands "
+        "before it. Check host and your proxy settings"
     )
 
 
 def _not_found(response: requests.Response) -> str:
-    host = urlsplit(response.url).netloc
-    parts = urlsplit(response.url).path.split("/")
+    url = urlsplit(response.url)
+    host, parts = url.netloc, url.path.split("/")
     if "organizations" not in parts:
         return f"{host} does not have this"
     slug = parts[parts.index("organizations") + 1]
@@ -176,12 +180,14 @@ def _not_found(response: requests.Response) -> str:
 
 
 def connection_failure(error: requests.RequestException | OSError, host: str) -> str:
-    """Return why a request was not answered."""
+    """Return why a request got no response."""
+    name = urlsplit(f"//{host}").hostname or host
     causes = list(_causes(error))
     for kind, words in _FAILURES.items():
         for cause in causes:
             if isinstance(cause, kind):
-                return words.format(host=host, name=_name(host), error=_unverified(cause))
+                why = getattr(cause, "verify_message", "")
+                return words.format(host=host, name=name, error=why)
     if not isinstance(error, requests.RequestException):
         return "The file in REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read"
     return f"The connection to {host} failed ({type(causes[-1]).__name__})"
@@ -203,12 +209,8 @@ _FAILURES: dict[type[BaseException], str] = {
 }
 
 
-def _unverified(cause: BaseException) -> str:
-    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else ""
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what it was made of; requests and urllib3 put it into `args` too."""
+    """Yield the error and its causes; requests and urllib3 also put them into `args`."""
     pending: list[object] = [error]
     seen: set[int] = set()
     while pending:
@@ -219,27 +221,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield cause
         pending += [cause.__cause__, cause.__context__, getattr(cause, "reason", None)]
         pending += cause.args
-
-
-def _detail(response: requests.Response) -> str | None:
-    """Return the `detail` of Sentry's error bodies."""
-    try:
-        body = msgspec.json.decode(response.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return str(body.get("detail", "")) if isinstance(body, dict) else ""
-
-
-def _request(response: requests.Response) -> str:
-    return f"GET {urlsplit(response.url).path}"
-
-
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-def _name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or host

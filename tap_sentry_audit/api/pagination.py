@@ -1,10 +1,10 @@
 """Sentry's pagination: cursors, the `Link` header, and plain lists page by page.
 
-A cursor is `<milliseconds>:<offset>:<is_prev>`. The server keeps no record of it, so a client may
-make its own (Sentry 23.7.1; the format is in Sentry's API documentation, but it is no promise:
-`audit_log.reader` checks every answer to one). The cursors of plain lists count rows (`100:1:0`),
-except for issues, where they are times: if a list shrinks while it is read, a row can slip from
-one page to the one before, and the next run finds it.
+A cursor is `<milliseconds>:<offset>:<is_prev>`. The server keeps no record of it, so a client can
+make its own (Sentry 23.7.1; Sentry's API documentation describes the format but does not promise
+it: `audit_log.reader` checks what comes back). The cursors of plain lists count rows
+(`100:1:0`), except for issues, where they are times: if a list shrinks while it is read, a row can
+move to the page before, and the next run finds it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from requests.utils import parse_header_links
 
-from tap_sentry_audit.api.decoding import decode_objects
+from tap_sentry_audit.api.decoding import decode_objects, parse_integer
 from tap_sentry_audit.api.exceptions import InvalidBodyError, SentryError
 from tap_sentry_audit.api.timestamps import parse_time, server_time
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 Row = dict[str, "Json"]
 
 PAGE_SIZE = 100
-"""Rows in a full page, of every list: Sentry's default and maximum (23.7.1 answers 400 to 101)."""
+"""Rows in a full page of any list: Sentry's default and maximum (23.7.1 answers 400 to 101)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A position in a log and the direction to read from it.
 
-    `milliseconds` counts from 1970-01-01 UTC. `towards_newer` reads rows at or after it, oldest
-    page first; otherwise rows at or before it, newest page first. Rows inside a page are
-    newest first either way. Sentry 23.7.1 drops the first row towards newer if it lies in
-    the cursor's own millisecond, so ask from the millisecond before the one you mean.
+    `milliseconds` counts from 1970-01-01 UTC. With `towards_newer`, the cursor reads rows at or
+    after it, oldest page first; otherwise rows at or before it, newest page first. Rows inside a
+    page are always newest first. Towards newer, Sentry 23.7.1 drops the first row if it lies in
+    the cursor's own millisecond: start one millisecond early.
     """
 
     milliseconds: int
@@ -46,19 +46,19 @@ class Cursor:
 
     @classmethod
     def at(cls, milliseconds: int) -> Cursor:
-        """Return the cursor whose page begins with a millisecond, all of it."""
+        """Return the cursor whose page begins with all of a millisecond."""
         return cls(max(0, milliseconds - 1))
 
     def __str__(self) -> str:
-        """Return the form that the `cursor` parameter takes."""
+        """Return the value of the `cursor` parameter."""
         return f"{self.milliseconds}:{self.offset}:{int(self.towards_newer)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One relation of a `Link` header: the server's own cursor, and if rows lie behind it.
+    """One relation of a `Link` header: the server's own cursor, and whether it leads to rows.
 
-    Both relations come with every answer; only `has_results` says that there is more.
+    Every response has both relations; only `has_results` means that there are more rows.
     """
 
     cursor: str
@@ -66,16 +66,15 @@ class Link:
 
     @property
     def milliseconds(self) -> int:
-        """The whole millisecond of the row at which the page ends; 0 if it is not told."""
-        text = self.cursor.partition(":")[0].partition(".")[0]
-        return int(text) if text.isascii() and text.isdigit() else 0
+        """The whole millisecond of the page's last row, or 0 if the cursor does not contain it."""
+        return parse_integer(self.cursor.partition(":")[0].partition(".")[0]) or 0
 
 
 def parse_links(header: str) -> dict[str, Link]:
-    """Return the relations of a `Link` header by name (`previous` is newer, `next` older).
+    """Return the relations of a `Link` header by name (`previous` is newer, `next` is older).
 
-    Their URLs are left out on purpose: they carry the host of the server's own
-    `system.url-prefix`, and a token must not follow them there (getsentry/sentry#50933).
+    Their URLs are left out on purpose: they contain the host of the server's own
+    `system.url-prefix`, and the token must not go there (getsentry/sentry#50933).
     """
     return {
         link["rel"]: Link(cursor=link["cursor"], has_results=link["results"] == "true")
@@ -86,10 +85,10 @@ def parse_links(header: str) -> dict[str, Link]:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One answer. `older` is the next page's cursor, or nothing where this is the last one.
+    """One page of a list. `older` is the next page's cursor, None on the last page.
 
-    `null_rows` are those that the server could not show; `hits` are all rows of the list, where
-    the server counts them (issues; it stops at `most_hits`); `body` is what it sent.
+    `null_rows` counts the rows that the server could not show. `hits` counts the whole list, where
+    the server does so (issues; it stops at `most_hits`). `body` is the page as it was sent.
     """
 
     rows: list[Row]
@@ -104,12 +103,10 @@ class ListPage:
 def parse_list(
     body: bytes, headers: Mapping[str, str], *needed: str, time: str | None = None
 ) -> ListPage:
-    """Return the page that an answer holds.
-
-    Each row has the fields that are `needed`, and a time in the field that `time` names.
+    """Parse a page whose rows have all `needed` fields, and a time in the field named `time`.
 
     Raises:
-        InvalidBodyError: The body is no list of such objects.
+        InvalidBodyError: The body is not a list of such objects.
 
     """
     found = decode_objects(body)
@@ -117,8 +114,13 @@ def parse_list(
     if any(row.get(name) is None for row in rows for name in needed):
         message = f"not every row has {' and '.join(needed)}"
         raise InvalidBodyError(message)
-    if time is not None:
-        _check_times(rows, time)
+    try:
+        if time is not None:
+            for row in rows:
+                parse_time(str(row[time]))
+    except (KeyError, OverflowError, ValueError):
+        message = f"not every row has a time as {time}"
+        raise InvalidBodyError(message) from None
     older = parse_links(headers.get("Link", "")).get("next")
     if older is None and len(found) >= PAGE_SIZE:
         message = "it is a full page, and nothing says if there are more (no Link header)"
@@ -127,65 +129,15 @@ def parse_list(
         rows=rows,
         older=older.cursor if older and older.has_results else None,
         server_time=server_time(headers),
-        hits=_number(headers.get("X-Hits", "")),
-        most_hits=_number(headers.get("X-Max-Hits", "")),
+        hits=parse_integer(headers.get("X-Hits", "")),
+        most_hits=parse_integer(headers.get("X-Max-Hits", "")),
         body=body,
         null_rows=len(found) - len(rows),
     )
 
 
-def _check_times(rows: list[Row], name: str) -> None:
-    try:
-        for row in rows:
-            parse_time(str(row[name]))
-    except (KeyError, OverflowError, ValueError):
-        message = f"not every row has a time as {name}"
-        raise InvalidBodyError(message) from None
-
-
-class ListCursors:
-    """The cursors of one walk along a list, each asked for once.
-
-    `current` is the cursor to ask for next, None for the first page.
-    """
-
-    def __init__(self, first: str | None = None) -> None:
-        """Begin with a cursor, or at the first page."""
-        self.current = first
-        self._asked = {first}
-
-    def follow(self, page: ListPage) -> str | None:
-        """Return the cursor behind a page, or None if it is the last one.
-
-        Raises:
-            SentryError: The server leads in a circle.
-
-        """
-        if page.older in self._asked and page.older is not None:
-            message = "the server leads to a page of a list that it has shown already"
-            raise SentryError(message)
-        self._asked.add(page.older)
-        self.current = page.older
-        return page.older
-
-
-def pages(fetch: Callable[[str | None], ListPage], first: str | None = None) -> Iterator[ListPage]:
-    """Yield the pages of a list from a cursor on; `fetch` asks for the page at one.
-
-    Raises:
-        SentryError: The server leads in a circle.
-
-    """
-    cursors = ListCursors(first)
-    while True:
-        page = fetch(cursors.current)
-        yield page
-        if cursors.follow(page) is None:
-            return
-
-
 def parse_detail(body: bytes, headers: Mapping[str, str]) -> ListPage:
-    """Return the page of the one object that an answer holds.
+    """Parse a single object as a page of one row.
 
     Raises:
         InvalidBodyError: The body is not an object with an id.
@@ -198,5 +150,37 @@ def parse_detail(body: bytes, headers: Mapping[str, str]) -> ListPage:
     return page
 
 
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+class ListCursors:
+    """The cursors of one walk along a list, each of which may be used once."""
+
+    def __init__(self, first: str | None = None) -> None:
+        """Begin with a cursor, or at the first page."""
+        self._used = {first}
+
+    def follow(self, page: ListPage) -> str | None:
+        """Return the cursor of the next page, or None after the last page.
+
+        Raises:
+            SentryError: The server leads in a circle.
+
+        """
+        if page.older is not None and page.older in self._used:
+            message = "the server leads to a page of a list that it has shown already"
+            raise SentryError(message)
+        self._used.add(page.older)
+        return page.older
+
+
+def pages(fetch: Callable[[str | None], ListPage], first: str | None = None) -> Iterator[ListPage]:
+    """Yield the pages of a list; `fetch` takes a cursor, `first` on the first call.
+
+    Raises:
+        SentryError: The server leads in a circle.
+
+    """
+    cursors = ListCursors(first)
+    page = fetch(first)
+    yield page
+    while (cursor := cursors.follow(page)) is not None:
+        page = fetch(cursor)
+        yield page

@@ -1,8 +1,8 @@
-"""Which host answers for an organization, where Sentry runs in several regions.
+"""Which host to ask about an organization, where Sentry runs in several regions.
 
-On sentry.io the audit log lives on the main host and all the rest in the organization's region
-(`us.sentry.io`, `de.sentry.io`), which the organization names as `links.regionUrl`. Servers that
-have no regions name themselves (Sentry 23.7.1), an address from within, or nothing.
+On sentry.io the audit log lives on the main host and everything else in the organization's region
+(`us.sentry.io`, `de.sentry.io`), which the organization names as `links.regionUrl`. A server
+without regions names itself (Sentry 23.7.1), an internal address, or nothing.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _THIS_MACHINE = {"127.0.0.1", "localhost"}
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The address to ask for an organization's projects, issues and so on.
+    """The address of an organization's projects, issues and so on.
 
-    `server_time` is its clock when it was found out.
+    `server_time` is the server's clock at the time of the lookup.
     """
 
     base_url: str
@@ -33,12 +33,12 @@ class Region:
 
 
 def region_of(organization: Row, server_time: datetime, base_url: str) -> Region:
-    """Return the region that an organization names, or the configured host.
+    """Return the region that an organization names, or the configured host (`base_url`).
 
-    The token goes to that host and to hosts below it only, whatever a server names.
+    Whatever a server names, the token goes only to that host and to hosts below it.
     """
-    named = organization.get("links")
-    region = named.get("regionUrl") if isinstance(named, dict) else None
+    links = organization.get("links")
+    region = links.get("regionUrl") if isinstance(links, dict) else None
     if isinstance(region, str) and _is_below(region, base_url):
         base_url = region.rstrip("/")
     return Region(base_url, server_time)
@@ -50,10 +50,10 @@ def _is_below(region: str, base_url: str) -> bool:
         ports = there.port, here.port
     except ValueError:
         return False
-    # Nothing that one library reads as a host and another one as something else.
+    # Refuse URLs whose host two libraries may read differently.
     if there.scheme != here.scheme or not there.hostname or not _PLAIN.fullmatch(region):
         return False
     if there.hostname in _THIS_MACHINE:
-        # A developer's Sentry: its regions are ports.
+        # On a developer's machine, regions are ports.
         return there.hostname == here.hostname and ports[0] != ports[1]
     return there.hostname.endswith(f".{here.hostname}")

@@ -1,7 +1,7 @@
-"""Reads a search that is newest first in slices of time, oldest slice first.
+"""Reads a newest-first search in slices of time, oldest slice first.
 
-A slice is read whole before any of it is delivered, so a run that breaks off goes on with the
-slice at which it stopped. One with more rows than the server cares to count is cut in two.
+Each slice is read completely before it is delivered, so an interrupted run resumes at the slice
+where it stopped. A slice with more rows than the server counts is split in two.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 _SECOND = timedelta(seconds=1)
 _DOUBT = timedelta(days=1)
-"""How far outside of what was asked for a row may lie: it is seen again, its index lags."""
+"""How far outside the searched range a row may lie: issues recur, and the index lags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The pages of a part of the range; `end` is in whole seconds, exclusive."""
+    """The pages of one part of the range; `end` is exclusive, in whole seconds."""
 
     pages: list[ListPage]
     end: datetime
@@ -38,13 +38,13 @@ class Slice:
 def read_slices(
     search: Search, start: datetime, end: datetime, time_of: Callable[[Row], datetime]
 ) -> Iterator[Slice]:
-    """Yield the slices from `start` on and before `end`, in whole seconds.
+    """Yield the slices of the range from `start` to before `end`, both in whole seconds.
 
-    `search` asks for a page of a slice at a cursor; what it raises passes through. `time_of`
-    tells what a row is searched by.
+    `search` fetches a page of a slice at a cursor; its errors pass through. `time_of` returns the
+    time by which a row is searched.
 
     Raises:
-        SentryError: The server does not search for what it is asked.
+        SentryError: The server ignores the search.
 
     """
     pending = [(start, end)] if start < end else []
@@ -58,30 +58,24 @@ def read_slices(
         ):
             message = "the server answers other issues than it is asked for: it ignores the search"
             raise SentryError(message)
-        if _is_too_much(first) and end - start > _SECOND:
+        hits, most_hits = first.hits, first.most_hits
+        is_counted = hits is None or most_hits is None or hits < most_hits
+        if not is_counted and end - start > _SECOND:
             seconds = (end - start) // _SECOND
             middle = start + (seconds + 1) // 2 * _SECOND
             pending += [(middle, end), (start, middle)]
             continue
-        yield Slice([first, *_rest(first, fetch)], end)
-
-
-def _is_too_much(page: ListPage) -> bool:
-    return None not in {page.hits, page.most_hits} and (page.hits or 0) >= (page.most_hits or 0)
-
-
-def _rest(first: ListPage, fetch: Callable[[str | None], ListPage]) -> Iterator[ListPage]:
-    if first.older is not None:
-        yield from pages(fetch, first.older)
+        rest = pages(fetch, first.older) if first.older is not None else ()
+        yield Slice([first, *rest], end)
 
 
 def whole_second(time: datetime) -> datetime:
-    """Return the second in which a time lies."""
+    """Return a time rounded down to its second."""
     return EPOCH + (time - EPOCH) // _SECOND * _SECOND
 
 
 def search_text(time: datetime, *, rounded_up: bool = False) -> str:
-    """Return a time as Sentry's searches take it: UTC, in whole seconds."""
+    """Return a time in the form of Sentry's searches: UTC, in whole seconds."""
     second = whole_second(time)
     if rounded_up and second < time:
         second += _SECOND

@@ -1,4 +1,4 @@
-"""Pages that come newest first, kept until they are given back oldest first."""
+"""Keeps pages that arrive newest first, to return them oldest first."""
 
 from __future__ import annotations
 
@@ -8,40 +8,34 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 _IN_MEMORY = 1 << 18
-"""Bytes up to which a spool needs no file."""
+"""Bytes that a spool holds in memory before it uses a file."""
 
 
 class Spool:
-    """Pieces of bytes, given back in the reverse order. What is much goes to a temporary file."""
+    """Pieces of bytes, returned in reverse order. Large amounts go to a temporary file."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (closed below)
-        self._borders = [0]
+        """Create an empty spool."""
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  (`__exit__` closes it)
+        self._ends = [0]
 
     def __enter__(self) -> Self:
-        """Close it in the end."""
+        """Return the spool."""
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Let the file go."""
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the file."""
         self._file.close()
 
     def put(self, piece: bytes) -> None:
-        """Keep a piece."""
+        """Append a piece."""
         self._file.write(piece)
-        self._borders.append(self._file.tell())
+        self._ends.append(self._file.tell())
 
     def backwards(self) -> Iterator[bytes]:
-        """Yield the pieces, the last one first."""
-        for start, end in reversed(list(pairwise(self._borders))):
+        """Yield the pieces, last one first."""
+        for start, end in reversed(list(pairwise(self._ends))):
             self._file.seek(start)
             yield self._file.read(end - start)

@@ -1,4 +1,4 @@
-"""Sentry's times: UTC, as text, as milliseconds, and the server's own clock."""
+"""Times in UTC: as text, as milliseconds, and from HTTP headers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def to_milliseconds(time: datetime) -> int:
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """Return the UTC time that many milliseconds after 1970-01-01."""
+    """Return the UTC time of milliseconds since 1970-01-01."""
     return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def format_time(time: datetime) -> str:
-    """Return the one form of a time that sorts as text: always six decimals and `Z`.
+    """Return a UTC time as text that sorts: always with six decimals and `Z`.
 
-    Sentry leaves the fraction out where it is zero.
+    Sentry itself omits a fraction of zero.
     """
     return f"{time.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def parse_time(text: str) -> datetime:
-    """Return the UTC time of an ISO 8601 text; one without a zone is taken as UTC.
+    """Parse an ISO 8601 time; without a zone it is UTC.
 
     Raises:
         ValueError: The text is not a time.
@@ -42,9 +42,9 @@ def parse_time(text: str) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-@lru_cache(maxsize=64)  # answers of the same second carry the same text
+@lru_cache(maxsize=64)  # responses of the same second have the same text
 def parse_http_date(text: str) -> datetime | None:
-    """Return the UTC time of an HTTP header such as `Date`, or None if it is not one."""
+    """Return the UTC time in an HTTP header such as `Date`, or None if it has none."""
     try:
         return parsedate_to_datetime(text).astimezone(UTC)
     except (OverflowError, ValueError):
@@ -52,9 +52,9 @@ def parse_http_date(text: str) -> datetime | None:
 
 
 def server_time(headers: Mapping[str, str]) -> datetime:
-    """Return the time in an answer's `Date` header, in whole seconds, rounded up.
+    """Return the time in a response's `Date` header, in whole seconds, rounded up.
 
-    Without one (Sentry's own web server sends none), return this machine's time.
+    Without that header (Sentry's own web server sends none), return this machine's time.
     """
     date = parse_http_date(headers.get("Date", ""))
     return datetime.now(UTC) if date is None else date + timedelta(seconds=1)

@@ -1,8 +1,8 @@
-"""Reads a log whatever the server makes of our cursors; if need be, along its own.
+"""Reads a log even from a server that does not accept our cursors, along its own if need be.
 
-The server's own cursors lead from the newest entry to the oldest. What comes newest first is kept
-in a temporary file and delivered oldest first. Where entries share a time over the end of a page,
-such a server may lose some: nothing can be done from here.
+The server's own cursors lead from the newest entry to the oldest, so the pages are kept in a
+temporary file and delivered oldest first. Where entries share a time across the end of a page,
+such a server may lose some, and a client cannot prevent that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from tap_sentry_audit.audit_log.pages import Fetch, Page
+    from tap_sentry_audit.audit_log.pages import Fetch
     from tap_sentry_audit.audit_log.reader import Width
 
 
@@ -31,12 +31,12 @@ def read_log(
     width: Width,
     on_fallback: Callable[[], None],
 ) -> Iterator[Chunk]:
-    """Yield the entries from `start` on and before `end`, oldest first, as `read_range` does.
+    """Yield the entries from `start` to before `end`, oldest first, as `read_range` does.
 
-    `on_fallback` is called where the server does not take our cursors and its own are followed.
+    `on_fallback` is called if the server does not accept our cursors and its own are used.
 
     Raises:
-        SentryError: A request failed; or the server stopped taking our cursors on the way.
+        SentryError: A request failed; or the server stopped accepting our cursors on the way.
 
     """
     has_begun = False
@@ -46,7 +46,7 @@ def read_log(
             yield chunk
     except (CursorIgnoredError, BadRequestError) as error:
         if has_begun:
-            # What was delivered is not all known any more, so it must not be read again.
+            # We no longer know all that was delivered, so it must not be read again.
             message = "the server no longer answers what it is asked; run again"
             raise SentryError(message) from error
         on_fallback()
@@ -56,36 +56,25 @@ def read_log(
 def read_along_server_cursors(
     fetch: Fetch, start: datetime | None, end: datetime | None
 ) -> Iterator[Chunk]:
-    """Yield the entries from `start` on and before `end`, oldest first, after all were read.
+    """Yield the entries from `start` to before `end`, oldest first, once all have been read.
 
-    An empty chunk comes for each page that is read. What `fetch` raises passes through.
+    Until then, each page yields an empty chunk. Errors of `fetch` pass through.
     """
     with Spool() as spool:
         kept: list[Chunk] = []
-        for page in _pages(fetch, start):
+        cursor: str | None = None
+        while True:
+            page = fetch(Query(cursor))
             kept.append(Chunk([], page.server_time, page.null_rows))
             spool.put(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
             yield Chunk([], page.server_time)
+            is_past = start is not None and page.entries and page.entries[0].created < start
+            if is_past or page.older is None or not page.older.has_results:
+                break
+            cursor = page.older.cursor
         before: set[str] = set()
         for chunk, body in zip(reversed(kept), spool.backwards(), strict=True):
             entries = parse_page(body, {}).entries
-            within = [
-                entry
-                for entry in entries
-                if entry.id not in before
-                and (start is None or entry.created >= start)
-                and (end is None or entry.created < end)
-            ]
+            new = [entry for entry in entries if entry.id not in before]
             before = {entry.id for entry in entries}
-            yield replace(chunk, entries=within)
-
-
-def _pages(fetch: Fetch, start: datetime | None) -> Iterator[Page]:
-    query = Query(cursor=None)
-    while True:
-        page = fetch(query)
-        yield page
-        is_past = start is not None and page.entries and page.entries[0].created < start
-        if is_past or page.older is None or not page.older.has_results:
-            return
-        query = Query(page.older.cursor)
+            yield replace(chunk, entries=new).within(start, end)

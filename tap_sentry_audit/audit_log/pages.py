@@ -1,4 +1,4 @@
-"""The audit-log endpoint: what it is asked, and its answer as a value."""
+"""The audit-log endpoint: its queries and its pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tap_sentry_audit.api.decoding import decode_object, encodable
+from tap_sentry_audit.api.decoding import decode_escaped, decode_object
 from tap_sentry_audit.api.exceptions import InvalidBodyError
 from tap_sentry_audit.api.pagination import PAGE_SIZE, Cursor, Link, parse_links
 from tap_sentry_audit.api.timestamps import parse_time, server_time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tap_sentry_audit.api.decoding import Json
 
     Fetch = Callable[["Query"], "Page"]
-    """Asks for a page; several threads may call it."""
+    """Fetches a page; several threads may call it."""
 
 
 class _Answer(msgspec.Struct):
@@ -38,16 +38,16 @@ class _Keys(msgspec.Struct):
     rows: list[_Key | None]
 
 
-_answer = msgspec.json.Decoder(_Answer).decode
-_keys = msgspec.json.Decoder(_Keys).decode
-_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_key_list = msgspec.json.Decoder(list[_Key | None]).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_keys = msgspec.json.Decoder(_Keys).decode
+_decode_raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_key_list = msgspec.json.Decoder(list[_Key | None]).decode
 
 
 class Entry(NamedTuple):
-    """One audit entry: `created` is its `dateCreated` in UTC, `json` what the server sent.
+    """One audit entry: `created` is its `dateCreated` in UTC, `json` is what the server sent.
 
-    The JSON stays as it came until it is needed: an entry that waits takes little memory.
+    The JSON is decoded only on demand, so that entries that wait take little memory.
     """
 
     created: datetime
@@ -56,13 +56,13 @@ class Entry(NamedTuple):
 
     @property
     def row(self) -> dict[str, Json]:
-        """What the server sent, every number exact."""
+        """The entry as a dictionary, every number exact."""
         return decode_object(self.json)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One request for a page. `cursor` may also be one that the server handed out."""
+    """A request for a page. A `cursor` of type `str` is one that the server handed out."""
 
     cursor: Cursor | str | None
     event: str | None = None
@@ -70,18 +70,18 @@ class Query:
 
     def parameters(self) -> dict[str, str]:
         """Return the URL parameters."""
-        wanted = {"cursor": self.cursor, "event": self.event, "actor": self.actor}
+        filters = {"cursor": self.cursor, "event": self.event, "actor": self.actor}
         return {"per_page": str(PAGE_SIZE)} | {
-            name: str(value) for name, value in wanted.items() if value is not None
+            name: str(value) for name, value in filters.items() if value is not None
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer. `entries` are oldest first; `null_rows` were lost inside the server.
+    """One page, its `entries` oldest first. `server_time` is as in `timestamps.server_time`.
 
-    Sentry puts `null` in a row's place when it fails to serialize it (23.7.1).
-    `server_time` is the server's clock (see `timestamps.server_time`).
+    `null_rows` counts the rows that Sentry failed to serialize: it sends `null` in their place
+    (23.7.1).
     """
 
     entries: list[Entry]
@@ -93,25 +93,19 @@ class Page:
 
     @property
     def more_newer(self) -> bool:
-        """Whether newer rows lie behind this page.
-
-        Servers without a `Link` header are taken at the number of rows that they sent.
-        """
+        """Whether newer rows follow; without a `Link` header, a full page means that they do."""
         if self.newer is None:
             return len(self.entries) + self.null_rows >= PAGE_SIZE
         return self.newer.has_results
 
 
 def path(organization: str) -> str:
-    """Return the endpoint's path below `/api/0/`. Without its last slash it answers 404."""
+    """Return the endpoint's path below `/api/0/`; without the trailing slash it answers 404."""
     return f"organizations/{organization}/audit-logs/"
 
 
 def fetch_from(client: Client, organization: str, permission: str) -> Fetch:
-    """Return what asks a client for pages of an organization's log.
-
-    `permission` says what the token and its user need, for a 403.
-    """
+    """Return an organization's `Fetch`; `permission` is as in `Client.get`."""
 
     def fetch(query: Query) -> Page:
         return client.get(path(organization), query.parameters(), parse_page, permission)
@@ -120,52 +114,41 @@ def fetch_from(client: Client, organization: str, permission: str) -> Fetch:
 
 
 def parse_page(body: bytes, headers: Mapping[str, str]) -> Page:
-    """Return the page that an answer holds.
+    """Parse a response of the audit-log endpoint.
 
     The body is `{"rows": [...], "options": [...]}`, or a bare list of rows (before mid-2022).
 
     Raises:
-        InvalidBodyError: The body is no JSON, or has another shape.
+        InvalidBodyError: The body is not JSON, or has another shape.
 
     """
     try:
-        rows, keys, event_names = _rows(body)
+        rows, keys, event_names = decode_escaped(_decode, body)
         entries = [
             Entry(parse_time(key.dateCreated), str(key.id), bytes(row))
             for key, row in zip(keys, rows, strict=True)
             if key is not None
         ]
-    except (OverflowError, RecursionError, ValueError) as error:
-        raise InvalidBodyError(_why(error)) from None
+    except msgspec.ValidationError:
+        message = "the body is not a list of audit entries, each with an id and a dateCreated"
+        raise InvalidBodyError(message) from None
+    except (OverflowError, RecursionError, ValueError):
+        message = "the body is no JSON with usable dates"
+        raise InvalidBodyError(message) from None
     entries.sort(key=attrgetter("created", "id"))
-    relations = parse_links(headers.get("Link", ""))
+    links = parse_links(headers.get("Link", ""))
     return Page(
         entries=entries,
         null_rows=len(rows) - len(entries),
         event_names=tuple(event_names),
-        newer=relations.get("previous"),
-        older=relations.get("next"),
+        newer=links.get("previous"),
+        older=links.get("next"),
         server_time=server_time(headers),
     )
 
 
-def _rows(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
-    try:
-        return _decoded(body)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return _decoded(encodable(body))
-
-
-def _decoded(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
+def _decode(body: bytes) -> tuple[list[msgspec.Raw], list[_Key | None], list[str]]:
     if body.lstrip().startswith(b"["):
-        return _raw_list(body), _key_list(body), []
-    answer = _answer(body)
-    return answer.rows, _keys(body).rows, answer.options
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, msgspec.ValidationError):
-        return "the body is not a list of audit entries, each with an id and a dateCreated"
-    return "the body is no JSON with usable dates"
+        return _decode_raw_list(body), _decode_key_list(body), []
+    answer = _decode_answer(body)
+    return answer.rows, _decode_keys(body).rows, answer.options

@@ -1,12 +1,12 @@
 """Reads a millisecond that holds more entries than a page: a bulk action, a migration.
 
-No page shows all of it, and Sentry orders tied entries anew for each request. How many there are
-can be counted all the same: a walk over offsets passes as many rows as there are, whatever their
-order. Which ones they are, different questions find out: by event, by actor, from other offsets.
+No page shows all of it, and Sentry reorders tied entries on each request. Their number can be
+counted all the same: a walk over offsets passes as many rows as there are, whatever their order.
+Different queries then find the entries themselves: by event, by actor, from other offsets.
 
 A tie can grow and shrink while it is read, so no single count proves anything. But if a walk
 counts n rows, and the same n entries were seen both before and after that walk, then they are all
-there was at its end. That is what a round asks for, beside a count that equals the one before.
+there was at its end. Each round looks for that, and for a count that equals the one before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from tap_sentry_audit.api.decoding import parse_integer
 from tap_sentry_audit.api.pagination import Cursor
 from tap_sentry_audit.api.timestamps import format_time, from_milliseconds, to_milliseconds
 from tap_sentry_audit.audit_log.pages import Query
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from tap_sentry_audit.audit_log.pages import Entry, Fetch, Page
 
 MAX_ROUNDS = 5
-"""Counts that are made, each with everything seen again, before a tie is called unproved."""
+"""Rounds of counting and seeing everything again before a tie is reported as unproved."""
 
 _MORE_WALKS = 20
-"""A walk over shuffled rows misses about one of three, so twenty miss one of a billion."""
+"""A walk over shuffled rows misses about one in three, so twenty miss one in a billion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """The entries of one millisecond, oldest first, those that were deleted meanwhile included.
+    """The entries of one millisecond, oldest first, including those deleted while it was read.
 
-    `null_rows` are the rows that the server could not show around there, `problem` says why the
-    entries may not be all, with the time and the numbers; it is None for a proved tie.
+    `null_rows` counts the rows around it that the server could not show. `problem` says why
+    entries may be missing, with the time and the numbers; it is None for a proved tie.
     """
 
     entries: list[Entry]
@@ -48,7 +49,7 @@ class Tie:
 def read_tie(fetch: Fetch, millisecond: int, first: Page) -> Tie:
     """Read all entries of a millisecond; `first` is the page that it fills.
 
-    What `fetch` raises passes through.
+    Errors of `fetch` pass through.
     """
     reading = _Reading(fetch, millisecond, first)
     while not reading.is_complete and len(reading.counts) < MAX_ROUNDS:
@@ -61,7 +62,7 @@ def read_tie(fetch: Fetch, millisecond: int, first: Page) -> Tie:
 
 
 class _Kind(NamedTuple):
-    """What an entry can be asked for by; in a question, None asks for any."""
+    """The fields that a query can filter by; in a query, None matches any value."""
 
     event: str | None
     actor: int | None
@@ -73,8 +74,8 @@ class _Kind(NamedTuple):
 class _Reading:
     """What was seen of one millisecond: ever, since the last count, and what is known to be gone.
 
-    Among null rows a count means nothing, for a walk may pass one entry twice and another never:
-    there, a tie is complete when a round shows nothing new.
+    With null rows a count means nothing, because a walk may pass one entry twice and another never:
+    then a tie is complete when a round shows nothing new.
     """
 
     def __init__(self, fetch: Fetch, millisecond: int, first: Page) -> None:
@@ -83,8 +84,7 @@ class _Reading:
         self.null_rows = first.null_rows
         self._fetch = fetch
         self._millisecond = millisecond
-        self._event_names = first.event_names
-        self._page_size = len(first.entries) + first.null_rows
+        self._first = first
         self._kinds: dict[str, _Kind] = {}
         self._gone: set[str] = set()
         self._seen: set[str] = set()
@@ -92,13 +92,13 @@ class _Reading:
         self._take(first)
 
     def read_round(self) -> None:
-        """Count, then ask until all that is there was seen since, or no question shows more."""
+        """Count, then query until everything there has been seen since, or no query shows more."""
         self.counts.append(self._walk(offset=0))
         self._seen.clear()
         self._is_new = False
         gone_before = len(self._gone)
-        for _ in self._questions():
-            # Where entries go away meanwhile, fewer can be there than were counted.
+        for _ in self._queries():
+            # If entries were deleted since, fewer can be there than were counted.
             if self._is_seen and not (self._is_short and len(self._gone) == gone_before):
                 return
         self._gone |= self.found.keys() - self._seen
@@ -110,13 +110,13 @@ class _Reading:
             return False
         if self.null_rows:
             return not self._is_new
-        # What was first seen after the count may have come after it, in the place of another.
+        # An entry first seen after the count may be newer than it, and have replaced another.
         is_same = not self._is_new and self._is_seen
         return is_same and self.counts[-2:] == [len(self._there)] * 2
 
     @property
     def problem(self) -> str:
-        """What the server counted and what it showed."""
+        """The message that entries may be missing: what the server counted and what it showed."""
         time = from_milliseconds(self._millisecond)
         counted = ", ".join(f"{count:,}" for count in self.counts)
         return (
@@ -133,56 +133,55 @@ class _Reading:
 
     @property
     def _is_seen(self) -> bool:
-        """Whether all that is there was seen since the count; the first has nothing to confirm."""
+        """Whether everything there was seen since the count; the first one confirms nothing."""
         return len(self.counts) == 1 or self._there <= self._seen
 
     @property
     def _is_short(self) -> bool:
-        """Whether more was counted than is known to be there."""
+        """Whether more entries were counted than are known to be there."""
         return bool(self.null_rows) or len(self._there) < self.counts[-1]
 
-    def _questions(self) -> Iterator[None]:
-        """Ask one question after the other, those that show most first."""
+    def _queries(self) -> Iterator[None]:
+        """Send one query after the other, those that show most first."""
         kinds = Counter(self._kinds.values())
         actors = dict.fromkeys(_Kind(None, kind.actor) for kind in kinds if kind.actor is not None)
         events = dict.fromkeys(_Kind(kind.event, None) for kind in kinds)
-        # Smaller parts first; by event, entries without an actor's id are found, too.
+        # Smaller parts first; queries by event also find entries without an actor's id.
         parts = [*actors, *events] if len(actors) > len(events) else [*events, *actors]
         for part in parts:
-            is_cut = self._ask(part)
+            is_cut = self._query(part)
             yield
             for kind in kinds if is_cut else ():
                 if part.includes(kind) and kind.actor is not None:
-                    self._ask(kind)
+                    self._query(kind)
                     yield
-        for name in self._event_names:
+        for name in self._first.event_names:
             if _Kind(name, None) not in events and self._is_short:
-                self._ask(_Kind(name, None))
+                self._query(_Kind(name, None))
                 yield
+        page_size = len(self._first.entries) + self._first.null_rows
         for number in range(_MORE_WALKS):
-            # Another first offset puts other rows on one page.
-            self._walk(offset=7 * number % self._page_size)
+            # Another first offset puts other rows on a page together.
+            self._walk(offset=7 * number % page_size)
             yield
 
-    def _ask(self, part: _Kind) -> bool:
-        """Ask for a part of the tie; return whether it is wider than a page itself."""
+    def _query(self, part: _Kind) -> bool:
+        """Read a part of the tie; return whether that is itself wider than a page."""
         page = self._take(self._fetch(Query(Cursor.at(self._millisecond), *part)))
         if page.more_newer and all(
             to_milliseconds(entry.created) <= self._millisecond for entry in page.entries
         ):
             return True
         if not page.null_rows:
-            # The answer is whole: what it lacks is no longer there.
-            answered = {entry.id for entry in page.entries}
+            # The page is complete: what it lacks is no longer there.
+            shown = {entry.id for entry in page.entries}
             self._gone |= {
-                key
-                for key, kind in self._kinds.items()
-                if part.includes(kind) and key not in answered
+                key for key, kind in self._kinds.items() if part.includes(kind) and key not in shown
             }
         return False
 
     def _walk(self, offset: int) -> int:
-        """Read the millisecond from its newest row on, and return how many rows passed by."""
+        """Read the millisecond from its newest row on, and return how many of its rows passed."""
         passed = nulls = 0
         while True:
             cursor = Cursor(self._millisecond + 1, offset, towards_newer=False)
@@ -191,8 +190,8 @@ class _Reading:
             nulls += page.null_rows
             rows = len(page.entries) + page.null_rows
             offset += rows
-            behind = page.entries and to_milliseconds(page.entries[0].created) < self._millisecond
-            if behind or not rows or not (page.older and page.older.has_results):
+            is_past = page.entries and to_milliseconds(page.entries[0].created) < self._millisecond
+            if is_past or not rows or not (page.older and page.older.has_results):
                 self.null_rows = max(self.null_rows, nulls)
                 return passed
 
@@ -213,6 +212,6 @@ class _Reading:
 def _kind(entry: Entry) -> _Kind:
     row = entry.row
     actor = row.get("actor")
-    text = str(actor.get("id")) if isinstance(actor, dict) else ""
-    # The parameter takes integers only.
-    return _Kind(str(row.get("event")), int(text) if text.isascii() and text.isdigit() else None)
+    # The `actor` parameter takes integers only.
+    number = parse_integer(str(actor.get("id"))) if isinstance(actor, dict) else None
+    return _Kind(str(row.get("event")), number)
