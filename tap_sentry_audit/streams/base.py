@@ -67,12 +67,7 @@ class SentryTap(Tap):
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, parsed once.
-
-        Raises:
-            SettingsError: The settings cannot be used.
-
-        """
+        """The settings, parsed once; a SettingsError if they cannot be used."""
         return config.parse_settings(self.config)
 
     @cached_property
@@ -86,12 +81,7 @@ class SentryTap(Tap):
 
     @classmethod
     def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
-        """Run the tap, unless the state file holds no object: the SDK takes `[]` for no state.
-
-        Raises:
-            StateError: The file holds no object.
-
-        """
+        """Run the tap, or raise a StateError: the SDK takes a state file with `[]` for none."""
         if state is not None:
             state = StringIO(read_state_file(state))
         super().invoke(state=state, **options)
@@ -102,12 +92,7 @@ class SentryTap(Tap):
         self.mapper.register_raw_streams_from_catalog(self.catalog)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state, wrapped or not.
-
-        Raises:
-            StateError: The state cannot be used.
-
-        """
+        """Load a state, wrapped or not, or raise a StateError."""
         super().load_state(usable_state(state, self.streams.keys()))
         self._is_state_loaded = True
 
@@ -117,11 +102,10 @@ class SentryTap(Tap):
         return any(stream.ABORT_AT_RECORD_COUNT == 1 for stream in self.streams.values())
 
     def end_test(self, stream: SentryStream) -> None:
-        """After the last stream, end a connection test with an error if one could not be read."""
+        """Fail a connection test after its last stream if any could not be read."""
         selected = [each for each in self.streams.values() if each.selected]
-        if stream is selected[-1]:
-            for each in selected:
-                each.log_sync_costs()
+        if self.has_failed and stream is selected[-1]:
+            sys.exit(1)
 
     def hold_signals(self) -> None:
         """Defer signals to stop while a record is written and its bookmark moves."""
@@ -233,7 +217,6 @@ class SentryStream(RESTStream[str | None]):
         """Make a stream of a tap, without a look at its settings: discovery needs none."""
         super().__init__(tap)
         self.tap = tap
-        self._has_failed = False
         self._fits = fits_of(self.schema)
 
     @property
@@ -265,12 +248,7 @@ class SentryStream(RESTStream[str | None]):
             RESTStream.selected.fset(self, value)  # type: ignore[attr-defined]
 
     def read(self, context: Context) -> Iterator[Record]:
-        """Yield the rows of a partition.
-
-        Raises:
-            SentryError: It cannot be read.
-
-        """
+        """Yield the rows of a partition, or raise a SentryError."""
         raise NotImplementedError
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
@@ -307,11 +285,9 @@ class SentryStream(RESTStream[str | None]):
     def get_page(
         self, context: Context, parameters: Mapping[str, str], cursor: str | None = None
     ) -> ListPage:
-        """Return a page of the stream's path, filled in from `context`, in its region.
+        """Return a page from the organization's region, or raise a SentryError.
 
-        Raises:
-            SentryError: The page cannot be read.
-
+        `context` fills in the stream's path.
         """
         client = self.tap.client
         base_url = client.region(context["organization"]).base_url
@@ -321,12 +297,7 @@ class SentryStream(RESTStream[str | None]):
         return client.get(path, parameters, self.parse_page, self.permission, base_url)
 
     def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
-        """Return the page in a response.
-
-        Raises:
-            InvalidBodyError: The body is not a list of the stream's rows.
-
-        """
+        """Return the page in a response, or raise an InvalidBodyError."""
         return parse_list(body, headers, *self.required_fields, time=self.time_field)
 
     def post_process(self, row: Record, context: Context | None = None) -> Record:
@@ -337,8 +308,8 @@ class SentryStream(RESTStream[str | None]):
         return record
 
     @cached_property
-    def _is_unchanged(self) -> bool:
-        """Whether stream maps get records with every field and without conformed types."""
+    def _is_passed_through(self) -> bool:
+        """Whether stream maps get records as `post_process` made them, with every field."""
         is_conformed = self.TYPE_CONFORMANCE_LEVEL is not TypeConformanceLevel.NONE
         return not is_conformed and all(self.mask.values())
 
@@ -348,7 +319,7 @@ class SentryStream(RESTStream[str | None]):
         The SDK has no public hook. Its method checks every field for deselection, which takes a
         seventh of a run (singer-sdk 0.54.9, streams/core.py).
         """
-        if not self._is_unchanged:
+        if not self._is_passed_through:
             yield from super()._generate_record_messages(record)
             return
         for stream_map in self.stream_maps:
@@ -373,7 +344,7 @@ class SentryStream(RESTStream[str | None]):
 
     def report(self, organization: str, error: object) -> None:
         """Log an error. The run goes on, and fails at its end."""
-        self.tap.has_failed = self._has_failed = True
+        self.tap.has_failed = True
         self.logger.error("%s: %s", organization, error)
 
     def log_sync_costs(self) -> None:
@@ -383,5 +354,5 @@ class SentryStream(RESTStream[str | None]):
         written.
         """
         super().log_sync_costs()
-        if self._has_failed:
+        if self.tap.has_failed:
             raise SystemExit(1)

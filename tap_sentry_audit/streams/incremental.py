@@ -79,11 +79,8 @@ class IncrementalStream(SentryStream):
         """Return the bookmark to continue from: the partition's, the stream's, or a new one.
 
         `past` makes one after everything there is, for a first run without backfill; `server_time`
-        asks for the server's clock.
-
-        Raises:
-            SentryError: The bookmark cannot be read, or lies in the future.
-
+        asks for the server's clock. A bookmark that cannot be read, or lies in the future, raises a
+        SentryError.
         """
         settings = self.tap.settings
         for state in (self.get_context_state(context), self.stream_state):

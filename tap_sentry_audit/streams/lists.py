@@ -72,12 +72,7 @@ class ListStream(SentryStream):
         self.logger.info("%s: %s records", context["organization"], f"{count:,}")
 
     def rows(self, context: Context) -> Iterator[Row]:
-        """Yield the rows of an organization, each once, and warn of null rows.
-
-        Raises:
-            SentryError: The list cannot be read.
-
-        """
+        """Yield the rows of an organization, each once, and warn of null rows."""
         self._null_rows = 0
         # A row that a new one pushes to the next page is on both pages.
         seen: set[str] = set()
@@ -111,12 +106,7 @@ class ListStream(SentryStream):
         return self.tap.client.retrying(func)
 
     def validate_response(self, response: requests.Response) -> None:
-        """Parse the page here, because the SDK calls `parse_response` outside its retries.
-
-        Raises:
-            SentryError: The response is an error, or not a page of the list.
-
-        """
+        """Parse the page, or raise a SentryError: the SDK does not retry `parse_response`."""
         self._page = self.tap.client.read(response, self.parse_page, self.permission)
 
     def parse_response(self, response: requests.Response) -> list[Row]:
@@ -218,11 +208,8 @@ class Releases(ListStream):
     def request_records(self, context: Context | None) -> Iterator[Row]:
         """Yield the list's rows, some at the borders of pages twice or more.
 
-        The server's cursors, which the SDK would follow, lose some: see `api.dated_list`.
-
-        Raises:
-            SentryError: The list could not be read, or not be proved whole.
-
+        The server's cursors, which the SDK would follow, lose some: see `api.dated_list`. A
+        SentryError may come last: the list could not be proved whole.
         """
         context = context or {}
         # Without status= only open releases; an empty one means all (Sentry 23.7.1).

@@ -55,12 +55,7 @@ class _State(msgspec.Struct):
 
 
 def read_state_file(file: IO[str]) -> str:
-    """Return the text of a state file: one JSON object.
-
-    Raises:
-        StateError: It holds something else.
-
-    """
+    """Return the text of a state file, which must be one JSON object, or raise a StateError."""
     try:
         text = file.read()
         if text.strip():
@@ -79,12 +74,8 @@ def read_state_file(file: IO[str]) -> str:
 def usable_state(given: dict[str, Any], streams: Collection[str]) -> dict[str, Any]:
     """Return the state inside a given one: `{}` for a first run, otherwise with `bookmarks`.
 
-    `streams` are the names of the tap's streams. The content of a partition's bookmark is checked
-    when the partition is read.
-
-    Raises:
-        StateError: The given state holds none that can be used.
-
+    `streams` are the names of the tap's streams. A state that cannot be used raises a StateError;
+    the content of a partition's bookmark is checked when the partition is read.
     """
     state = _unwrapped(given)
     problem = next(_problems(state, streams), None) if state else None
