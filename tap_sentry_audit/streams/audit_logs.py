@@ -110,9 +110,8 @@ class AuditLogs(IncrementalStream):
         lookback = self.tap.settings.lookback
         page = fetch(Query(cursor=None))
         newest = page.entries[-1].created if page.entries else EPOCH
-        newest = min(newest, page.server_time, datetime.now(UTC))
-        bookmark = Bookmark(lookback, since=max(EPOCH, newest - lookback))
-        bookmark.newest = bookmark.start
+        since = max(EPOCH, min(newest, page.server_time, datetime.now(UTC)) - lookback)
+        bookmark = Bookmark(lookback, since, since)
         for chunk in self._chunks(organization, fetch, bookmark):
             for entry in chunk.entries:
                 bookmark.add(entry.id, entry.created, chunk.server_time)

@@ -33,9 +33,11 @@ class Bookmark:
     ahead may hide the entries that follow.
     """
 
-    def __init__(self, lookback: timedelta, since: datetime | None = None) -> None:
-        """Start with nothing delivered, at `since` or at the beginning of the log."""
-        self.newest: datetime | None = None
+    def __init__(
+        self, lookback: timedelta, since: datetime | None = None, newest: datetime | None = None
+    ) -> None:
+        """Start with no ids, at `since` or at the beginning of the log."""
+        self.newest = newest
         self._lookback = lookback
         self._seconds = round(lookback.total_seconds())
         self._since = since
@@ -55,20 +57,19 @@ class Bookmark:
         """
         newest = parse_time(str(state[VALUE]))
         kept = state.get(LOOKBACK, {})
-        bookmark = cls(lookback, since=newest)
         if not isinstance(kept, dict):
             message = "the lookback is no object"
             raise TypeError(message)
+        since, ids = newest, {}
         if kept:
-            seconds, first = timedelta(seconds=kept["seconds"]), kept.get("since")
-            since = max(newest - seconds, parse_time(first)) if first else newest - seconds
-            # If the time was set back by hand, no ids before it are known.
-            bookmark = cls(lookback, since=min(since, newest))
-            # In order of time, so that a date in the future does not keep `_forget` from ids
-            # before it.
+            since = newest - timedelta(seconds=kept["seconds"])
+            if kept.get("since"):
+                since = max(since, parse_time(kept["since"]))
             ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
-            bookmark._ids.update(sorted(ids.items(), key=itemgetter(1)))
-        bookmark.newest = newest
+        # If the time was set back by hand, no ids before it are known.
+        bookmark = cls(lookback, min(since, newest), newest)
+        # In order of time, so that a date in the future does not keep older ids from `_forget`.
+        bookmark._ids.update(sorted(ids.items(), key=itemgetter(1)))
         assert bookmark.start  # noqa: S101  (raises if the time is too early to look back from)
         return bookmark
 
@@ -76,9 +77,7 @@ class Bookmark:
     def at(cls, time: datetime, lookback: timedelta) -> Bookmark:
         """Return the bookmark of a target that has everything before a time, or before now."""
         time = min(time, datetime.now(UTC))
-        bookmark = cls(lookback, since=time)
-        bookmark.newest = time
-        return bookmark
+        return cls(lookback, time, time)
 
     @property
     def start(self) -> datetime | None:

@@ -57,14 +57,6 @@ class _Project:
     bookmark: Bookmark | SentryError
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """The pages of a project, newest first, and the server's clock when they were read."""
-
-    spool: Spool
-    server_time: datetime
-
-
 class Events(IncrementalStream):
     """The events of all projects, each in full: stack traces, tags, contexts."""
 
@@ -110,13 +102,13 @@ class Events(IncrementalStream):
         project = self._projects[self._done]
         self._done += 1
         try:
-            walk = self._take()
+            spool, server_time = self._take()
             if isinstance(project.bookmark, Bookmark):
-                with walk.spool:
-                    rows = _oldest_first(walk, project.bookmark, project.end)
+                with spool:
+                    rows = _oldest_first(spool, project.bookmark, project.end, server_time)
                     yield from self.unsent(rows, project.bookmark, self._summary)
                 # Events since the run began are left to the next one.
-                self.end(project.bookmark, context, min(walk.server_time, project.end))
+                self.end(project.bookmark, context, min(server_time, project.end))
         except NotFoundError:
             self._missing.append(project)
         except ForbiddenError:
@@ -175,23 +167,26 @@ class Events(IncrementalStream):
         return min(times, default=None)
 
     @cached_property
-    def _reading(self) -> WorkerPool[_Project, _Walk]:
+    def _reading(self) -> WorkerPool[_Project, tuple[Spool, datetime]]:
         self._summary = self.begin_summary()
         threads = self.tap.settings.max_concurrent_requests
         return WorkerPool(self._walk, self._projects, threads, _AHEAD * threads)
 
-    def _take(self) -> _Walk:
+    def _take(self) -> tuple[Spool, datetime]:
         while (walk := self._reading.take(_TICK)) is None:
             self.write_state_if_due()
         return walk
 
-    def _walk(self, project: _Project) -> _Walk:
-        """Read a project's events from the newest back to where the last run ended."""
+    def _walk(self, project: _Project) -> tuple[Spool, datetime]:
+        """Read a project's events from the newest back to where the last run ended.
+
+        Return the pages in that order, and the server's clock when they were read.
+        """
         if isinstance(project.bookmark, SentryError):
             raise project.bookmark
         since = project.bookmark.start
         if since is not None and since >= project.end:
-            return _Walk(Spool(), project.end)
+            return Spool(), project.end
         parameters = {"full": "1", "per_page": str(PAGE_SIZE)}
         if since is not None:
             # Sentry 23.7.1 ignores these, so the pages themselves show where to stop.
@@ -204,7 +199,7 @@ class Events(IncrementalStream):
             spool.put(page.body)
             if since and page.rows and min(map(_created, page.rows)) < since:
                 break
-        return _Walk(spool, page.server_time)
+        return spool, page.server_time
 
     def _log_progress(self, project: _Project) -> None:
         """Log a line now and then, and sum up at an organization's end."""
@@ -246,17 +241,19 @@ def _context(organization: str, project_id: str) -> dict[str, str]:
     return {"organization": organization, "projectID": project_id}
 
 
-def _oldest_first(walk: _Walk, bookmark: Bookmark, end: datetime) -> Iterator[BookmarkedRow]:
+def _oldest_first(
+    spool: Spool, bookmark: Bookmark, end: datetime, server_time: datetime
+) -> Iterator[BookmarkedRow]:
     """Yield the events of a range, each once: new events push others to the next page, too."""
     start = bookmark.start
     sent: deque[set[str]] = deque(maxlen=_OVERLAP)
-    for body in walk.spool.backwards():
+    for body in spool.backwards():
         rows = {str(row["eventID"]): (_created(row), row) for row in decode_objects(body) if row}
         sent.append(set(rows))
         before = set().union(*list(sent)[:-1])
         for key, (created, row) in sorted(rows.items(), key=lambda item: (item[1][0], item[0])):
             if key not in before and created < end and (start is None or created >= start):
-                yield BookmarkedRow(row, bookmark, key, created, walk.server_time)
+                yield BookmarkedRow(row, bookmark, key, created, server_time)
 
 
 def _created(row: Row) -> datetime:

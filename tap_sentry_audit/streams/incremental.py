@@ -71,10 +71,7 @@ class IncrementalStream(SentryStream):
         return value
 
     def begin(
-        self,
-        context: Context,
-        past: Callable[[], Bookmark],
-        server_time: Callable[[], datetime],
+        self, context: Context, past: Callable[[], Bookmark], server_time: Callable[[], datetime]
     ) -> Bookmark:
         """Return the bookmark to continue from: the partition's, the stream's, or a new one.
 
@@ -98,9 +95,8 @@ class IncrementalStream(SentryStream):
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             message = "the bookmark in the state cannot be read: mend it or leave it out"
             raise SentryError(message) from None
-
         newest = bookmark.newest
-        # Ahead of both clocks, it would skip what comes until then.
+        # Ahead of both clocks, it would skip the records until then.
         if newest and newest > datetime.now(UTC) and newest > server_time():
             message = (
                 f"the bookmark in the state, {format_time(newest)}, lies ahead of the server's "
@@ -113,7 +109,7 @@ class IncrementalStream(SentryStream):
     def end(self, bookmark: Bookmark, context: Context, server_time: datetime) -> None:
         """Move a bookmark without any records to end_date: that range was read to its end.
 
-        Without end_date it stays: the range takes one request to read again.
+        Without end_date it stays: a log without entries is quick to read again.
         """
         end_date = self.tap.settings.end_date
         if bookmark.newest is None and end_date:
@@ -169,10 +165,7 @@ class IncrementalStream(SentryStream):
             self._state_due = time.monotonic() + STATE_SECONDS
 
     def _increment_stream_state(
-        self,
-        latest_record: Record,
-        *,
-        context: Context | None = None,
+        self, latest_record: Record, *, context: Context | None = None
     ) -> None:
         """Move a bookmark past a written record.
 
@@ -180,11 +173,10 @@ class IncrementalStream(SentryStream):
         and lets a date in the future become the bookmark (singer-sdk 0.54.9, helpers/_state.py,
         increment_state).
         """
-        assert isinstance(latest_record, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
-        latest_record.bookmark.add(
-            latest_record.key, latest_record.created, latest_record.server_time
-        )
-        self._unsaved = (latest_record.bookmark, context)
+        row = latest_record
+        assert isinstance(row, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
+        row.bookmark.add(row.key, row.created, row.server_time)
+        self._unsaved = (row.bookmark, context)
 
     def _write_state_message(self) -> None:
         """Write a STATE message with the bookmark of the partition in progress.
