@@ -9,12 +9,12 @@ _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 from tap_sentry_audit import signals  # noqa: E402
 
-signals.stop_at_once_from_now_on()
+signals.handle_with(signals.stop_at_once)
 
 
 def main() -> None:
-    """Run the tap; an error becomes a line for a person and an exit code that is not 0."""
-    # It takes about a second to import: a signal must not end in a traceback meanwhile.
+    """Run the tap; an error becomes one line on stderr and a non-zero exit code."""
+    # This import takes about a second: a signal must not end in a traceback meanwhile.
     from tap_sentry_audit.command import run  # noqa: PLC0415
 
     run()

@@ -1,14 +1,13 @@
-"""What SIGINT and SIGTERM do before there is a state to keep, and after the run is over.
+"""What SIGINT and SIGTERM do before there is a state to keep.
 
-Between the two, the tap stops with a last STATE (`tap.TapSentryAudit`). Only the standard library
-is imported here: what comes later takes a second to import, and a signal may come meanwhile.
+Once there is one, the tap stops with a last STATE (`streams.base.SentryTap`). This module imports
+only the standard library: the rest takes a second to import, and a signal may come meanwhile.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -32,18 +31,7 @@ def stop_at_once(signum: int, frame: FrameType | None) -> NoReturn:
     os._exit(128 + signum)
 
 
-def stop_at_once_from_now_on() -> None:
-    """Let a signal end the process at once, until the SDK installs the tap's own handler."""
-    _handle_with(stop_at_once)
-
-
-def ignore_from_now_on() -> None:
-    """Let no signal change how a run ends that is over."""
-    _handle_with(signal.SIG_IGN)
-
-
-def _handle_with(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
-    # Python lets no other thread do it, and a thread is not how the command runs.
-    if threading.current_thread() is threading.main_thread():
-        for each in STOP_SIGNALS:
-            signal.signal(each, handler)
+def handle_with(handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers) -> None:
+    """Install a handler for the signals that stop a run; call it in the main thread."""
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, handler)

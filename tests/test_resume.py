@@ -174,6 +174,7 @@ def test_a_bookmark_of_the_stream_serves_an_organization_without_its_own() -> No
     "state",
     [
         bookmark("yesterday"),
+        bookmark("0001-01-01T00:00:00Z"),
         bookmark("0001-01-01T00:00:00Z", lookback={"seconds": 3600, "ids": {}}),
         bookmark("2025-01-01T00:00:00Z", lookback={"seconds": 3600, "ids": ["1"]}),
         bookmark("2025-01-01T00:00:00Z", lookback={"ids": {}}),

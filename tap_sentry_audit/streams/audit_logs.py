@@ -1,8 +1,9 @@
-"""The stream `audit_logs`: the log's entries as Singer records, and the bookmark as state."""
+"""The stream `audit_logs`: audit entries as Singer records, with the bookmark as state."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.timestamps import EPOCH
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.audit_log.pages import Entry, Fetch
+    from tap_sentry_audit.audit_log.pages import Fetch
     from tap_sentry_audit.audit_log.segments import Chunk
     from tap_sentry_audit.streams.progress import Summary
 
@@ -29,6 +30,7 @@ class AuditLogs(IncrementalStream):
     """Who did what, when and from where, in each configured organization."""
 
     name = "audit_logs"
+    noun = "entries"
     path = path("{organization}")
     primary_keys = ("id",)
     replication_key = "dateCreated"
@@ -43,7 +45,7 @@ class AuditLogs(IncrementalStream):
         """Yield an organization's new entries, oldest first."""
         organization = context["organization"]
         fetch = fetch_from(self.tap.client, organization, self.permission)
-        summary = self.begin_summary("entries")
+        summary = self.begin_summary()
         bookmark = self.begin(
             context,
             lambda: self._past(organization, fetch),
@@ -54,7 +56,8 @@ class AuditLogs(IncrementalStream):
         with Progress(organization, self.logger) as progress:
             for chunk in self._chunks(organization, fetch, bookmark):
                 server_time = server_time or chunk.server_time
-                for entry in self._checked(organization, chunk, summary):
+                self._check(organization, chunk, summary)
+                for entry in chunk.entries:
                     if bookmark.has(entry.id):
                         summary.known += 1
                         continue
@@ -65,7 +68,7 @@ class AuditLogs(IncrementalStream):
                     )
                 self.write_state_if_due()
                 if summary.last:
-                    end = min(self.settings.end_date or chunk.server_time, chunk.server_time)
+                    end = min(self.tap.settings.end_date or chunk.server_time, chunk.server_time)
                     progress.show(summary.new + summary.known, summary.last, end)
         if server_time and not summary.null_rows:
             self.end(bookmark, context, server_time)
@@ -74,15 +77,15 @@ class AuditLogs(IncrementalStream):
     def post_process(self, row: Record, context: Context | None = None) -> Record:
         """Return the record of an entry."""
         record = make_audit_record(row, (context or {})["organization"])
-        if self.settings.redact_secrets:
+        if self.tap.settings.redact_secrets:
             mask_audit_record(record)
         return record
 
     def log_sync_costs(self) -> None:
         """Warn at the end of a run that did not read the audit log.
 
-        This is the one public call that the SDK makes to streams that are not selected too, and
-        to the first stream before another can end the run with an error.
+        This is the one public method that the SDK also calls on deselected streams. It calls the
+        first stream before another one can end the run with an error.
         """
         if not self.selected:
             self.logger.warning(
@@ -93,40 +96,33 @@ class AuditLogs(IncrementalStream):
         super().log_sync_costs()
 
     def _chunks(self, organization: str, fetch: Fetch, bookmark: Bookmark) -> Iterator[Chunk]:
-        def warn() -> None:
-            self.logger.warning(
-                "%s: this server does not take cursors that it did not make. Its own are "
-                "followed, which is slower; where entries share a time, it may lose some",
-                organization,
-            )
-
-        return read_log(
-            fetch, bookmark.start, self.settings.end_date, self.tap.client.rate_limiter.width, warn
+        warn = partial(
+            self.logger.warning,
+            "%s: this server does not take cursors that it did not make. Its own are "
+            "followed, which is slower; where entries share a time, it may lose some",
+            organization,
         )
+        width = self.tap.client.rate_limiter.width
+        return read_log(fetch, bookmark.start, self.tap.settings.end_date, width, warn)
 
     def _past(self, organization: str, fetch: Fetch) -> Bookmark:
-        """Return a bookmark behind all that the log holds."""
-        lookback = self.settings.lookback
+        """Return a bookmark after all entries of the log."""
+        lookback = self.tap.settings.lookback
         page = fetch(Query(cursor=None))
         newest = page.entries[-1].created if page.entries else EPOCH
-        newest = min(newest, page.server_time, datetime.now(UTC))
-        bookmark = Bookmark(lookback, since=max(EPOCH, newest - lookback))
-        bookmark.newest = bookmark.start
+        since = max(EPOCH, min(newest, page.server_time, datetime.now(UTC)) - lookback)
+        bookmark = Bookmark(lookback, since, since)
         for chunk in self._chunks(organization, fetch, bookmark):
             for entry in chunk.entries:
                 bookmark.add(entry.id, entry.created, chunk.server_time)
         return bookmark
 
-    def _checked(self, organization: str, chunk: Chunk, summary: Summary) -> list[Entry]:
-        """Count a chunk, and say what the server did not show of it."""
+    def _check(self, organization: str, chunk: Chunk, summary: Summary) -> None:
+        """Add a chunk to the summary, and report what the server did not show."""
         if chunk.entries:
             summary.first = summary.first or chunk.entries[0].created
             summary.last = chunk.entries[-1].created
-        if chunk.null_rows:
-            summary.null_rows += chunk.null_rows
-            self.logger.warning(
-                "%s: Sentry could not show %d entries (null rows)", organization, chunk.null_rows
-            )
+        summary.null_rows += chunk.null_rows
+        self.warn_of_null_rows(organization, chunk.null_rows)
         if chunk.problem:
             self.report(organization, f"entries may be missing: {chunk.problem}")
-        return chunk.entries

@@ -1,4 +1,4 @@
-"""What the tap and all of its streams share: settings, state, signals, errors, `--test`."""
+"""The base of the tap and of its streams: settings, state, signals, errors, `--test`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from singer_sdk.singerlib import RecordMessage, StateMessage
 from tap_sentry_audit import config, signals
 from tap_sentry_audit.api.client import Client
 from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.pagination import parse_list
 from tap_sentry_audit.config import Settings, SettingsError
 from tap_sentry_audit.streams.flattening import FlatteningMapper
 from tap_sentry_audit.streams.messages import MessageWriter
@@ -31,25 +32,26 @@ from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
     from types import FrameType
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
+    from tap_sentry_audit.api.pagination import ListPage
     from tap_sentry_audit.config import Schema
 
 
 class SentryTap(Tap):
-    """A tap with one client, which stops at a record's border and never loses a state."""
+    """A tap with one client, which stops between two records and never loses a state."""
 
     name = config.NAME
     message_writer_class = MessageWriter
     config_jsonschema: ClassVar[Schema] = copy.deepcopy(config.JSON_SCHEMA)  # the SDK adds its own
 
-    # All of the SDK's but BATCH: its STATE goes out before the batch of its records, and its files
-    # hold what stream maps mask and what was deselected (singer-sdk 0.54.9).
+    # Without BATCH: the SDK writes the STATE before the batch of its records, and the files hold
+    # what stream maps mask and what was deselected (singer-sdk 0.54.9).
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         capability for capability in Tap.capabilities if capability is not PluginCapabilities.BATCH
     ]
@@ -57,7 +59,7 @@ class SentryTap(Tap):
     stream_types: ClassVar[tuple[type[SentryStream], ...]]
     message_writer: MessageWriter
     has_failed = False
-    """Whether something could not be read: then the run fails at its end, or when it is stopped."""
+    """Whether something could not be read: the run fails at its end, or when it is stopped."""
 
     _is_held = False
     _is_state_loaded = False
@@ -65,47 +67,32 @@ class SentryTap(Tap):
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, parsed once.
-
-        Raises:
-            SettingsError: They cannot be used.
-
-        """
+        """The settings, parsed once; a SettingsError if they cannot be used."""
         return config.parse_settings(self.config)
 
     @cached_property
     def client(self) -> Client:
-        """The client of the run: the server's limits count per token, whatever is asked."""
+        """The run's one client: the server limits requests per token, across streams."""
         return Client(self.settings, self.logger)
 
     def discover_streams(self) -> list[SentryStream]:
-        """Return the streams."""
+        """Return all streams, selected or not."""
         return [stream(self) for stream in self.stream_types]
 
     @classmethod
     def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
-        """Run the tap, unless the state file holds no state: the SDK takes `[]` for none given.
-
-        Raises:
-            StateError: It holds none.
-
-        """
+        """Run the tap, or raise a StateError: the SDK takes a state file with `[]` for none."""
         if state is not None:
             state = StringIO(read_state_file(state))
         super().invoke(state=state, **options)
 
     def setup_mapper(self) -> None:
-        """Set up stream maps, with a flattening behind them that loses nothing."""
+        """Set up stream maps, followed by lossless flattening."""
         self.mapper = FlatteningMapper(self.config, self.logger)
         self.mapper.register_raw_streams_from_catalog(self.catalog)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a state, whatever wraps it.
-
-        Raises:
-            StateError: It is none.
-
-        """
+        """Load a state, wrapped or not, or raise a StateError."""
         super().load_state(usable_state(state, self.streams.keys()))
         self._is_state_loaded = True
 
@@ -115,27 +102,26 @@ class SentryTap(Tap):
         return any(stream.ABORT_AT_RECORD_COUNT == 1 for stream in self.streams.values())
 
     def end_test(self, stream: SentryStream) -> None:
-        """End a connection test with an error if a stream could not be read, behind the last."""
-        selected = [stream for stream in self.streams.values() if stream.selected]
-        if stream is selected[-1]:
-            for one in selected:
-                one.log_sync_costs()
+        """Fail a connection test after its last stream if any could not be read."""
+        selected = [each for each in self.streams.values() if each.selected]
+        if self.has_failed and stream is selected[-1]:
+            sys.exit(1)
 
     def hold_signals(self) -> None:
-        """Put off a signal to stop: a record is being written and noted in the state."""
+        """Defer signals to stop while a record is written and its bookmark moves."""
         self._is_held = True
 
     def release_signals(self) -> None:
-        """Obey signals again, and one that came meanwhile."""
+        """Handle signals again, a deferred one now."""
         self._is_held = False
         if self._signal is not None:
             self._handle_termination(self._signal, None)
 
     def close_state(self) -> None:
-        """Write a STATE if other messages follow the last one, even if it says the same.
+        """Write a STATE unless the last message was one, even if it equals the last STATE.
 
         Some targets forget a state when a record follows it (target-jsonl 0.1.4), and the SDK's
-        own writer leaves out a STATE that equals the last one.
+        writer leaves out a STATE that equals the last one.
         """
         for stream in self.streams.values():
             if isinstance(stream, SentryStream):
@@ -144,10 +130,10 @@ class SentryTap(Tap):
             self.write_message(StateMessage(value=self.state))
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Stop with a last STATE, but not between a record and its note in the state.
+        """Stop with a last STATE, but not between a record and its bookmark.
 
-        The SDK has no public hook for it. Its own writes a STATE even before the given state is
-        loaded, which makes a target forget what it had (singer-sdk 0.54.9, tap_base.py).
+        The SDK has no public hook. Its method writes a STATE even before the given state is loaded,
+        which makes a target forget its state (singer-sdk 0.54.9, tap_base.py).
         """
         if not self._is_state_loaded or not self.state or self.is_test:
             signals.stop_at_once(signum, frame)
@@ -157,16 +143,16 @@ class SentryTap(Tap):
         self.logger.info("Stopped by %s: the state holds all that was sent", Signals(signum).name)
         try:
             self.close_state()
-        except OSError:  # nobody reads any more
+        except OSError:  # stdout is closed
             sys.exit(1)
         sys.exit(int(self.has_failed))
 
     @classproperty
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
-        """Return the settings in the environment, which wins over a `.env` file.
+        """Return the settings in the environment, which overrides a `.env` file.
 
-        The SDK has no public hook for it. Its own lets the file win (singer-sdk 0.54.9,
-        configuration/_dict_config.py), and does not say that there is one.
+        The SDK has no public hook. Its method lets the file win, without a word about it
+        (singer-sdk 0.54.9, configuration/_dict_config.py).
         """
         try:
             path = config.load_dotenv_file()
@@ -183,8 +169,8 @@ class SentryTap(Tap):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
 
-        The SDK has no public hook for it, and its own errors echo values, secrets included
-        (singer-sdk 0.54.9, plugin_base.py).
+        The SDK has no public hook, and its errors echo values, secrets included (singer-sdk 0.54.9,
+        plugin_base.py).
         """
         problems = config.unusable_variables(os.environ, self.config_jsonschema)
         try:
@@ -207,43 +193,44 @@ def _unusable(problems: list[str]) -> ConfigValidationError:
 
 
 class SentryStream(RESTStream[str | None]):
-    """A stream of Sentry's API: one that cannot be read of one organization goes on with the next.
+    """A stream of Sentry's API: after an organization that cannot be read comes the next one.
 
-    Every record is made by one function, with the types that SCHEMA declares, so the SDK need not
-    conform it once more.
+    `post_process` makes records with the types that SCHEMA declares, so the SDK need not conform
+    them again.
     """
 
     permission: str
     """What the token and its user need, as a sentence for a 403."""
 
+    required_fields: ClassVar[tuple[str, ...]] = ("id",)
+    """Fields that every row of a page must have."""
+
+    time_field: ClassVar[str | None] = None
+    """The field in which every row of a page must have a time."""
+
+    url_base = ""  # unused: each organization has its region's
     allow_redirects = False
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
     STATE_MSG_FREQUENCY = 1000
 
     def __init__(self, tap: SentryTap) -> None:
-        """Make a stream of a tap; no setting is looked at before the stream is read."""
+        """Make a stream of a tap, without a look at its settings: discovery needs none."""
         super().__init__(tap)
         self.tap = tap
-        self._has_failed = False
         self._fits = fits_of(self.schema)
 
     @property
-    def settings(self) -> Settings:
-        """The tap's settings."""
-        return self.tap.settings
-
-    @property
-    def url_base(self) -> str:
-        """The API's address, with its last slash."""
-        return self.tap.client.url("")
+    def noun(self) -> str:
+        """What log lines call the stream's records."""
+        return self.name
 
     @property
     def partitions(self) -> list[dict[str, str]]:
         """One partition for each organization."""
-        return [{"organization": slug} for slug in self.settings.slugs]
+        return [{"organization": slug} for slug in self.tap.settings.slugs]
 
     def apply_catalog(self, catalog: Catalog) -> None:
-        """Apply a catalog; where it declares other fields or types, the SDK conforms records."""
+        """Apply a catalog; if it changes fields or types, the SDK conforms records to it."""
         super().apply_catalog(catalog)
         if self.effective_schema != self.schema:
             self.TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
@@ -255,32 +242,27 @@ class SentryStream(RESTStream[str | None]):
 
     @selected.setter
     def selected(self, value: bool | None) -> None:
-        """Select it, but not for a test: a token need not be able to read every stream."""
-        if self.ABORT_AT_RECORD_COUNT != 1:
-            # A property's setter has no other way to the one that it overrides.
+        """Select the stream, but not for a test: a token need not be able to read every stream."""
+        if not self.tap.is_test:
+            # `super()` does not reach a property's setter.
             RESTStream.selected.fset(self, value)  # type: ignore[attr-defined]
 
     def read(self, context: Context) -> Iterator[Record]:
-        """Yield the rows of a partition.
-
-        Raises:
-            SentryError: It cannot be read.
-
-        """
+        """Yield the rows of a partition, or raise a SentryError."""
         raise NotImplementedError
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
-        """Yield the rows of a partition, and put off signals while the SDK makes records of them.
+        """Yield the rows of a partition, and defer signals while the SDK writes their records.
 
-        What cannot be read is reported and the next partition is read; in the end the run fails
+        A partition that cannot be read is reported, and makes the run fail at its end
         (`log_sync_costs`).
         """
-        is_test = self.ABORT_AT_RECORD_COUNT == 1
+        is_test = self.tap.is_test
         if is_test and not self.selected:
             return
         if context is not None:
             try:
-                for row in self._first(context) if is_test else self.read(context):
+                for row in self._test(context) if is_test else self.read(context):
                     self.tap.hold_signals()
                     yield row
                     self.tap.release_signals()
@@ -290,36 +272,54 @@ class SentryStream(RESTStream[str | None]):
         if is_test and (context is None or context == self.partitions[-1]):
             self.tap.end_test(self)
 
-    def _first(self, context: Context) -> Iterator[Record]:
-        """Return the first organization's first row: the SDK ends a test at the second one.
+    def _test(self, context: Context) -> list[Record]:
+        """Read a row of an organization, and return the first organization's.
 
-        Otherwise the organizations behind would go untested.
+        The SDK ends a test at the second row, and would leave other organizations untested.
         """
         organization = context["organization"]
         first = list(islice(self.read(context), 1))
         self.logger.info("%s: %s can be read", organization, self.name)
-        return iter(first if organization == self.settings.slugs[0] else [])
+        return first if organization == self.tap.settings.slugs[0] else []
+
+    def get_page(
+        self, context: Context, parameters: Mapping[str, str], cursor: str | None = None
+    ) -> ListPage:
+        """Return a page from the organization's region, or raise a SentryError.
+
+        `context` fills in the stream's path.
+        """
+        client = self.tap.client
+        base_url = client.region(context["organization"]).base_url
+        if cursor:
+            parameters = {**parameters, "cursor": cursor}
+        path = self.path.format(**context)
+        return client.get(path, parameters, self.parse_page, self.permission, base_url)
+
+    def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
+        """Return the page in a response, or raise an InvalidBodyError."""
+        return parse_list(body, headers, *self.required_fields, time=self.time_field)
 
     def post_process(self, row: Record, context: Context | None = None) -> Record:
         """Return the record of a row."""
         record = make_record(row, self._fits, (context or {})["organization"])
-        if self.settings.redact_secrets:
+        if self.tap.settings.redact_secrets:
             mask_fields(record)
         return record
 
     @cached_property
-    def _is_as_made(self) -> bool:
-        """Whether records go to the stream maps as they were made, with every field."""
+    def _is_passed_through(self) -> bool:
+        """Whether stream maps get records as `post_process` made them, with every field."""
         is_conformed = self.TYPE_CONFORMANCE_LEVEL is not TypeConformanceLevel.NONE
         return not is_conformed and all(self.mask.values())
 
     def _generate_record_messages(self, record: Record) -> Generator[RecordMessage]:
         """Yield the RECORD messages of a record.
 
-        The SDK has no public hook here. Its own walks through every field to see if it is
-        deselected, which takes a seventh of a run (singer-sdk 0.54.9, streams/core.py).
+        The SDK has no public hook. Its method checks every field for deselection, which takes a
+        seventh of a run (singer-sdk 0.54.9, streams/core.py).
         """
-        if not self._is_as_made:
+        if not self._is_passed_through:
             yield from super()._generate_record_messages(record)
             return
         for stream_map in self.stream_maps:
@@ -333,26 +333,26 @@ class SentryStream(RESTStream[str | None]):
                 )
 
     def save_bookmark(self) -> None:
-        """Write into the state how far the partition was delivered; lists have no bookmark."""
+        """Write the bookmark into the state; lists have none."""
 
     def warn_of_null_rows(self, organization: str, count: int) -> None:
         """Warn of rows that Sentry could not show."""
         if count:
             self.logger.warning(
-                "%s: Sentry could not show %d %s (null rows)", organization, count, self.name
+                "%s: Sentry could not show %d %s (null rows)", organization, count, self.noun
             )
 
     def report(self, organization: str, error: object) -> None:
-        """Say that something could not be read. The others go on; in the end the run fails."""
-        self.tap.has_failed = self._has_failed = True
+        """Log an error. The run goes on, and fails at its end."""
+        self.tap.has_failed = True
         self.logger.error("%s: %s", organization, error)
 
     def log_sync_costs(self) -> None:
         """End the run with an error if something could not be read.
 
-        This is the SDK's last call to a stream: all the others have finished, and every
-        STATE message is written.
+        This is the SDK's last call to a stream: all streams have finished, and every STATE is
+        written.
         """
         super().log_sync_costs()
-        if self._has_failed:
+        if self.tap.has_failed:
             raise SystemExit(1)

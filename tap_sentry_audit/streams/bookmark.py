@@ -1,8 +1,8 @@
-"""How far one organization's log has been delivered, and which of its late entries.
+"""How far an organization's log has been delivered, and which of its late entries.
 
-Entries can turn up behind others that were already read: Sentry's regions hand them over
-later. So each run reads again a while before the bookmark, and the state remembers the ids
-delivered in that while: late entries are found, and nothing comes twice.
+Entries can appear behind others that were read before: Sentry's regions forward them with a delay.
+So each run also reads a lookback before the bookmark, and the state holds the ids delivered in
+it: late entries are found, and no entry is delivered twice.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
 
-_SECOND = timedelta(seconds=1)
+CLOCK_STEP = timedelta(seconds=1)
+"""The server's clock is known to a second, rounded up."""
 
 
 class Bookmark:
     """What a target has of one organization's log.
 
-    `newest` is the time of the newest entry delivered, never moving back and never ahead of the
-    earlier of the server's clock and our own: neither an entry with a wrong date nor a server
-    whose clock runs ahead may hide the entries that follow.
+    `newest` is the time of the newest entry delivered. It never moves back, nor ahead of the
+    server's clock or our own: neither an entry with a wrong date nor a server whose clock runs
+    ahead may hide the entries that follow.
     """
 
-    def __init__(self, lookback: timedelta, since: datetime | None = None) -> None:
-        """Begin with nothing delivered, at `since` or at the start of the log."""
-        self.newest: datetime | None = None
+    def __init__(
+        self, lookback: timedelta, since: datetime | None = None, newest: datetime | None = None
+    ) -> None:
+        """Start with no ids, at `since` or at the beginning of the log."""
+        self.newest = newest
         self._lookback = lookback
         self._seconds = round(lookback.total_seconds())
         self._since = since
@@ -43,10 +46,10 @@ class Bookmark:
 
     @classmethod
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
-        """Return the bookmark that a partition's state holds.
+        """Return the bookmark in a partition's state.
 
-        A state without ids works (an older or a hand-made one): then nothing before its time
-        is read again, and what lies at that very time comes again.
+        A state may lack the ids, if it is older or written by hand: then nothing before its time
+        is read again, and entries at that very time are delivered again.
 
         Raises:
             AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
@@ -54,33 +57,31 @@ class Bookmark:
         """
         newest = parse_time(str(state[VALUE]))
         kept = state.get(LOOKBACK, {})
-        bookmark = cls(lookback, since=newest)
         if not isinstance(kept, dict):
             message = "the lookback is no object"
             raise TypeError(message)
+        since, ids = newest, {}
         if kept:
-            seconds, first = timedelta(seconds=kept["seconds"]), kept.get("since")
-            since = max(newest - seconds, parse_time(first)) if first else newest - seconds
-            # A time that was set back by hand leaves nothing before it known.
-            bookmark = cls(lookback, since=min(since, newest))
-            # By time, so that a date in the future does not keep those before it from going.
+            since = newest - timedelta(seconds=kept["seconds"])
+            if kept.get("since"):
+                since = max(since, parse_time(kept["since"]))
             ids = {str(key): int(seconds) for key, seconds in kept["ids"].items()}
-            bookmark._ids.update(sorted(ids.items(), key=itemgetter(1)))
-        bookmark.newest = newest
-        assert bookmark.start  # noqa: S101  (a time too early to look back from raises here)
+        # If the time was set back by hand, no ids before it are known.
+        bookmark = cls(lookback, min(since, newest), newest)
+        # In order of time, so that a date in the future does not keep older ids from `_forget`.
+        bookmark._ids.update(sorted(ids.items(), key=itemgetter(1)))
+        assert bookmark.start  # noqa: S101  (raises if the time is too early to look back from)
         return bookmark
 
     @classmethod
     def at(cls, time: datetime, lookback: timedelta) -> Bookmark:
-        """Return the bookmark of one who has all that lies before a time, or before now."""
+        """Return the bookmark of a target that has everything before a time, or before now."""
         time = min(time, datetime.now(UTC))
-        bookmark = cls(lookback, since=time)
-        bookmark.newest = time
-        return bookmark
+        return cls(lookback, time, time)
 
     @property
     def start(self) -> datetime | None:
-        """From where to read; nothing means from the first entry of all."""
+        """The time to read from, or None to read from the first entry."""
         if self.newest is None or self._since is None:
             return self._since
         return max(self._since, self.newest - self._lookback)
@@ -90,7 +91,7 @@ class Bookmark:
         return entry_id in self._ids
 
     def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
-        """Take note that an entry was delivered, when the server's clock showed a time."""
+        """Record the delivery of an entry that was read at `server_time`."""
         self._ids[entry_id] = seconds = math.ceil(created.timestamp())
         now = min(server_time, datetime.now(UTC))
         if created > now:
@@ -99,16 +100,8 @@ class Bookmark:
             self.newest = created
             self._forget(seconds)
 
-    def end_at(self, end: datetime, server_time: datetime) -> None:
-        """Take note that a range was read to its end without an entry, if none was ever delivered.
-
-        The server's clock is known to a second, rounded up.
-        """
-        if self.newest is None:
-            self.newest = min(end, server_time - _SECOND, datetime.now(UTC))
-
     def to_state(self) -> dict[str, object]:
-        """Return what a partition's state is to hold of this bookmark; `from_state` reads it."""
+        """Return the bookmark as `from_state` reads it from a partition's state."""
         kept: dict[str, object] = {"seconds": self._seconds}
         if self._since:
             kept["since"] = format_time(self._since)
@@ -121,6 +114,6 @@ class Bookmark:
         if now == self._forgotten:
             return
         self._forgotten = now
-        # A second more than is read again, for searches in whole seconds begin before.
+        # A second more than the lookback: searches in whole seconds begin earlier.
         while self._ids and next(iter(self._ids.values())) < now - self._seconds - 1:
             self._ids.popitem(last=False)

@@ -1,68 +1,60 @@
-"""The stream `events`: what each project has received since the run before."""
+"""The stream `events`: the events that each project has received since the last run."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.concurrency import WorkerPool
 from tap_sentry_audit.api.decoding import decode_objects
 from tap_sentry_audit.api.exceptions import ForbiddenError, NotFoundError, SentryError
-from tap_sentry_audit.api.pagination import PAGE_SIZE, ListPage, pages, parse_list
+from tap_sentry_audit.api.pagination import PAGE_SIZE, pages
 from tap_sentry_audit.api.search import search_text
 from tap_sentry_audit.api.spool import Spool
 from tap_sentry_audit.api.timestamps import parse_time
-from tap_sentry_audit.streams.bookmark import VALUE, Bookmark
+from tap_sentry_audit.streams.bookmark import CLOCK_STEP, VALUE, Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.lists import Projects
-from tap_sentry_audit.streams.progress import LINE_SECONDS, Summary, is_told
+from tap_sentry_audit.streams.progress import LINE_SECONDS, Summary, is_relevant
 from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
 
     from singer_sdk.helpers.types import Context, Record
 
     from tap_sentry_audit.api.pagination import Row
-    from tap_sentry_audit.api.regions import Region
     from tap_sentry_audit.streams.base import SentryTap
 
 _TICK = 1.0
-"""Seconds to wait for a project at a time: a STATE message may be due."""
-
-_SECOND = timedelta(seconds=1)
-"""The server's clock is known to a second, rounded up."""
+"""Seconds between two looks whether a STATE message is due, while a project is awaited."""
 
 _OVERLAP = 20
-"""Pages that events which arrive between two requests can push others back by, and far more."""
+"""Far more pages than events arriving between two requests can push others back by."""
 
 _AHEAD = 4
-"""Projects that may be read ahead of the output, for each request at once."""
+"""Projects that each thread may read ahead of the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Project:
-    """One to read, from its bookmark on; or why its bookmark cannot be read."""
+    """Project `number` of the `count` in its organization, and what to read of it.
+
+    `bookmark` is an error if the state's cannot be used. `end` is exclusive.
+    """
 
     organization: str
     id: str
     slug: str
-    base_url: str
+    number: int
+    count: int
     end: datetime
     bookmark: Bookmark | SentryError
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """The pages of one project, newest first, and the server's clock when they were read."""
-
-    spool: Spool
-    server_time: datetime
 
 
 class Events(IncrementalStream):
@@ -71,7 +63,8 @@ class Events(IncrementalStream):
     name = "events"
     path = "projects/{organization}/{project}/events/"
     primary_keys = ("projectID", "eventID")
-    replication_key = "dateCreated"
+    replication_key = time_field = "dateCreated"
+    required_fields = ("eventID", "projectID")
     selected_by_default = False
     permission = "the token may not read events. It needs the scope event:read"
     schema = schema_of(
@@ -87,8 +80,8 @@ class Events(IncrementalStream):
     def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
-        self.logger.addFilter(is_told)
-        self._summary = Summary(what="events")
+        self.logger.addFilter(is_relevant)
+        self._summary: Summary
         self._done = 0
         self._forbidden = 0
         self._missing: list[_Project] = []
@@ -97,24 +90,25 @@ class Events(IncrementalStream):
     @property
     def partitions(self) -> list[dict[str, str]]:
         """One partition, and so one bookmark, for each project."""
-        return [_context(project) for project in self._projects] if self.selected else []
+        projects = self._projects if self.selected else []
+        return [_context(project.organization, project.id) for project in projects]
 
     def read(self, context: Context) -> Iterator[Record]:
         """Yield the new events of a project, oldest first.
 
-        Projects are read ahead, side by side; here they come in the order of `partitions`. One
-        that has been deleted meanwhile is left out, with a warning.
+        Threads read ahead; the SDK asks for projects in the order of `partitions`. A project that
+        was deleted meanwhile is left out, with a warning.
         """
         project = self._projects[self._done]
         self._done += 1
         try:
-            walk = self._take()
+            spool, server_time = self._take()
             if isinstance(project.bookmark, Bookmark):
-                with walk.spool:
-                    rows = _oldest_first(walk, project.bookmark, project.end)
-                    yield from self.unsent(rows, self._summary)
-                # What came since the run began is left to the next one.
-                self.end(project.bookmark, context, min(walk.server_time, project.end))
+                with spool:
+                    rows = _oldest_first(spool, project.bookmark, project.end, server_time)
+                    yield from self.unsent(rows, project.bookmark, self._summary)
+                # Events since the run began are left to the next one.
+                self.end(project.bookmark, context, min(server_time, project.end))
         except NotFoundError:
             self._missing.append(project)
         except ForbiddenError:
@@ -122,131 +116,112 @@ class Events(IncrementalStream):
         except SentryError as error:
             self.report(project.organization, error)
         self.write_state_if_due()
-        self._say(project)
+        self._log_progress(project)
 
     @cached_property
     def _projects(self) -> list[_Project]:
         """Every project of every organization that can be read, as the run begins."""
         found = []
-        for organization in self.settings.slugs:
+        for organization in self.tap.settings.slugs:
             try:
-                projects = self._projects_of(organization)
-                found += projects[:1] if self.ABORT_AT_RECORD_COUNT == 1 else projects
+                found += self._projects_of(organization)
             except SentryError as error:
                 self.report(organization, error)
         return found
 
     def _projects_of(self, organization: str) -> list[_Project]:
-        region = self.tap.client.region(organization)
-        end = min(self.settings.end_date or region.server_time, region.server_time)
-        earlier = self._earliest_bookmark(organization)
-        return [
-            _Project(
-                organization,
-                key,
-                slug,
-                region.base_url,
-                end,
-                self._begin(organization, key, earlier or end - _SECOND, region),
-            )
-            for key, slug in self._slugs(organization).items()
-        ]
+        server_time = self.tap.client.region(organization).server_time
+        settings = self.tap.settings
+        end = min(settings.end_date or server_time, server_time)
+        new_from = self._earliest_bookmark(organization) or end - CLOCK_STEP
+        past = partial(Bookmark.at, new_from, settings.lookback)
+        slugs = self._slugs(organization)
+        count = 1 if self.tap.is_test else len(slugs)
+        projects = []
+        for number, (key, slug) in enumerate(slugs.items(), start=1):
+            bookmark: Bookmark | SentryError
+            try:
+                bookmark = self.begin(_context(organization, key), past, lambda: server_time)
+            except SentryError as error:
+                bookmark = error
+            projects.append(_Project(organization, key, slug, number, count, end, bookmark))
+        return projects[:count]
 
     def _slugs(self, organization: str) -> dict[str, str]:
-        """Return the slugs of an organization's projects by id, as they are now."""
+        """Return the current slugs of an organization's projects by id."""
         return {
             str(row["id"]): str(row["slug"])
             for row in Projects(self.tap).rows({"organization": organization})
         }
 
     def _earliest_bookmark(self, organization: str) -> datetime | None:
-        """Return where the first project stands, if a run before has read some.
+        """Return the earliest bookmark of an organization's projects, if earlier runs left any.
 
-        A project that is new since then is read from there on, even without back-fill.
+        Projects that are new since then are read from there on, even without backfill.
         """
-        times = [
-            parse_time(str(partition[VALUE]))
-            for partition in self.stream_state.get("partitions", [])
-            if partition.get("context", {}).get("organization") == organization
-            and _is_time(partition.get(VALUE))
-        ]
+        times = []
+        for partition in self.stream_state.get("partitions", []):
+            if partition["context"]["organization"] == organization:
+                with suppress(KeyError, OverflowError, ValueError):
+                    times.append(parse_time(partition[VALUE]))
         return min(times, default=None)
 
-    def _begin(
-        self, organization: str, project: str, past: datetime, region: Region
-    ) -> Bookmark | SentryError:
-        context = {"organization": organization, "projectID": project}
-        lookback = self.settings.lookback
-        try:
-            return self.begin(
-                context, lambda: Bookmark.at(past, lookback), lambda: region.server_time
-            )
-        except SentryError as error:
-            return error
-
     @cached_property
-    def _reading(self) -> WorkerPool[_Project, _Walk]:
-        self._summary = self.begin_summary("events")
-        threads = self.settings.max_concurrent_requests
+    def _reading(self) -> WorkerPool[_Project, tuple[Spool, datetime]]:
+        self._summary = self.begin_summary()
+        threads = self.tap.settings.max_concurrent_requests
         return WorkerPool(self._walk, self._projects, threads, _AHEAD * threads)
 
-    def _take(self) -> _Walk:
+    def _take(self) -> tuple[Spool, datetime]:
         while (walk := self._reading.take(_TICK)) is None:
             self.write_state_if_due()
         return walk
 
-    def _walk(self, project: _Project) -> _Walk:
-        """Read a project's events from the newest back to where the run before ended."""
+    def _walk(self, project: _Project) -> tuple[Spool, datetime]:
+        """Read a project's events from the newest back to where the last run ended.
+
+        Return the pages in that order, and the server's clock when they were read.
+        """
         if isinstance(project.bookmark, SentryError):
             raise project.bookmark
         since = project.bookmark.start
         if since is not None and since >= project.end:
-            return _Walk(Spool(), project.end)
-        asked = {"full": "1", "per_page": str(PAGE_SIZE)}
+            return Spool(), project.end
+        parameters = {"full": "1", "per_page": str(PAGE_SIZE)}
         if since is not None:
-            # Sentry 23.7.1 does not look at these, so the pages themselves tell where to stop.
-            asked |= {"start": search_text(since), "end": search_text(project.end, rounded_up=True)}
-        path = self.path.format(organization=project.organization, project=project.slug)
-
-        def fetch(cursor: str | None) -> ListPage:
-            parameters = asked | ({"cursor": cursor} if cursor else {})
-            return self.tap.client.get(
-                path, parameters, _parse_events, self.permission, project.base_url
-            )
-
+            # Sentry 23.7.1 ignores these, so the pages themselves show where to stop.
+            parameters["start"] = search_text(since)
+            parameters["end"] = search_text(project.end, rounded_up=True)
+        context = {"organization": project.organization, "project": project.slug}
         spool = Spool()
-        for page in pages(fetch):
+        for page in pages(partial(self.get_page, context, parameters)):
             self.warn_of_null_rows(project.organization, page.null_rows)
             spool.put(page.body)
             if since and page.rows and min(map(_created, page.rows)) < since:
                 break
-        return _Walk(spool, page.server_time)
+        return spool, page.server_time
 
-    def _say(self, project: _Project) -> None:
-        """Tell how far it is, now and then and at an organization's end."""
-        organization = project.organization
-        count, last = self._sizes[organization]
-        if self._done == last:
+    def _log_progress(self, project: _Project) -> None:
+        """Log a line now and then, and sum up at an organization's end."""
+        organization, count = project.organization, project.count
+        if project.number == count:
             self.end_summary(organization, self._summary)
             if self._forbidden:
                 what = f"{self._forbidden} of {count} projects: {self.permission}"
                 self.report(organization, what)
             if self._missing:
-                self._say_missing(organization)
-            self._summary = self.begin_summary("events")
+                self._report_missing(organization)
+            self._summary = self.begin_summary()
             self._forbidden, self._missing = 0, []
         elif time.monotonic() > self._line_due:
             self._line_due = time.monotonic() + LINE_SECONDS
+            new = f"{self._summary.new:,}"
             self.logger.info(
-                "%s: %d of %d projects, %s events",
-                organization,
-                self._done - (last - count),
-                count,
-                f"{self._summary.new:,}",
+                "%s: %d of %d projects, %s events", organization, project.number, count, new
             )
 
-    def _say_missing(self, organization: str) -> None:
-        """Tell of projects that answered 404: deleted or renamed meanwhile, or not to be read."""
+    def _report_missing(self, organization: str) -> None:
+        """Report projects that answered 404: deleted or renamed meanwhile, or not readable."""
         try:
             slugs = self._slugs(organization)
         except SentryError as error:
@@ -260,42 +235,25 @@ class Events(IncrementalStream):
                     "%s: project %s is left out: it is no longer there", organization, project.slug
                 )
 
-    @cached_property
-    def _sizes(self) -> dict[str, tuple[int, int]]:
-        """For each organization the number of its projects, and how many come up to its last."""
-        ends = {project.organization: n for n, project in enumerate(self._projects, start=1)}
-        counts = Counter(project.organization for project in self._projects)
-        return {organization: (counts[organization], end) for organization, end in ends.items()}
+
+def _context(organization: str, project_id: str) -> dict[str, str]:
+    # By id: a project that gets another slug keeps its bookmark.
+    return {"organization": organization, "projectID": project_id}
 
 
-def _context(project: _Project) -> dict[str, str]:
-    # By its id: a project that gets another slug keeps its bookmark.
-    return {"organization": project.organization, "projectID": project.id}
-
-
-def _oldest_first(walk: _Walk, bookmark: Bookmark, end: datetime) -> Iterator[BookmarkedRow]:
-    """Yield the events of a range, each once: what arrives pushes others to the next page too."""
+def _oldest_first(
+    spool: Spool, bookmark: Bookmark, end: datetime, server_time: datetime
+) -> Iterator[BookmarkedRow]:
+    """Yield the events of a range, each once: new events push others to the next page, too."""
     start = bookmark.start
     sent: deque[set[str]] = deque(maxlen=_OVERLAP)
-    for body in walk.spool.backwards():
+    for body in spool.backwards():
         rows = {str(row["eventID"]): (_created(row), row) for row in decode_objects(body) if row}
         sent.append(set(rows))
         before = set().union(*list(sent)[:-1])
         for key, (created, row) in sorted(rows.items(), key=lambda item: (item[1][0], item[0])):
             if key not in before and created < end and (start is None or created >= start):
-                yield BookmarkedRow(row, bookmark, key, created, walk.server_time)
-
-
-def _parse_events(body: bytes, headers: Mapping[str, str]) -> ListPage:
-    return parse_list(body, headers, "eventID", "projectID", time="dateCreated")
-
-
-def _is_time(text: object) -> bool:
-    try:
-        parse_time(str(text))
-    except (OverflowError, ValueError):
-        return False
-    return True
+                yield BookmarkedRow(row, bookmark, key, created, server_time)
 
 
 def _created(row: Row) -> datetime:

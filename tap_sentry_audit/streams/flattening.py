@@ -1,10 +1,10 @@
-"""Flattening that loses nothing: the SDK's own, of what it can flatten.
+"""The SDK's flattening, without its losses.
 
 The SDK (singer-sdk 0.54.9) drops an object whose `properties` are empty from SCHEMA, turns a
 field of several types into a string column whatever the value, and lets undeclared fields and
-null objects through as columns that SCHEMA lacks. So what stream maps make is first brought into
-a shape without these: open objects are one column of JSON text; in objects with known fields,
-such as `actor`, each known field is a column of one type, and everything else goes, as JSON text,
+null objects through as columns that SCHEMA lacks. So records are first reshaped to have none of
+these: an open object becomes one column of JSON text; in an object with known fields, such as
+`actor`, each known field becomes a column of one type, and everything else goes, as JSON text,
 into the column of `additionalFields`.
 """
 
@@ -30,18 +30,10 @@ if TYPE_CHECKING:
 
 
 class FlatteningMapper(PluginMapper):
-    """The SDK's mapper; where flattening is on, it flattens behind the stream maps.
-
-    Without flattening it changes nothing.
-    """
+    """The SDK's mapper; if flattening is on, it flattens after the stream maps."""
 
     def __init__(self, plugin_config: Mapping[str, Any], logger: Logger) -> None:
-        """Make a mapper from the tap's settings.
-
-        Raises:
-            ConfigValidationError: Flattening is on and `flattening_max_depth` is missing.
-
-        """
+        """Make a mapper, or raise a ConfigValidationError if `flattening_max_depth` is missing."""
         super().__init__(dict(plugin_config), logger)
         self._options = self.flattening_options
         self.flattening_options = replace(self._options, enabled=False)
@@ -49,12 +41,7 @@ class FlatteningMapper(PluginMapper):
     def register_raw_stream_schema(
         self, stream_name: str, schema: Schema, key_properties: Sequence[str] | None
     ) -> None:
-        """Make the maps of a stream; called once for each.
-
-        Raises:
-            ConfigValidationError: Two columns would have one name.
-
-        """
+        """Make a stream's maps, or raise a ConfigValidationError if two columns share a name."""
         super().register_raw_stream_schema(stream_name, schema, key_properties)
         if self._options.enabled and self._options.max_level > 0:
             self.stream_maps[stream_name] = [
@@ -64,7 +51,7 @@ class FlatteningMapper(PluginMapper):
 
 
 class _Flattened(StreamMap):
-    """A stream map, and flat records behind it."""
+    """A stream map that flattens the records of another."""
 
     def __init__(self, inner: StreamMap, options: FlatteningOptions) -> None:
         schema = _flattenable(inner.transformed_schema, options.max_level)
@@ -80,7 +67,6 @@ class _Flattened(StreamMap):
         self._inner = inner
 
     def transform(self, record: Record) -> Record | None:
-        """Return the flat form of what the inner map makes of a record, if it makes one."""
         mapped = self._inner.transform(record)
         if mapped is None:
             return None
@@ -90,22 +76,20 @@ class _Flattened(StreamMap):
         )
 
     def get_filter_result(self, record: Record) -> bool:
-        """Whether the inner map lets a record through."""
         return self._inner.get_filter_result(record)
 
 
 def _flattenable(schema: Schema, depth: int) -> Schema:
-    """Return an object's schema with one type for each field; `depth` is how far to flatten."""
+    """Return an object's schema with one type for each field, for flattening `depth` levels."""
     properties = {name: _column(field, depth) for name, field in schema["properties"].items()}
     return schema | {"properties": properties}
 
 
 def _column(field: Schema, depth: int) -> Schema:
-    """Return the schema of a field that is to become one column, or several if it is an object."""
+    """Return the schema of a field that becomes one column, or several if it is an object."""
     if usual_type(field) == "object" and field.get("properties") and depth > 0:
         known = _flattenable(field, depth - 1)["properties"]
-        rest = {ADDITIONAL: {"type": ["object", "null"]}}
-        return field | {"properties": known | rest}
+        return field | {"properties": known | {ADDITIONAL: {"type": ["object", "null"]}}}
     column = {name: value for name, value in field.items() if name != "properties"}
     if len(types_of(field)) > 1:
         column["type"] = [usual_type(field), "null"]
@@ -113,23 +97,22 @@ def _column(field: Schema, depth: int) -> Schema:
 
 
 def _fitted(value: Json, field: Schema) -> Json:
-    """Return a value such that it flattens into what `field`, made by `_column`, declares."""
+    """Return a value that flattens into the columns that `field`, made by `_column`, declares."""
     properties = field.get("properties")
     if properties is None:
         return value
     if value is None:
-        # Null columns, where the SDK would write one that SCHEMA does not have.
+        # Null columns, where the SDK would write a column that SCHEMA lacks.
         return {}
-    fields = value if isinstance(value, dict) else {"value": value}
     known: Record = {}
     rest: Record = {}
-    for name, one in fields.items():
+    for name, one in (value if isinstance(value, dict) else {"value": value}).items():
         declared = properties.get(name)
         if declared is not None and name != ADDITIONAL and _fits(one, declared):
             known[name] = _fitted(one, declared)
         else:
             rest[name] = one
-    # An empty object is told from null by its empty rest.
+    # Its empty rest distinguishes an empty object from null.
     return known if known and not rest else known | {ADDITIONAL: rest}
 
 

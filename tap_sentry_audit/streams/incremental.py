@@ -1,4 +1,4 @@
-"""What every incremental stream shares: its bookmark, which follows the records that were sent."""
+"""The base of incremental streams: a bookmark follows the records that were written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import format_time
 from tap_sentry_audit.streams.base import SentryStream
-from tap_sentry_audit.streams.bookmark import VALUE, Bookmark
+from tap_sentry_audit.streams.bookmark import CLOCK_STEP, VALUE, Bookmark
 from tap_sentry_audit.streams.progress import Summary
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from tap_sentry_audit.streams.base import SentryTap
 
 STATE_SECONDS = 10
-"""A STATE message comes at least so often, while records do."""
+"""The longest time between two STATE messages while records are written."""
 
 
 class BookmarkedRow(dict[str, "Json"]):
-    """A row, and what its bookmark has to know once its record is written.
+    """A row, with what its bookmark needs once its record is written.
 
-    `key` tells the row from all others, `created` is its time by the replication key,
-    `server_time` the server's clock when it was read. The SDK hands the very object on, from
-    `get_records` over `post_process` to `_increment_stream_state`.
+    `key` identifies the row, `created` is its replication key's time, `server_time` the server's
+    clock when the row was read. The SDK passes the same object from `get_records` through
+    `post_process` to `_increment_stream_state`.
     """
 
     __slots__ = ("bookmark", "created", "key", "server_time")
@@ -42,7 +42,7 @@ class BookmarkedRow(dict[str, "Json"]):
         created: datetime,
         server_time: datetime,
     ) -> None:
-        """Begin with the row as it was sent."""
+        """Start with the row that the server sent."""
         super().__init__(row)
         self.bookmark = bookmark
         self.key = key
@@ -63,49 +63,40 @@ class IncrementalStream(SentryStream):
         self._state_due = time.monotonic() + STATE_SECONDS
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
-        """Set no limit to the bookmark here: `Bookmark` holds it to the server's clock."""
+        """Set no limit: `Bookmark` never goes ahead of the server's clock."""
 
     def compare_start_date(self, value: str, start_date_value: str) -> str:
-        """Go on from the bookmark, whatever start_date says: it is for a first run."""
+        """Continue from the bookmark: start_date is for a first run."""
         del start_date_value
         return value
 
     def begin(
-        self,
-        context: Context,
-        past: Callable[[], Bookmark],
-        server_time: Callable[[], datetime],
+        self, context: Context, past: Callable[[], Bookmark], server_time: Callable[[], datetime]
     ) -> Bookmark:
-        """Return the bookmark to go on from: the partition's, the stream's, or a new one.
+        """Return the bookmark to continue from: the partition's, the stream's, or a new one.
 
-        `past` makes the one behind all that there is, for a first run without backfill;
-        `server_time` asks for the server's clock.
-
-        Raises:
-            SentryError: The bookmark cannot be read, or lies in the future.
-
+        `past` makes one after everything there is, for a first run without backfill; `server_time`
+        asks for the server's clock. A bookmark that cannot be read, or lies in the future, raises a
+        SentryError.
         """
+        settings = self.tap.settings
         for state in (self.get_context_state(context), self.stream_state):
             if state.get(VALUE):
-                bookmark = self._bookmark_in(state)
-                self._check_not_ahead(bookmark, server_time)
-                return bookmark
-        if self.settings.backfill:
-            return Bookmark(self.settings.lookback, since=self.settings.start_date)
+                return self._load(state, server_time)
+        if settings.backfill:
+            return Bookmark(settings.lookback, since=settings.start_date)
         bookmark = past()
         self._save(bookmark, context)
         return bookmark
 
-    def _bookmark_in(self, state: Mapping[str, object]) -> Bookmark:
+    def _load(self, state: Mapping[str, object], server_time: Callable[[], datetime]) -> Bookmark:
         try:
-            return Bookmark.from_state(state, self.settings.lookback)
+            bookmark = Bookmark.from_state(state, self.tap.settings.lookback)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             message = "the bookmark in the state cannot be read: mend it or leave it out"
             raise SentryError(message) from None
-
-    def _check_not_ahead(self, bookmark: Bookmark, server_time: Callable[[], datetime]) -> None:
-        """Refuse a bookmark ahead of both clocks: what comes until then would be skipped."""
         newest = bookmark.newest
+        # Ahead of both clocks, it would skip the records until then.
         if newest and newest > datetime.now(UTC) and newest > server_time():
             message = (
                 f"the bookmark in the state, {format_time(newest)}, lies ahead of the server's "
@@ -113,18 +104,20 @@ class IncrementalStream(SentryStream):
                 "record that your target has, or leave the bookmark out to read everything again"
             )
             raise SentryError(message)
+        return bookmark
 
     def end(self, bookmark: Bookmark, context: Context, server_time: datetime) -> None:
-        """Keep the end of a range without records as the position of one that had none before.
+        """Move a bookmark without any records to end_date: that range was read to its end.
 
-        Without end_date there is none to keep: such a range is short to read again.
+        Without end_date it stays: a log without entries is quick to read again.
         """
-        if bookmark.newest is None and self.settings.end_date:
-            bookmark.end_at(self.settings.end_date, server_time)
+        end_date = self.tap.settings.end_date
+        if bookmark.newest is None and end_date:
+            bookmark.newest = min(end_date, server_time - CLOCK_STEP, datetime.now(UTC))
             self._save(bookmark, context)
 
     def save_bookmark(self) -> None:
-        """Write into the state how far the partition in progress was delivered."""
+        """Write the bookmark of the partition in progress into the state."""
         if self._unsaved is not None:
             self._save(*self._unsaved)
             self._unsaved = None
@@ -134,13 +127,13 @@ class IncrementalStream(SentryStream):
         state["replication_key"] = self.replication_key
         state.update(bookmark.to_state())
 
-    def unsent(self, rows: Iterable[BookmarkedRow], summary: Summary) -> Iterator[Record]:
-        """Yield those rows that were not sent before, and count all."""
-        before: datetime | None = None
-        bookmark: Bookmark | None = None
+    @staticmethod
+    def unsent(
+        rows: Iterable[BookmarkedRow], bookmark: Bookmark, summary: Summary
+    ) -> Iterator[Record]:
+        """Yield the rows of a partition that were not sent before, and count all of them."""
+        before = bookmark.newest
         for row in rows:
-            if row.bookmark is not bookmark:
-                bookmark, before = row.bookmark, row.bookmark.newest
             if bookmark.has(row.key):
                 summary.known += 1
                 continue
@@ -150,20 +143,20 @@ class IncrementalStream(SentryStream):
             summary.last = max(summary.last or row.created, row.created)
             yield row
 
-    def begin_summary(self, what: str) -> Summary:
-        """Begin to count what is done for an organization; `what` are the records."""
+    def begin_summary(self) -> Summary:
+        """Return the summary of an organization that begins now."""
         limiter = self.tap.client.rate_limiter
-        return Summary(what=what, requests=-limiter.requests, waited=-limiter.waited)
+        return Summary(what=self.noun, requests=-limiter.requests, waited=-limiter.waited)
 
     def end_summary(self, organization: str, summary: Summary) -> None:
-        """Say on one line what was done."""
+        """Log the summary of an organization that ends now."""
         limiter = self.tap.client.rate_limiter
         summary.requests += limiter.requests
         summary.waited += limiter.waited
         self.logger.info("%s: %s", organization, summary)
 
     def write_state_if_due(self) -> None:
-        """Write a STATE message if the last one was long ago."""
+        """Write a STATE message if none was written here for `STATE_SECONDS`."""
         if time.monotonic() > self._state_due:
             self.tap.hold_signals()
             self.save_bookmark()
@@ -172,25 +165,21 @@ class IncrementalStream(SentryStream):
             self._state_due = time.monotonic() + STATE_SECONDS
 
     def _increment_stream_state(
-        self,
-        latest_record: Record,
-        *,
-        context: Context | None = None,
+        self, latest_record: Record, *, context: Context | None = None
     ) -> None:
-        """Take note of a written record in its bookmark.
+        """Move a bookmark past a written record.
 
-        The SDK has no public hook for it. Its own would refuse late records, which lie before
-        the bookmark, and would let a date in the future become the bookmark (singer-sdk 0.54.9,
-        helpers/_state.py, increment_state).
+        The SDK has no public hook. Its method refuses late records, which lie before the bookmark,
+        and lets a date in the future become the bookmark (singer-sdk 0.54.9, helpers/_state.py,
+        increment_state).
         """
-        assert isinstance(latest_record, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
-        latest_record.bookmark.add(
-            latest_record.key, latest_record.created, latest_record.server_time
-        )
-        self._unsaved = (latest_record.bookmark, context)
+        row = latest_record
+        assert isinstance(row, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
+        row.bookmark.add(row.key, row.created, row.server_time)
+        self._unsaved = (row.bookmark, context)
 
     def _write_state_message(self) -> None:
-        """Write a STATE message that holds the bookmark of the partition in progress.
+        """Write a STATE message with the bookmark of the partition in progress.
 
         The SDK has no public hook before a STATE (singer-sdk 0.54.9, streams/core.py).
         """

@@ -1,4 +1,4 @@
-"""The plain lists: the organization around the log, read in full by every run."""
+"""The plain lists: the organization around the log, read whole by every run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from singer_sdk.pagination import BaseAPIPaginator
 
 from tap_sentry_audit.api.dated_list import read_whole
 from tap_sentry_audit.api.exceptions import BadRequestError
-from tap_sentry_audit.api.pagination import (
-    PAGE_SIZE,
-    ListCursors,
-    ListPage,
-    parse_detail,
-    parse_list,
-)
+from tap_sentry_audit.api.pagination import PAGE_SIZE, ListCursors, parse_detail
 from tap_sentry_audit.streams.base import SentryStream
 from tap_sentry_audit.streams.schemas import schema_of
 
@@ -24,31 +18,23 @@ if TYPE_CHECKING:
     import requests
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sentry_audit.api.pagination import Row
-    from tap_sentry_audit.streams.base import SentryTap
+    from tap_sentry_audit.api.pagination import ListPage, Row
 
 
-class ListPaginator(BaseAPIPaginator[str | None]):
-    """Follows the server's cursors for the SDK's request loop, beyond pages of null rows, too."""
+class _Paginator(BaseAPIPaginator[str | None]):
+    """Follows the server's cursors for the SDK's request loop."""
 
     def __init__(self, last_page: Callable[[], ListPage]) -> None:
-        """Begin at the first page; `last_page` returns the one that was read last."""
         super().__init__(None)
         self._cursors = ListCursors()
         self._last_page = last_page
 
     def get_next(self, response: requests.Response) -> str | None:
-        """Return the cursor behind the page.
-
-        Raises:
-            SentryError: The server leads in a circle.
-
-        """
         del response
         return self._cursors.follow(self._last_page())
 
     def continue_if_empty(self, response: requests.Response) -> bool:
-        """Go on behind a page without rows: it can be a page of null rows."""
+        """Continue after a page without rows: it can be a page of null rows."""
         del response
         return True
 
@@ -58,47 +44,37 @@ class ListStream(SentryStream):
 
     primary_keys = ("id",)
     selected_by_default = False
-    # The state stays the stream's: lists have no bookmark.
+    # One state for the whole stream: lists have no bookmark.
     state_partitioning_keys = ()
-    # One line for each request otherwise; the SDK has no public name for it (streams/rest.py).
+    # It logs a line for each request; the SDK has no public name for it (streams/rest.py).
     _LOG_REQUEST_METRICS = False
 
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE)}
-    needed: ClassVar[tuple[str, ...]] = ("id",)
-    """Fields that every row must have."""
 
-    def __init__(self, tap: SentryTap) -> None:
-        """Make the stream."""
-        super().__init__(tap)
-        self._page: ListPage
-        self._null_rows = 0
+    _page: ListPage
+    _null_rows = 0
 
     @property
     def requests_session(self) -> requests.Session:
-        """The client's session: it has the token, the timeout and the rate limit."""
+        """The client's session, with the token, the timeout and the rate limit."""
         return self.tap.client.session
 
     @property
     def user_agent(self) -> str:
-        """What the tap calls itself."""
-        return self.settings.user_agent
+        """The client's name: the SDK would send its own."""
+        return self.tap.settings.user_agent
 
     def read(self, context: Context) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""
         count = 0
-        for count, row in enumerate(self.rows(context), start=1):  # noqa: B007  (told below)
+        for count, row in enumerate(self.rows(context), start=1):  # noqa: B007  (logged below)
             yield row
         self.logger.info("%s: %s records", context["organization"], f"{count:,}")
 
     def rows(self, context: Context) -> Iterator[Row]:
-        """Yield the rows of an organization, each once, and tell of null rows.
-
-        Raises:
-            SentryError: It cannot be read.
-
-        """
+        """Yield the rows of an organization, each once, and warn of null rows."""
         self._null_rows = 0
-        # A row that a new one pushes to the next page comes with both.
+        # A row that a new one pushes to the next page is on both pages.
         seen: set[str] = set()
         for row in self.request_records(context):
             if str(row["id"]) not in seen:
@@ -114,42 +90,30 @@ class ListStream(SentryStream):
 
     def get_url_params(
         self, context: Context | None, next_page_token: str | None
-    ) -> dict[str, str]:
-        """Return the list's parameters, with the page's cursor."""
+    ) -> dict[str, str | None]:
+        """Return the list's parameters; the SDK leaves out a cursor that is None."""
         del context
-        return {**self.parameters, **({"cursor": next_page_token} if next_page_token else {})}
+        return {**self.parameters, "cursor": next_page_token}
 
-    def get_new_paginator(self) -> ListPaginator:
-        """Return what follows the server's cursors."""
-        return ListPaginator(lambda: self._page)
+    def get_new_paginator(self) -> _Paginator:
+        """Return a paginator for one walk along the list."""
+        return _Paginator(lambda: self._page)
 
     def request_decorator(
         self, func: Callable[..., requests.Response]
     ) -> Callable[..., requests.Response]:
-        """Try again as the client does."""
+        """Retry as the client does."""
         return self.tap.client.retrying(func)
 
     def validate_response(self, response: requests.Response) -> None:
-        """Parse the page, because the SDK parses it outside its retries (streams/rest.py).
-
-        Raises:
-            SentryError: What the answer means, in plain words.
-
-        """
+        """Parse the page, or raise a SentryError: the SDK does not retry `parse_response`."""
         self._page = self.tap.client.read(response, self.parse_page, self.permission)
 
-    def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
-        """Return the page that an answer holds."""
-        return parse_list(body, headers, *self.needed)
-
-    def parse_response(self, response: requests.Response) -> Iterator[Row]:
-        """Yield the rows of the page that was validated."""
+    def parse_response(self, response: requests.Response) -> list[Row]:
+        """Return the rows of the page that `validate_response` has parsed."""
         del response
-        yield from self._counted(self._page)
-
-    def _counted(self, page: ListPage) -> list[Row]:
-        self._null_rows += page.null_rows
-        return page.rows
+        self._null_rows += self._page.null_rows
+        return self._page.rows
 
 
 class Organizations(ListStream):
@@ -173,7 +137,7 @@ class Organizations(ListStream):
     )
 
     def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
-        """Return the one organization; its projects and teams have streams of their own."""
+        """Return a page with the one organization; projects and teams have their own streams."""
         return parse_detail(body, headers)
 
 
@@ -182,7 +146,7 @@ class Projects(ListStream):
 
     name = "projects"
     path = "organizations/{organization}/projects/"
-    needed = ("id", "slug")
+    required_fields = ("id", "slug")
     permission = "the token may not read the list of projects. It needs the scope org:read"
     schema = schema_of(
         string="id slug name platform",
@@ -211,7 +175,7 @@ class Teams(ListStream):
 
 
 class Members(ListStream):
-    """The members of an organization, invited ones included: who has which role."""
+    """The members of an organization and their roles, invited members included."""
 
     name = "members"
     path = "organizations/{organization}/members/"
@@ -230,7 +194,7 @@ class Releases(ListStream):
 
     name = "releases"
     path = "organizations/{organization}/releases/"
-    # Without project=-1 only those of the token's own user (Sentry 23.7.1).
+    # Without project=-1, only releases of the token's own user (Sentry 23.7.1).
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE), "project": "-1"}
     permission = "the token may not read releases. It needs the scope project:read"
     schema = schema_of(
@@ -242,34 +206,28 @@ class Releases(ListStream):
     )
 
     def request_records(self, context: Context | None) -> Iterator[Row]:
-        """Yield the list's rows, those at the seams of its pages more than once.
+        """Yield the list's rows, some at the borders of pages twice or more.
 
-        The SDK's way along the server's cursors would lose some: see `api.dated_list`.
-
-        Raises:
-            SentryError: The list could not be read, or not be proved to be whole.
-
+        The server's cursors, which the SDK would follow, lose some: see `api.dated_list`. A
+        SentryError may come last: the list could not be proved whole.
         """
-        organization = (context or {})["organization"]
-        client = self.tap.client
-        base_url = client.region(organization).base_url
-        path = self.path.format(organization=organization)
-        # Without status= only open ones; an empty one means all (Sentry 23.7.1).
-        status = {"status": ""}
+        context = context or {}
+        # Without status= only open releases; an empty one means all (Sentry 23.7.1).
+        parameters = {**self.parameters, "status": ""}
 
         def fetch(more: Mapping[str, str]) -> ListPage:
-            parameters = {**self.parameters, **status, **more}
-            return client.get(path, parameters, self.parse_page, self.permission, base_url)
+            return self.get_page(context, {**parameters, **more})
 
         try:
             first = fetch({})
         except BadRequestError:
-            status.clear()
+            del parameters["status"]
             first = fetch({})
             self.logger.warning(
                 "%s: this Sentry does not take an empty status=, so archived releases are not read",
-                organization,
+                context["organization"],
             )
         for page in read_whole(first, fetch):
-            # Copies, because records are made in place and `read_whole` looks at its rows again.
-            yield from map(dict, self._counted(page))
+            self._null_rows += page.null_rows
+            # Copies, because records are made in place and `read_whole` needs its rows unchanged.
+            yield from map(dict, page.rows)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.singerlib import RecordMessage, StateMessage
 
+from tap_sentry_audit.signals import STOP_SIGNALS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class MessageWriter(MsgSpecWriter):
     """The SDK's msgspec writer, without a system call for every record.
 
-    Records leave with the buffer that they fill, or with the next other message: a STATE never
-    leaves before the records that it stands for.
+    Records are written when the buffer is full, or with the next message of another type: a STATE
+    never overtakes the records that it covers.
     """
 
     ends_with_state = False
@@ -29,23 +31,23 @@ class MessageWriter(MsgSpecWriter):
     def write_message(self, message: Message) -> None:
         """Write a message to stdout."""
         if isinstance(message, RecordMessage):
-            # The stream holds signals meanwhile.
+            # `SentryStream.get_records` holds signals meanwhile.
             sys.stdout.buffer.write(self.format_message(message))
             self.ends_with_state = False
             return
-        with _undisturbed():
+        with _signals_blocked():
             sys.stdout.buffer.write(self.format_message(message))
             sys.stdout.flush()
             self.ends_with_state = isinstance(message, StateMessage)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal break off what is being written: its handler would write a STATE into it."""
-    if sys.platform == "win32":  # which has no signals to put off
+def _signals_blocked() -> Iterator[None]:
+    """Block signals while a message is written: their handler would write a STATE into it."""
+    if sys.platform == "win32":  # which cannot block signals
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What a person sees on stderr while an organization is read, and at its end."""
+"""What people see on stderr while an organization is read, and at its end."""
 
 from __future__ import annotations
 
@@ -12,38 +12,36 @@ import click
 if TYPE_CHECKING:
     import logging
     from datetime import datetime
-    from types import TracebackType
     from typing import Self
 
     from click._termui_impl import ProgressBar
 
 LINE_SECONDS = 10.0
-"""A line comes so often in a log; on a terminal there is a bar."""
+"""How often a log gets a line of progress; a terminal shows a bar."""
 
 _STEPS = 1000
 
-
-def is_told(record: logging.LogRecord) -> bool:
-    """Whether a line of the log is for a person, as a filter of a logger.
-
-    The SDK tells of each stream that is not selected, and of each partition where it begins:
-    with hundreds of projects nothing else would be seen.
-    """
-    return record.msg not in _NOT_TOLD
-
-
-_NOT_TOLD = {
+_SDK_LINES = {
     "Skipping deselected stream '%s'.",
     "Starting incremental sync of '%s' with bookmark value: %s",
 }
 
 
+def is_relevant(record: logging.LogRecord) -> bool:
+    """Whether people should see a line of the log, as a filter of a logger.
+
+    The SDK logs a line for each deselected stream, and one for each partition: with hundreds of
+    projects they would bury everything else.
+    """
+    return record.msg not in _SDK_LINES
+
+
 @dataclass(slots=True)
 class Summary:
-    """What was done for one organization.
+    """What a run did for one organization.
 
-    `what` are the records, `known` those that were read again and left out, `late` those of the
-    new ones that lie before the bookmark; `waited` is in seconds.
+    `what` names the records. `known` counts those that were read again and left out, `late` the new
+    ones from before the bookmark; `waited` is in seconds.
     """
 
     new: int = 0
@@ -57,33 +55,28 @@ class Summary:
     what: str = "entries"
 
     def __str__(self) -> str:
-        """Return it as a line."""
+        """Return one line."""
+        if self.first and self.last:
+            span = f"{self.first:%Y-%m-%d %H:%M:%S} to {self.last:%Y-%m-%d %H:%M:%S} UTC"
+        else:
+            span = "nothing in the range"
         parts = [
             f"{self.new:,} new {self.what} ({self.late:,} late)",
             f"{self.known:,} known ones left out",
             f"{self.requests:,} requests",
             f"{self.waited:.1f} s waited for the rate limit",
-            _range(self.first, self.last),
+            span,
         ]
         if self.null_rows:
             parts.insert(2, f"{self.null_rows:,} null rows")
         return ", ".join(parts)
 
 
-def _range(first: datetime | None, last: datetime | None) -> str:
-    if first is None or last is None:
-        return "nothing in the range"
-    return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
-
-
 class Progress:
-    """Shows how far along the time range the reading is.
-
-    `end` is where the range ends, as far as that is known.
-    """
+    """Shows how far a time range has been read."""
 
     def __init__(self, organization: str, logger: logging.Logger, what: str = "entries") -> None:
-        """Begin to show an organization."""
+        """Start the clock; `what` names the records."""
         self._what = what
         self._organization = organization
         self._logger = logger
@@ -93,29 +86,21 @@ class Progress:
         self._start: datetime | None = None
 
     def __enter__(self) -> Self:
-        """Show a bar, if a person looks on."""
+        """Show a bar if stderr is a terminal."""
         if sys.stderr.isatty():
             self._bar = click.progressbar(
-                length=_STEPS,
-                label=self._organization,
-                item_show_func=str,
-                file=sys.stderr,
+                length=_STEPS, label=self._organization, item_show_func=str, file=sys.stderr
             )
             self._bar.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
-            self._bar.__exit__(kind, error, traceback)
+            self._bar.render_finish()
 
     def show(self, count: int, reached: datetime, end: datetime) -> None:
-        """Show that so many entries were read, up to a time on the way to `end`."""
+        """Show that `count` records up to a time were read; the range ends at `end`."""
         now = time.monotonic()
         self._start = self._start or reached
         if self._bar is None and now < self._line_due:

@@ -1,4 +1,4 @@
-"""Rows of Sentry as Singer records: stable types, nothing dropped."""
+"""Turns Sentry's rows into Singer records: stable types, nothing dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tap_sentry_audit.streams.schemas import (
     AUDIT_LOGS,
     ORGANIZATION,
     is_of_type,
-    usual_type,
+    types_of,
 )
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tap_sentry_audit.config import Schema
 
     Fit = Callable[[Json], Json]
-    """Brings a value to a field's declared type, or returns None if it is of another type."""
+    """Returns a value in its field's declared type, or None if it does not fit."""
 
 Record = dict[str, "Json"]
 
-_DIGITS = 20
+_INTEGER = re.compile(r"\d{1,19}", re.ASCII)  # more digits do not fit into 64 bits
 _FIXED_WIDTH = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 def make_record(row: Record, fits: Mapping[str, Fit], organization: str) -> Record:
-    """Turn a row into a record, in place: the API's names, each with its declared type.
+    """Turn a row into a record in place: the API's names, each with its declared type.
 
-    What does not fit, or is not declared, goes into `additionalFields`: nothing is dropped.
-    `fits` comes from `fits_of`.
+    Values that do not fit and fields that are not declared go into `additionalFields`. `fits`
+    comes from `fits_of`.
     """
     additional: Record = {}
     for name, value in list(row.items()):
@@ -52,9 +52,9 @@ def make_record(row: Record, fits: Mapping[str, Fit], organization: str) -> Reco
 
 
 def make_audit_record(row: Record, organization: str) -> Record:
-    """Turn an audit entry into a record, in place; every field of the schema is there.
+    """Turn an audit entry into a record in place, with every field of the schema.
 
-    Sentry sends a target user as an object, a number or a text (all three seen).
+    Sentry sends a target user as an object, a number or a string (all three seen).
     """
     user = row.get("targetUser")
     detail = user if isinstance(user, dict) else None
@@ -68,7 +68,7 @@ def make_audit_record(row: Record, organization: str) -> Record:
 
 
 def fits_of(schema: Schema) -> dict[str, Fit]:
-    """Return what brings each of Sentry's own fields to the type that a schema declares."""
+    """Return, for each of Sentry's own fields, what brings a value to its declared type."""
     return {
         name: _fit_of(field)
         for name, field in schema["properties"].items()
@@ -77,32 +77,20 @@ def fits_of(schema: Schema) -> dict[str, Fit]:
 
 
 def _fit_of(field: Schema) -> Fit:
-    kind = usual_type(field)
-    match field.get("format", kind):
-        case "date-time":
-            return _time
-        case "string":
-            return _string
-        case "integer":
-            return _int64
-
-    def fit(value: Json) -> Json:
-        return value if kind is not None and is_of_type(value, kind) else None
-
-    return fit
+    kind = types_of(field)[0]
+    fit = _FITS.get(field.get("format", kind))
+    return fit or (lambda value: value if is_of_type(value, kind) else None)
 
 
 def _string(value: Json) -> str | None:
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    return str(value) if type(value) is int else None
 
 
 def _int64(value: Json) -> int | None:
-    """Return an integer that a database can hold."""
-    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
-        return value
-    return None
+    """Return an integer that databases can hold."""
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None
 
 
 def _time(value: Json) -> str | None:
@@ -113,7 +101,7 @@ def _time(value: Json) -> str | None:
 
 
 def _parsed_time(value: Json) -> str | None:
-    """Return a time whose text was parsed before, so that its form alone is of interest."""
+    """Return a time that was parsed before, so only its form can be wrong."""
     if isinstance(value, str) and _FIXED_WIDTH.fullmatch(value):
         return value
     return _time(value)
@@ -134,10 +122,12 @@ def _object(value: Json) -> Record | None:
 
 
 def _integer(value: Json) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _DIGITS:
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if type(value) is int else None
 
+
+_FITS: dict[str, Fit] = {"date-time": _time, "string": _string, "integer": _int64}
 
 _AUDIT_FITS: dict[str, Fit] = {
     "id": _text,
@@ -150,6 +140,6 @@ _AUDIT_FITS: dict[str, Fit] = {
     "data": _object,
     "dateCreated": _parsed_time,
 }
-"""Looser than `fits_of`: what Sentry has sent in another type so far is brought to its own."""
+"""Looser than `_FITS`: they also convert the other types that Sentry has sent in these fields."""
 
 _AUDIT_DEFAULTS: Record = dict.fromkeys(AUDIT_LOGS["properties"]) | {"event": ""}

@@ -1,9 +1,9 @@
-"""Secrets in records: found by the name of their field, masked in place.
+"""Finds secrets in records by their field's name, and masks them in place.
 
-Sentry 23.7.1 writes some into its audit log: a project's security token (`project.edit`), the
+Sentry 23.7.1 writes these into its audit log: a project's security token (`project.edit`), the
 OAuth tokens of a linked identity (`sso-identity.link`), the secret part of a DSN (`projectkey.*`)
 and API keys. The notes of `project.edit`, `org.edit` and `sso.edit` repeat what `data` holds, so
-a secret found there is masked in the note as well.
+a secret found there is masked in the note, too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from tap_sentry_audit.api.decoding import Json
 
 _API_KEY = " (api key)"
+_QUOTING = (repr, ascii, encode_basestring, encode_basestring_ascii)
 _MASK = "********"
 _SHOWN = 4
 
 _SHORTEST_IN_TEXT = 2 * _SHOWN
-"""Shorter values are not looked for in a text: they may be parts of ordinary words."""
+"""Shorter values are not masked in texts: they may be parts of ordinary words."""
 
 _NAMES = (
     "token",
@@ -38,22 +39,22 @@ _NAMES = (
     "password",
     "private_key",
 )
-"""Fields that hold a secret, whatever they are in; the API calls `sentry:token` `securityToken`."""
+"""Fields that always hold a secret; the API calls `sentry:token` `securityToken`."""
 
-_WHERE_A_TEXT_IS_CUT = re.compile(r"\.\.\.|…|\Z")
-"""Sentry's `truncatechars` ends a text that it cuts with three full stops."""
+_CUT = re.compile(r"\.\.\.|…|\Z")
+"""Where a text may be cut short: Sentry's `truncatechars` puts three full stops there."""
 
 
 def masked(secret: str) -> str:
-    """Return what tells a secret from others without giving it away: its last four characters."""
+    """Return asterisks and, where the secret is long enough, its last four characters."""
     return _MASK + (secret[-_SHOWN:] if len(secret) > 2 * _SHOWN else "")
 
 
 def mask_fields(record: dict[str, Json]) -> list[str]:
-    """Mask what the fields with a secret's name hold, at any depth, and return what they held.
+    """Mask the values of fields with a secret's name, at any depth, and return the secrets.
 
-    Below such a name every text and number is masked; objects and lists keep their shape, and
-    what can be no secret stays: null, true, false, an empty text (Sentry 23.7.1 writes
+    Under such a name, every string and number is masked. Objects and lists keep their shape; null,
+    true, false and empty strings stay (Sentry 23.7.1 writes
     `{"secret_key": {"hidden-secret": true}}` for what it hides itself).
     """
     found: list[str] = []
@@ -65,10 +66,10 @@ def mask_fields(record: dict[str, Json]) -> list[str]:
 
 
 def mask_audit_record(record: dict[str, Json]) -> None:
-    """Mask the secrets of an audit record, wherever they stand in it, its note included."""
+    """Mask the secrets of an audit record, those in its note included."""
     found = mask_fields(record)
     event, data, note = record["event"], record["data"], record["note"]
-    # Other events' `key` is no secret: a tag's name, say.
+    # In other events `key` is no secret, but the name of a tag, for example.
     if isinstance(data, dict) and "key" in data and str(event).startswith("api-key."):
         data["key"] = mask_value(data["key"], found)
     _mask_api_key(record["actor"], found)
@@ -79,16 +80,14 @@ def mask_audit_record(record: dict[str, Json]) -> None:
 
 def _mask_api_key(user: Json, found: list[str]) -> None:
     """Mask an API key in a user's name: Sentry 23.7.1 names the actor `<the key> (api key)`."""
-    if isinstance(user, dict):
-        name = user.get("name")
-        if isinstance(name, str) and name.endswith(_API_KEY):
-            key = name.removesuffix(_API_KEY)
-            found.append(key)
-            user["name"] = masked(key) + _API_KEY
+    if isinstance(user, dict) and str(user.get("name")).endswith(_API_KEY):
+        key = str(user["name"]).removesuffix(_API_KEY)
+        found.append(key)
+        user["name"] = masked(key) + _API_KEY
 
 
 def mask_value(value: Json, found: list[str]) -> Json:
-    """Return a secret masked and put it into `found`; an object or a list is changed in place."""
+    """Return a masked value, and add its secrets to `found`; objects and lists change in place."""
     if not isinstance(value, dict | list):
         return _mask_leaf(value, found)
     for container in _containers(value):
@@ -102,29 +101,24 @@ def mask_value(value: Json, found: list[str]) -> Json:
 def mask_text(text: str, secrets: list[str]) -> str:
     """Return a text with secrets of at least eight characters masked.
 
-    They are found as they are, as Python's `repr` and as JSON write them, and cut short to
+    They are found verbatim, as Python's `repr` and as JSON write them, and cut short to
     no less than eight characters where the text ends or an ellipsis follows.
     """
     # The longest first: another one may be a part of it.
     for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= _SHORTEST_IN_TEXT:
-            text = _without(secret, text)
+            quoted = (write(secret)[1:-1] for write in _QUOTING)
+            for form in sorted({secret, *quoted}, key=len, reverse=True):
+                if form[:_SHORTEST_IN_TEXT] in text:
+                    text = text.replace(form, masked(secret))
+                    text = _mask_where_cut(text, form, masked(secret))
     return text
 
 
-def _without(secret: str, text: str) -> str:
-    json = encode_basestring(secret), encode_basestring_ascii(secret)
-    quoted = repr(secret), ascii(secret), *json
-    for form in sorted({secret, *(one[1:-1] for one in quoted)}, key=len, reverse=True):
-        if form[:_SHORTEST_IN_TEXT] in text:
-            text = _without_cut(form, masked(secret), text.replace(form, masked(secret)))
-    return text
-
-
-def _without_cut(form: str, mask: str, text: str) -> str:
-    """Return a text with `mask` where it breaks off within a secret, as it does or by ellipsis."""
-    # From the end, so that what is replaced moves no place that is still to come.
-    for cut in reversed([found.start() for found in _WHERE_A_TEXT_IS_CUT.finditer(text)]):
+def _mask_where_cut(text: str, form: str, mask: str) -> str:
+    """Return a text with `mask` wherever it is cut short within a secret."""
+    # From the end, so that a replacement does not move the places still to come.
+    for cut in reversed([found.start() for found in _CUT.finditer(text)]):
         start = text.find(form[:_SHORTEST_IN_TEXT], 0, cut)
         while start >= 0 and not form.startswith(text[start:cut]):
             start = text.find(form[:_SHORTEST_IN_TEXT], start + 1, cut)
@@ -134,7 +128,7 @@ def _without_cut(form: str, mask: str, text: str) -> str:
 
 
 def _mask_leaf(value: Json, found: list[str]) -> Json:
-    """Return a text or a number masked and put it into `found`; return all else as it is."""
+    """Return a masked string or number, and add it to `found`; return other values unchanged."""
     if value == "" or isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return value
     found.append(str(value))
@@ -144,7 +138,7 @@ def _mask_leaf(value: Json, found: list[str]) -> Json:
 def _containers(value: dict[str, Json] | list[Json]) -> list[dict[str, Json] | list[Json]]:
     """Return a value and all objects and lists in it.
 
-    Every record is walked through like this: `isinstance` and a generator would take twice as long.
+    Every record comes through here: `isinstance` and a generator would take twice as long.
     """
     found = [value]
     for container in found:  # which grows meanwhile
@@ -158,7 +152,7 @@ def _containers(value: dict[str, Json] | list[Json]) -> list[dict[str, Json] | l
 def _spellings(name: str) -> Iterator[str]:
     """Yield `access_token`, `accessToken`, `AccessToken`, `ACCESS_TOKEN` and their like.
 
-    Sentry's log writes the first and its API the second; users' own events write any.
+    Sentry's log writes the first, its API the second, and users' own events any.
     """
     first, *rest = name.split("_")
     yield first + "".join(map(str.title, rest))

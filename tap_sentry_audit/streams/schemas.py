@@ -1,8 +1,8 @@
 """The JSON schemas of records.
 
-Declared from a record of sentry.io and the recorded answers of Sentry 23.7.1. Root fields have
-one type each. Nested ones are declared by the type they had, and every other is let through: a
-target must not fail because Sentry changed something deep inside a user.
+They follow a record of sentry.io and recorded answers of Sentry 23.7.1. A root field has one type.
+A nested field is declared with the type seen there, followed by every other: a target must not fail
+because Sentry changed something deep inside a user.
 """
 
 from __future__ import annotations
@@ -14,47 +14,42 @@ if TYPE_CHECKING:
     from tap_sentry_audit.config import Schema
 
 ORGANIZATION = "organization"
-"""Where a record names the slug of the organization that it was read from."""
+"""The field with the slug of the organization that a record was read from."""
 
 ADDITIONAL = "additionalFields"
-"""Where fields go that this version does not know, or that are of another type than declared."""
-
-_TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
-
+"""The field that holds values this version does not know, or of another type than declared."""
 
 _PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
     "number": (int, float, Decimal),
     "boolean": bool,
-    "object": dict,
     "array": list,
+    "object": dict,
 }
 
 
 def types_of(field: Schema) -> list[str]:
-    """Return the types that a field is declared with, the usual one first, null left out."""
+    """Return a field's declared types without null, the usual one first."""
     types = field.get("type", [])
     return [one for one in ([types] if isinstance(types, str) else types) if one != "null"]
 
 
 def usual_type(field: Schema) -> str | None:
-    """Return the first of a field's types, or nothing if it is declared without any."""
+    """Return the first of a field's types, or None if it declares none."""
     return next(iter(types_of(field)), None)
 
 
 def is_of_type(value: object, kind: str) -> bool:
-    """Whether a JSON value is of a type, by its JSON schema name."""
+    """Whether a JSON value is of a type, given by its JSON schema name."""
     return isinstance(value, _PYTHON_TYPES[kind]) and (
         kind == "boolean" or not isinstance(value, bool)
     )
 
 
 def _nested(usual: str, description: str) -> Schema:
-    return {
-        "type": [usual, *(name for name in _TYPES if name != usual)],
-        "description": description,
-    }
+    others = [name for name in (*_PYTHON_TYPES, "null") if name != usual]
+    return {"type": [usual, *others], "description": description}
 
 
 _USER: dict[str, Schema] = {
@@ -81,6 +76,26 @@ _USER: dict[str, Schema] = {
 }
 
 
+_KINDS: dict[str, Schema] = {
+    "string": {"type": ["string", "null"]},
+    "integer": {"type": ["integer", "null"]},
+    "boolean": {"type": ["boolean", "null"]},
+    # Without `properties`: flattening, the tap's or a target's, drops an object that has none.
+    "object": {"type": ["object", "null"], "additionalProperties": True},
+    # Without `items`: with them, one target or another takes the items for another type.
+    "array": {"type": ["array", "null"]},
+    "time": {"type": ["string", "null"], "format": "date-time"},
+}
+
+
+def _field(kind: str, description: str) -> Schema:
+    return _KINDS[kind] | {"description": description}
+
+
+def _required(kind: str, description: str) -> Schema:
+    return _field(kind, description) | {"type": "string"}
+
+
 def _user(description: str) -> Schema:
     return {
         "type": ["object", "null"],
@@ -90,85 +105,43 @@ def _user(description: str) -> Schema:
     }
 
 
-_KINDS: dict[str, Schema] = {
-    "string": {"type": ["string", "null"]},
-    "integer": {"type": ["integer", "null"]},
-    "boolean": {"type": ["boolean", "null"]},
-    # Without `properties`: whoever flattens, the tap or a target, drops an object that has none.
-    "object": {"type": ["object", "null"], "additionalProperties": True},
-    # Without `items`: any other way some target takes the inner values for another type.
-    "array": {"type": ["array", "null"]},
-    "time": {"type": ["string", "null"], "format": "date-time"},
-}
-
-_ADDITIONAL_FIELDS: Schema = _KINDS["object"] | {
-    "description": "What this version of the tap does not know, by Sentry's names.",
-}
-
+_ADDITIONAL_FIELDS = _field(
+    "object", "What this version of the tap does not know, by Sentry's names."
+)
 
 AUDIT_LOGS: Schema = {
     "type": "object",
     "properties": {
-        "id": {
-            "type": "string",
-            "description": "The entry's id, unique in the organization.",
-        },
-        ORGANIZATION: {
-            "type": "string",
-            "description": "The slug the entry was read from.",
-        },
+        "id": _required("string", "The entry's id, unique in the organization."),
+        ORGANIZATION: _required("string", "The slug the entry was read from."),
         "actor": _user(
             "Who did it, as Sentry knows the user today: the same entry can differ on a later "
             "read. Only a name where it was an API key, SCIM or a user since deleted.",
         ),
-        "event": {
-            "type": "string",
-            "description": "What was done, such as member.invite.",
-        },
-        "ipAddress": {
-            "type": ["string", "null"],
-            "description": "From where; IPv4 or IPv6.",
-        },
-        "note": {
-            "type": ["string", "null"],
-            "description": "A sentence; empty where Sentry could not make one.",
-        },
-        "targetObject": {
-            "type": ["integer", "null"],
-            "description": "The id of what it was done to; can exceed 32 bits.",
-        },
-        "targetUser": {
-            "type": ["string", "null"],
-            "description": "The id of the user whom it was done to.",
-        },
+        "event": _required("string", "What was done, such as member.invite."),
+        "ipAddress": _field("string", "From where; IPv4 or IPv6."),
+        "note": _field("string", "A sentence; empty where Sentry could not make one."),
+        "targetObject": _field("integer", "The id of what it was done to; can exceed 32 bits."),
+        "targetUser": _field("string", "The id of the user whom it was done to."),
         "targetUserDetail": _user("That user in full, where Sentry sends more than the id."),
-        "data": {
-            "type": ["object", "null"],
-            "additionalProperties": True,
-            "description": "What else Sentry noted; its shape depends on the event.",
-        },
-        "dateCreated": {
-            "type": "string",
-            "format": "date-time",
-            "description": "When it was done: UTC, always six decimals and Z.",
-        },
+        "data": _field("object", "What else Sentry noted; its shape depends on the event."),
+        "dateCreated": _required("time", "When it was done: UTC, always six decimals and Z."),
         ADDITIONAL: _ADDITIONAL_FIELDS,
     },
 }
 
 
 def schema_of(**names: str) -> Schema:
-    """Return the schema of a plain row: for each kind its fields, separated by blanks.
+    """Return the schema of a plain row from its field names, separated by blanks, for each kind.
 
-    Kinds are `string`, `integer`, `boolean`, `object`, `array` and `time`. All but the first
-    string, the key, can be null, and what the fields hold inside is open.
+    Kinds are `string`, `integer`, `boolean`, `object`, `array` and `time`. The first string is the
+    key; all other fields can be null. What fields hold inside is open.
     """
     properties = {name: _KINDS[kind] for kind, text in names.items() for name in text.split()}
     key = names["string"].split()[0]
     properties[key] = {"type": "string"}
-    properties[ORGANIZATION] = {
-        "type": "string",
-        "description": "The slug of the organization that it was read from.",
-    }
+    properties[ORGANIZATION] = _required(
+        "string", "The slug of the organization that it was read from."
+    )
     properties[ADDITIONAL] = _ADDITIONAL_FIELDS
     return {"type": "object", "properties": properties}

@@ -1,6 +1,6 @@
-"""The state that a run is given: taken out of known wrappings, and refused if it is none.
+"""The state given to a run: unwrapped, and refused if it cannot be used.
 
-A state that is not understood must not pass for a first run: all would be sent again.
+A state that is not understood must not count as a first run, which would send everything again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from singer_sdk.exceptions import SingerSDKError
 from tap_sentry_audit.streams.bookmark import LOOKBACK, VALUE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 _WRAPPERS = ("value", "singer_state")
 """The key of a Singer STATE message, and Meltano's (`meltano state get`)."""
@@ -26,7 +26,7 @@ _KEYS = {
     "progress_markers",
     LOOKBACK,
 }
-"""What a bookmark of a stream that has delivered nothing yet can have."""
+"""What the bookmark of a stream that has delivered nothing yet can have."""
 
 _CURE = (
     'Give the value of the last STATE message, an object such as {"bookmarks": {...}}, or leave '
@@ -35,10 +35,10 @@ _CURE = (
 
 
 class StateError(SingerSDKError):
-    """A state that cannot be used; the text says why and what to do, and holds no part of it."""
+    """A state cannot be used; the text says why and what to do, without quoting its values."""
 
     def __init__(self, why: str) -> None:
-        """Add what to do."""
+        """Add the cure to the cause."""
         super().__init__(f"the state cannot be used: {why}. {_CURE}")
 
 
@@ -55,74 +55,63 @@ class _State(msgspec.Struct):
 
 
 def read_state_file(file: IO[str]) -> str:
-    """Return the text of a state file: one JSON object.
-
-    Raises:
-        StateError: It holds something else.
-
-    """
+    """Return the text of a state file, which must be one JSON object, or raise a StateError."""
     try:
         text = file.read()
+        if text.strip():
+            msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            return text
+        why = "its file is empty"
     except UnicodeDecodeError:
         why = "its file is no text in UTF-8"
-        raise StateError(why) from None
-    if not text.strip():
-        why = "its file is empty"
-        raise StateError(why)
-    try:
-        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
         why = "its file holds JSON, but no object"
-        raise StateError(why) from None
     except (msgspec.DecodeError, RecursionError):
         why = "its file is not one JSON object: it is broken off, or has more than one line"
-        raise StateError(why) from None
-    return text
+    raise StateError(why)
 
 
 def usable_state(given: dict[str, Any], streams: Collection[str]) -> dict[str, Any]:
     """Return the state inside a given one: `{}` for a first run, otherwise with `bookmarks`.
 
-    `streams` are the names that a bookmark can have. What a partition's bookmark holds is looked
-    at when the partition is read.
-
-    Raises:
-        StateError: There is none in it.
-
+    `streams` are the names of the tap's streams. A state that cannot be used raises a StateError;
+    the content of a partition's bookmark is checked when the partition is read.
     """
     state = _unwrapped(given)
-    if not state:
-        return {}
-    try:
-        bookmarks = msgspec.convert(state, _State).bookmarks
-    except msgspec.ValidationError as error:
-        raise StateError(str(error)) from None
-    if bookmarks and not bookmarks.keys() & set(streams):
-        why = "it has no bookmark of a stream of this tap, so it is another tap's"
-        raise StateError(why)
-    for name, stream in bookmarks.items():
-        _check_bookmarks(name, state["bookmarks"][name])
-        contexts = [partition.context for partition in stream.partitions]
-        if len({tuple(sorted(context.items())) for context in contexts}) < len(contexts):
-            why = f"two partitions of {name} have the same context"
-            raise StateError(why)
-        if name in streams and any("organization" not in context for context in contexts):
-            why = f"a partition of {name} names no organization"
-            raise StateError(why)
+    problem = next(_problems(state, streams), None) if state else None
+    if problem:
+        raise StateError(problem)
     return state
 
 
-def _check_bookmarks(stream: str, bookmarks: dict[str, Any]) -> None:
-    """Refuse bookmarks without a usable value: a stream would take them for a first run."""
-    for bookmark in (bookmarks, *bookmarks.get("partitions", ())):
-        value = bookmark.get(VALUE, "")
-        if VALUE in bookmark and not (isinstance(value, str) and value.strip()):
-            why = f"a bookmark of {stream} has no time as {VALUE}"
-            raise StateError(why)
-        unknown = next(iter(bookmark.keys() - _KEYS), None)
-        if VALUE not in bookmark and unknown is not None:
-            why = f"a bookmark of {stream} has no {VALUE}, but a field {unknown[:40]!r}"
-            raise StateError(why)
+def _problems(state: dict[str, Any], streams: Collection[str]) -> Iterator[str]:
+    try:
+        bookmarks = msgspec.convert(state, _State).bookmarks
+    except msgspec.ValidationError as error:
+        yield str(error)
+        return
+    if bookmarks and not bookmarks.keys() & set(streams):
+        yield "it has no bookmark of a stream of this tap, so it is another tap's"
+    for name, stream in bookmarks.items():
+        raw = state["bookmarks"][name]
+        for bookmark in (raw, *raw.get("partitions", ())):
+            yield from _problems_of_value(name, bookmark)
+        contexts = [partition.context for partition in stream.partitions]
+        if len({tuple(sorted(context.items())) for context in contexts}) < len(contexts):
+            yield f"two partitions of {name} have the same context"
+        if name in streams and any("organization" not in context for context in contexts):
+            yield f"a partition of {name} names no organization"
+
+
+def _problems_of_value(stream: str, bookmark: dict[str, Any]) -> Iterator[str]:
+    """Yield why a bookmark has no usable value: a stream would take that for a first run."""
+    if VALUE in bookmark:
+        value = bookmark[VALUE]
+        if not (isinstance(value, str) and value.strip()):
+            yield f"a bookmark of {stream} has no time as {VALUE}"
+    else:
+        for unknown in bookmark.keys() - _KEYS:
+            yield f"a bookmark of {stream} has no {VALUE}, but a field {unknown[:40]!r}"
 
 
 def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
