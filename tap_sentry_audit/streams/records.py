@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.timestamps import format_time, parse_time
@@ -63,7 +64,8 @@ def make_audit_record(row: Record, organization: str) -> Record:
     record = make_record(row, _AUDIT_FITS, organization)
     record["targetUserDetail"] = detail
     for name, default in _AUDIT_DEFAULTS.items():
-        record.setdefault(name, default)
+        if record.get(name) is None:
+            record[name] = default
     return record
 
 
@@ -108,7 +110,9 @@ def _parsed_time(value: Json) -> str | None:
 
 
 def _text(value: Json) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+    if value is None or isinstance(value, str):
+        return value
+    return str(value) if type(value) is int or isinstance(value, Decimal) else None
 
 
 def _user(value: Json) -> Record | None:
@@ -132,7 +136,7 @@ _FITS: dict[str, Fit] = {"date-time": _time, "string": _string, "integer": _int6
 _AUDIT_FITS: dict[str, Fit] = {
     "id": _text,
     "actor": _user,
-    "event": lambda value: _text(value) or "",
+    "event": _text,
     "ipAddress": _text,
     "note": _text,
     "targetObject": _integer,
