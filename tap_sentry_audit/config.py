@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -140,7 +141,8 @@ def _flag(value: object) -> bool:
 
 def _integer(least: int, most: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
-        if isinstance(value, float) and value.is_integer():
+        # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
+        if isinstance(value, float | Decimal) and value == value // 1:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             _refuse(f"is {value!r}: write a whole number from {least} to {most}")

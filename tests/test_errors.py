@@ -235,3 +235,13 @@ def test_batch_files_are_not_offered() -> None:
 
     assert "batch" not in about["capabilities"]
     assert "batch_config" not in about["settings"]["properties"]
+
+
+def test_a_whole_number_may_have_a_decimal_point() -> None:
+    with FakeSentry({"acme": Log(entries.even(3))}) as sentry:
+        ended = run_tap(config(sentry, lookback_seconds=60.0, requests_per_second=40.0))
+
+    assert (ended.returncode, len(ended.ids)) == (0, 3)
+    assert ended.state
+    [partition] = ended.state["bookmarks"]["audit_logs"]["partitions"]
+    assert partition["lookback"]["seconds"] == 60

@@ -6,6 +6,7 @@ import copy
 import os
 import sys
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cached_property
 from io import StringIO
 from itertools import islice
@@ -181,6 +182,9 @@ class SentryTap(Tap):
             raise _unusable(problems)
         if problems:
             return problems
+        # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
+        whole = {name: int(x) for name, x in self.config.items() if isinstance(x, Decimal)}
+        self._config |= {name: value for name, value in whole.items() if hasattr(settings, name)}
         self.append_builtin_config(self.config_jsonschema)
         for remark in config.remarks(self.config, settings, self.config_jsonschema):
             self.logger.warning(remark)
