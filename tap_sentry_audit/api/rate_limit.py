@@ -221,8 +221,7 @@ class RateLimiter:
     def width(self, seconds: float) -> int:
         """Return how many concurrent requests are useful if handling a response takes `seconds`.
 
-        These are as many as can start while one is answered, plus one so that the caller never
-        waits.
+        These are as many as can start while one is answered, and one more so that nobody waits.
         """
         with self._changed:
             started = self._latency / max(self._windows.interval, seconds)
