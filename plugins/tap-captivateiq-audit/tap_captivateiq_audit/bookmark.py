@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_captivateiq_audit.entries import parse_time, time_text
 
@@ -57,13 +57,10 @@ class Bookmark:
 
         """
         newest = parse_time(str(state[VALUE]))
-        kept = state.get(LOOKBACK, {"at": None})
         if newest.year < _EARLIEST:
             message = "a time before anything can be"
             raise ValueError(message)
-        if not isinstance(kept, dict):
-            message = "a lookback that is no object"
-            raise TypeError(message)
+        kept: Any = state.get(LOOKBACK, {"at": None})
         if kept["at"] != state[VALUE]:
             return cls(lookback, newest, newest)
         ids = {str(entry_id): int(seconds) for entry_id, seconds in kept["ids"].items()}

@@ -56,13 +56,12 @@ def parse_page(body: object) -> Page:
         TypeError: The body is not a list of entries.
 
     """
-    rows = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(rows, list):
+    if not isinstance(body, dict) or not isinstance(body.get("data"), list):
         message = "not a list of entries"
         raise TypeError(message)
     total = body.get("total_count")
     is_count = isinstance(total, int) and not isinstance(total, bool) and total >= 0
-    entries = [_parse_entry(row) for row in rows]
+    entries = [_parse_entry(row) for row in body["data"]]
     return Page(entries, total if is_count else None, has_next=bool(body.get("next")))
 
 
