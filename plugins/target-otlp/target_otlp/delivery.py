@@ -48,9 +48,7 @@ class Delivery:
         self._settings = settings
         self._write_state = write_state
         self._state: State | None = None
-        self._added = 0
-        self._state_covers = 0
-        self._written_covers = 0
+        self._added = self._state_covers = self._written_covers = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -108,15 +106,16 @@ class Delivery:
         if self._waiting:
             # A record that could not be written into a log record may have left one behind.
             del self._log_records[self._waiting :]
-            self._send_batch(self._waiting)
+            self._send_batch()
             self._begin()
         self._write_pending_state()
 
-    def _send_batch(self, count: int) -> None:
+    def _send_batch(self) -> None:
         try:
             response = self.receiver.send(self._request)
         except DeliveryError as error:
             raise self._failed(str(error)) from None
+        count = self._waiting
         rejected = min(response.rejected, count)
         self.accepted += count - rejected
         message = f"{self.receiver.name} rejected {rejected:,} of {count:,} records"

@@ -55,9 +55,7 @@ class MessageReader(GenericSingerReader[bytes]):
         return sys.stdin.buffer
 
     def process_lines(
-        self,
-        file_input: IO[bytes] | None,
-        callbacks: dict[str, Callable[[Message], None]],
+        self, file_input: IO[bytes] | None, callbacks: dict[str, Callable[[Message], None]]
     ) -> Counter[str]:
         """Read all messages, or up to a signal; what the SDK opened as text is read as bytes."""
         lines = getattr(file_input, "buffer", file_input) or self.default_input
@@ -89,8 +87,12 @@ class MessageReader(GenericSingerReader[bytes]):
         try:
             message = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
+            # Lone surrogates, NaN and infinities, which become text, only Python decodes.
             try:
-                message = _decode_leniently(line)
+                text = line.decode("utf-8-sig", "surrogatepass")
+                message = json.loads(
+                    text, parse_float=_decimal, parse_int=_integer, parse_constant=str
+                )
             except (ValueError, RecursionError):
                 message = None
         problem = _problem(message)
@@ -98,15 +100,6 @@ class MessageReader(GenericSingerReader[bytes]):
             error = f"Line {self._lines:,} of the input {problem}."
             raise InvalidInputLine(error)
         return message
-
-
-def _decode_leniently(line: bytes) -> Message:
-    """Decode what only Python does: lone surrogates, and NaN and infinities, which become text."""
-    text = line.decode("utf-8-sig", "surrogatepass")
-    message: Message = json.loads(
-        text, parse_float=_decimal, parse_int=_integer, parse_constant=str
-    )
-    return message
 
 
 def _decimal(digits: str) -> Decimal | str:
