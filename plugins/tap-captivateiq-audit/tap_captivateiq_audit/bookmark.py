@@ -50,11 +50,8 @@ class Bookmark:
         """Return the bookmark in a stream's state.
 
         The state may lack ids, if a person wrote it, and a person may have changed its time: then
-        nothing before that time is read again, and everything after it is.
-
-        Raises:
-            AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
-
+        nothing before that time is read again, and everything after it is. A bookmark that cannot
+        be read raises AttributeError, KeyError, OverflowError, TypeError or ValueError.
         """
         newest = parse_time(str(state[VALUE]))
         if newest.year < _EARLIEST:

@@ -113,9 +113,7 @@ class Client:
     def fetch(self, days: Days, offset: int) -> Page:
         """Return the entries of these days from an offset on, as many as the server gives at once.
 
-        Raises:
-            ApiError: The API refuses the request, or fails for too long.
-
+        Raises ApiError if the API refuses the request, or fails for too long.
         """
         # How long each kind of failure has lasted, without the waits for the rate limit.
         lasted: dict[float, float] = {}

@@ -195,9 +195,7 @@ JSON_SCHEMA: dict[str, Any] = {
 def parse_settings(config: Mapping[str, object]) -> Settings:
     """Return the settings, parsed and checked.
 
-    Raises:
-        SettingsError: With every problem found: the setting, what is wrong, how to correct it.
-
+    Raises SettingsError with every problem: the setting, what is wrong, and the cure.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}

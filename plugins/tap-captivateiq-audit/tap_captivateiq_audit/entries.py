@@ -51,10 +51,7 @@ class Page:
 def parse_page(body: object) -> Page:
     """Return the JSON body of a response as a page.
 
-    Raises:
-        ApiError: An entry has no id or no time.
-        TypeError: The body is not a list of entries.
-
+    Raises ApiError if an entry has no id or no time, TypeError if the body is no list of entries.
     """
     if not isinstance(body, dict) or not isinstance(body.get("data"), list):
         message = "not a list of entries"
@@ -79,11 +76,9 @@ def _parse_entry(row: object) -> Entry:
 
 
 def parse_time(text: str) -> datetime:
-    """Return the UTC time of an ISO 8601 text; a text without a zone is in UTC.
+    """Return the UTC time of an ISO 8601 text, which is in UTC if it has no zone.
 
-    Raises:
-        OverflowError, ValueError: There is no such time.
-
+    A text that is no time raises OverflowError or ValueError.
     """
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

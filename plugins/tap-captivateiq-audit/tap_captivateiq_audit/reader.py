@@ -43,11 +43,8 @@ Fetch: TypeAlias = "Callable[[Days, int], Page]"
 def read_entries(fetch: Fetch, since: datetime, today: date) -> Iterator[list[Entry]]:
     """Yield the entries from a time on, oldest first, each once, in lists.
 
-    `today` is today's date in UTC; the last list has the entries up to now.
-
-    Raises:
-        ApiError: A chunk cannot be read completely.
-
+    `today` is today's date in UTC; the last list has the entries up to now. Raises ApiError if a
+    chunk cannot be read completely.
     """
     # The westernmost zones are half a day behind UTC.
     start, width = min(since.date(), today) - _DAY, 1
@@ -87,9 +84,7 @@ def first_day(fetch: Fetch, today: date) -> date:
 def read_days(fetch: Fetch, days: Days) -> dict[str, Entry]:
     """Return all entries of a chunk of days, by id.
 
-    Raises:
-        ApiError: The server counts more entries than it shows.
-
+    Raises ApiError if the server counts more entries than it shows, or shows others each time.
     """
     found: dict[str, Entry] = {}
     counted: set[str] = set()

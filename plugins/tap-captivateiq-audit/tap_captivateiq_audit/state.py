@@ -31,12 +31,7 @@ def _refuse(problem: str, cure: str = _CURE) -> NoReturn:
 
 
 def read_state_file(file: IO[str]) -> str:
-    """Return the text of a state file: one JSON object.
-
-    Raises:
-        StateError: The file holds something else.
-
-    """
+    """Return the text of a state file, or raise StateError if it is not one JSON object."""
     try:
         text = file.read()
         if not text.strip():
@@ -59,11 +54,8 @@ def read_state_file(file: IO[str]) -> str:
 def parse_bookmarks(state: object, stream: str) -> dict[str, dict[str, object]]:
     """Return the bookmarks of a state by stream: empty for a first run.
 
-    The state may be a STATE message, wrapped as by `meltano state get`, or in `value`.
-
-    Raises:
-        StateError: It is not a state, is another tap's, or its bookmark for `stream` is invalid.
-
+    The state may be a STATE message, wrapped as by `meltano state get`, or in `value`. Raises
+    StateError if it is no state, is another tap's, or its bookmark for `stream` is invalid.
     """
     state = _unwrap(state)
     bookmarks = state.get("bookmarks") if state else {}

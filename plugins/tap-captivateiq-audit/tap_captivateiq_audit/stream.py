@@ -65,9 +65,8 @@ class AuditLogs(Stream):
     @cached_property
     def client(self) -> Client:
         """The one client of the run, under its one rate limit."""
-        settings = self.settings
-        limits = settings.requests_per_second, settings.requests_per_hour
-        return Client(settings, RateLimiter(*limits))
+        limits = self.settings.requests_per_second, self.settings.requests_per_hour
+        return Client(self.settings, RateLimiter(*limits))
 
     @property
     def tap_state(self) -> TapState:
@@ -131,20 +130,20 @@ class AuditLogs(Stream):
 
     def _load_bookmark(self, state: dict[str, object]) -> Bookmark:
         """Return the bookmark in the state, or a first one; refuse one ahead of both clocks."""
-        settings = self.settings
+        lookback = self.settings.lookback
         state["replication_key"] = self.replication_key
         if VALUE in state:  # in a valid form, as the tap has checked
-            bookmark = Bookmark.from_state(state, settings.lookback)
+            bookmark = Bookmark.from_state(state, lookback)
             if bookmark.is_ahead_of(datetime.now(UTC)):
                 self._fetch_server_time()
                 if bookmark.is_ahead_of(self.client.later_now):
                     raise StateError(_AHEAD)
             return bookmark
-        if settings.backfill:
-            return Bookmark(settings.lookback, since=settings.start_date)
+        if self.settings.backfill:
+            return Bookmark(lookback, since=self.settings.start_date)
         self._fetch_server_time()
         now = self.client.earlier_now
-        bookmark = Bookmark(settings.lookback, since=now, newest=now)
+        bookmark = Bookmark(lookback, since=now, newest=now)
         bookmark.write_to(state)
         return bookmark
 

@@ -64,23 +64,16 @@ class TapCaptivateiqAudit(Tap):
 
     @classmethod
     def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
-        """Sync, with a state file that holds an object: the SDK takes anything else for no state.
+        """Sync, with a state file that holds an object, or raise StateError.
 
-        Raises:
-            StateError: The state file holds something else.
-
+        The SDK takes any other file for no state.
         """
         cls._is_sync = True
         whole = io.StringIO(read_state_file(state)) if state is not None else None
         super().invoke(state=whole, **options)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state; from then on a sync that a signal stops ends with a STATE.
-
-        Raises:
-            StateError: The state is not one of this tap's.
-
-        """
+        """Load a state of this tap, or raise StateError; after that, a signal leaves a STATE."""
         super().load_state({"bookmarks": parse_bookmarks(state, AuditLogs.name)})
         super()._setup_signal_handlers()
 

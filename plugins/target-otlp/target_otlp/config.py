@@ -257,11 +257,9 @@ def _path(name: str, value: object) -> Any:  # noqa: ANN401  (a path, or None fo
 
 
 def parse_path(text: str) -> JsonPath:
-    """Return a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`) as its steps.
+    """Return the steps of a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`).
 
-    Raises:
-        ValueError: It is not a path, or one that could lead to several values.
-
+    A text that is no path, or one that could lead to several values, raises ValueError.
     """
     if not _PATH.fullmatch(text):
         _refuse(f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]")
@@ -429,10 +427,7 @@ JSON_SCHEMA: dict[str, Any] = {
 def parse_settings(config: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
     """Return the settings, parsed and checked; OpenTelemetry's variables fill in what is not set.
 
-    Raises:
-        SettingsError: With every problem found: the setting or variable, what is wrong, how to
-            correct it.
-
+    Raises SettingsError with every problem: the setting or variable, what is wrong, and the cure.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}

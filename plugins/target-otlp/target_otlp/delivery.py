@@ -66,12 +66,7 @@ class Delivery:
         self._since = 0
 
     def add(self, record: Record, mapping: LogMapping) -> bool:
-        """Add a record, and send the batch if it is full; return whether the record has a time.
-
-        Raises:
-            DeliveryError: A batch was not accepted.
-
-        """
+        """Add a record, and `send` a full batch; return whether the record has a time."""
         now = time.time_ns()
         log_record = self._log_records.add(observed_time_unix_nano=now)
         fill(log_record, record, mapping)
@@ -97,12 +92,7 @@ class Delivery:
             self._write_pending_state()
 
     def send(self) -> None:
-        """Send the waiting records, then write the state.
-
-        Raises:
-            DeliveryError: The batch was not accepted.
-
-        """
+        """Send the waiting records, or raise DeliveryError; then write the state."""
         if self._waiting:
             # A record that could not be written into a log record may have left one behind.
             del self._log_records[self._waiting :]

@@ -76,18 +76,13 @@ class MessageReader(GenericSingerReader[bytes]):
             yield line
 
     def deserialize_json(self, line: bytes) -> Message:
-        """Return the message in a line.
-
-        Raises:
-            InvalidInputLine: It is no message that a target can use.
-
-        """
+        """Return the message in a line, or raise InvalidInputLine if a target cannot use it."""
         self._lines += 1
         message: Message | None
         try:
             message = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
-            # Lone surrogates, NaN and infinities, which become text, only Python decodes.
+            # Only Python decodes lone surrogates, and NaN and infinities, which become text.
             try:
                 text = line.decode("utf-8-sig", "surrogatepass")
                 message = json.loads(
@@ -141,12 +136,7 @@ def _problem_of_schema(message: Message) -> str | None:
 
 
 def write_state(state: State) -> None:
-    """Write a state to stdout.
-
-    Raises:
-        DeliveryError: Nobody reads it.
-
-    """
+    """Write a state to stdout, or raise DeliveryError if nobody reads it."""
     try:
         with signals_deferred():
             sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")

@@ -119,9 +119,7 @@ class Receiver:
     def send(self, request: ExportLogsServiceRequest) -> PartialSuccess:
         """Send a request until it is accepted, and only once more when the run is to stop.
 
-        Raises:
-            DeliveryError: It was refused, or not accepted in time.
-
+        Raises DeliveryError if it is refused, or not accepted in time.
         """
         body = self._body(request)
         began = time.monotonic()

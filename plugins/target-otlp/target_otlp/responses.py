@@ -42,11 +42,8 @@ def _refuse(kind: str) -> NoReturn:
 def parse_partial_success(body: bytes) -> PartialSuccess:
     """Parse an ExportLogsServiceResponse in JSON or protobuf; an empty body is a full success.
 
-    Rejected records count even if the rest of the response cannot be parsed.
-
-    Raises:
-        InvalidResponseError: It is none, so nothing says that the request was accepted.
-
+    Rejected records count even if the rest of the response cannot be parsed. Any other body raises
+    InvalidResponseError: nothing says that the request was accepted.
     """
     # Stripped for text alone: protobuf can begin with bytes that are white space in a text.
     text = body.decode("utf-8-sig", "replace").strip()
