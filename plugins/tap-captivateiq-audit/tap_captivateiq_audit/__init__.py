@@ -10,11 +10,10 @@ The modules from the top down; each imports only from modules below it:
     state        checks the state that a run is given
     bookmark     how far the log was delivered
     records      an entry as a Singer record
-    environment  the .env file
     reader       reads the entries of a range of days from any server
     client       CaptivateIQ's HTTP API
     rate_limit   when a request may start
+    config       the table of settings
     entries      entries, pages and days, as the API has them
     exceptions   what can go wrong
-    config       the table of settings
 """

@@ -14,23 +14,19 @@ from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
-    from typing import NoReturn
-
-_STDERR = 2
 
 
-def _exit(signum: int, _frame: FrameType | None) -> NoReturn:
+def _exit(signum: int, _frame: object) -> None:
     """Report the signal in one line, and exit without cleanup: there is nothing to clean up."""
     name = signal.Signals(signum).name
     line = f"tap-captivateiq-audit was stopped by {name} before it began: nothing was read\n"
     try:
-        os.write(_STDERR, line.encode())
+        os.write(2, line.encode())
     finally:
         os._exit(128 + signum)
 
 
-def _handle_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+def _handle_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
     if threading.current_thread() is threading.main_thread():  # the only one that may set handlers
         signal.signal(signal.SIGINT, handler)
         signal.signal(signal.SIGTERM, handler)

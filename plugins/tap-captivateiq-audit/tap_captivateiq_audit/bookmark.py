@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_captivateiq_audit.entries import parse_time, time_text
 
@@ -50,20 +50,14 @@ class Bookmark:
         """Return the bookmark in a stream's state.
 
         The state may lack ids, if a person wrote it, and a person may have changed its time: then
-        nothing before that time is read again, and everything after it is.
-
-        Raises:
-            AttributeError, KeyError, OverflowError, TypeError, ValueError: It cannot be read.
-
+        nothing before that time is read again, and everything after it is. A bookmark that cannot
+        be read raises AttributeError, KeyError, OverflowError, TypeError or ValueError.
         """
         newest = parse_time(str(state[VALUE]))
-        kept = state.get(LOOKBACK, {"at": None})
         if newest.year < _EARLIEST:
             message = "a time before anything can be"
             raise ValueError(message)
-        if not isinstance(kept, dict):
-            message = "a lookback that is no object"
-            raise TypeError(message)
+        kept: Any = state.get(LOOKBACK, {"at": None})
         if kept["at"] != state[VALUE]:
             return cls(lookback, newest, newest)
         ids = {str(entry_id): int(seconds) for entry_id, seconds in kept["ids"].items()}

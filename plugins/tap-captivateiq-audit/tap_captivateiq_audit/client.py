@@ -89,13 +89,9 @@ class Client:
         self._session = _Session()
         # A netrc file would replace the header Authorization.
         self._session.auth = lambda request: request
-        self._session.headers.update(
-            {
-                "Accept": "application/json",
-                "Authorization": f"Token {settings.api_token}",
-                "User-Agent": f"{NAME}/{version(NAME)}",
-            }
-        )
+        self._session.headers["Accept"] = "application/json"
+        self._session.headers["Authorization"] = f"Token {settings.api_token}"
+        self._session.headers["User-Agent"] = f"{NAME}/{version(NAME)}"
         self._page_size, self._good_pages = PAGE_SIZE, 0
         self._server_time = datetime.now(UTC)
 
@@ -117,9 +113,7 @@ class Client:
     def fetch(self, days: Days, offset: int) -> Page:
         """Return the entries of these days from an offset on, as many as the server gives at once.
 
-        Raises:
-            ApiError: The API refuses the request, or fails for too long.
-
+        Raises ApiError if the API refuses the request, or fails for too long.
         """
         # How long each kind of failure has lasted, without the waits for the rate limit.
         lasted: dict[float, float] = {}
@@ -129,7 +123,9 @@ class Client:
             result = self._try(days, offset)
             took = time.monotonic() - began
             if isinstance(result, Page):
-                self._enlarge_pages()
+                self._good_pages += 1
+                if self._good_pages >= _PAGES_UNTIL_LARGER:
+                    self._page_size, self._good_pages = min(PAGE_SIZE, self._page_size * 2), 0
                 return result
             if result.is_too_slow and took >= _SLOW:
                 self._page_size, self._good_pages = max(2, self._page_size // 2), 0
@@ -144,19 +140,8 @@ class Client:
             time.sleep(wait)
         raise AssertionError  # the backoffs do not end
 
-    def _enlarge_pages(self) -> None:
-        """Request larger pages again after a while of good ones."""
-        self._good_pages += 1
-        if self._good_pages >= _PAGES_UNTIL_LARGER:
-            self._page_size, self._good_pages = min(PAGE_SIZE, self._page_size * 2), 0
-
     def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
-        """Send one request.
-
-        Raises:
-            ApiError: To send it again does not help.
-
-        """
+        """Send one request; an ApiError means that sending it again does not help."""
         parameters = {
             "start_date": days.start.isoformat() if days.start else None,
             "end_date": days.end.isoformat() if days.end else None,
@@ -164,16 +149,13 @@ class Client:
             "offset": str(offset),
         }
         try:
-            response = self._session.get(
-                self._url, params=parameters, timeout=_TIMEOUT, allow_redirects=False
-            )
+            response = self._session.get(self._url, params=parameters, timeout=_TIMEOUT)
         except requests.exceptions.SSLError as error:
             message = f"{self._url} cannot be trusted ({_cause(error)}): check api_url"
             raise ApiError(message) from None
         except (requests.RequestException, OSError) as error:
-            is_too_slow = isinstance(error, requests.ReadTimeout)
             what = f"{self._url} cannot be reached ({_cause(error)})"
-            return _RetriableFailure(what, is_too_slow=is_too_slow)
+            return _RetriableFailure(what, is_too_slow=isinstance(error, requests.ReadTimeout))
         self._server_time = _parse_date(response.headers.get("Date", "")) or datetime.now(UTC)
         status = response.status_code
         if status == HTTPStatus.OK:
@@ -192,7 +174,7 @@ class Client:
         raise ApiError(self._explain(response, days))
 
     def _explain(self, response: requests.Response, days: Days) -> str:
-        """Say what a refusal means; the API's own words could hold personal data."""
+        """Explain a refusal in our own words: the API's could hold personal data."""
         status = response.status_code
         if status == HTTPStatus.FORBIDDEN and response.text.lstrip().startswith("<"):
             return (

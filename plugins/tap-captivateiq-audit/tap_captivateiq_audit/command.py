@@ -32,18 +32,16 @@ def run() -> NoReturn:
 
 
 def _explain(error: Exception) -> list[str]:
-    # The error's own text could hold a part of an entry.
-    lines = [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+    if isinstance(error, SettingsError):
+        return error.problems
     if isinstance(error, ConfigValidationError):
-        lines = list(error.errors)
-    elif isinstance(error, SettingsError):
-        lines = error.problems
-    elif isinstance(error, ApiError | StateError | SingerSDKError):
-        lines = [" ".join(str(error).split())]
-    elif hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
-        lines = [f"A file given to the tap is not JSON: {error}"]
-    elif isinstance(error, FileNotFoundError):
-        lines = [f"{error} Check what was given as --config"]
-    elif isinstance(error, ValueError):
-        lines = unusable_variables(os.environ) or lines
-    return lines
+        return list(error.errors)
+    if isinstance(error, ApiError | StateError | SingerSDKError):
+        return [" ".join(str(error).split())]
+    if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
+        return [f"A file given to the tap is not JSON: {error}"]
+    if isinstance(error, FileNotFoundError):
+        return [f"{error} Check what was given as --config"]
+    problems = unusable_variables(os.environ) if isinstance(error, ValueError) else []
+    # The error's own text could hold a part of an entry.
+    return problems or [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

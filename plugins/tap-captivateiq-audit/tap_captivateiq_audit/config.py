@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
+
+from tap_captivateiq_audit.entries import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,18 +42,20 @@ class _InvalidValueError(ValueError):
     """What is wrong with the value of a setting, and how to correct it."""
 
 
+def _refuse(problem: str) -> NoReturn:
+    raise _InvalidValueError(problem)
+
+
 def _text(value: object) -> str:
-    if isinstance(value, str) and value.strip():
-        return value
-    message = "is no text: write it in quotes"
-    raise _InvalidValueError(message)
+    if not isinstance(value, str) or not value.strip():
+        _refuse("is no text: write it in quotes")
+    return value
 
 
 def _token(value: object) -> str:
     text = _text(value)
     if not (text.isascii() and text.isprintable()) or " " in text:
-        message = "has spaces, line breaks or characters that no token has: copy it once more"
-        raise _InvalidValueError(message)
+        _refuse("has spaces, line breaks or characters that no token has: copy it once more")
     return text
 
 
@@ -61,19 +65,17 @@ def _url(value: object) -> str:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise _InvalidValueError(_NO_URL) from None
+        _refuse(_NO_URL)
     host = url.hostname or ""
     if url.username or url.password or url.query or url.fragment:
-        message = f"has more in it than an address: {_WRITE_URL}"
-    elif not host or port == 0 or not text.isprintable() or " " in text:
-        message = _NO_URL
-    elif url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
-        message = (
+        _refuse(f"has more in it than an address: {_WRITE_URL}")
+    if not host or port == 0 or not text.isprintable() or " " in text:
+        _refuse(_NO_URL)
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+        _refuse(
             f"does not begin with https://, and the token must not be seen by others: {_WRITE_URL}"
         )
-    else:
-        return text.rstrip("/")
-    raise _InvalidValueError(message)
+    return text.rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:
@@ -85,22 +87,18 @@ def _is_loopback(host: str) -> bool:
 
 def _time(value: object) -> datetime:
     try:
-        time = datetime.fromisoformat(_text(value))
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        time = parse_time(_text(value))
     except (ValueError, OverflowError):
-        message = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
-        raise _InvalidValueError(message) from None
+        _refuse(f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z")
     if time < _EARLIEST:
-        message = f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later"
-        raise _InvalidValueError(message)
+        _refuse(f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later")
     return time
 
 
 def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    message = "is neither true nor false"
-    raise _InvalidValueError(message)
+    if not isinstance(value, bool):
+        _refuse("is neither true nor false")
+    return value
 
 
 def _whole(least: int, most: int) -> Callable[[object], int]:
@@ -108,32 +106,31 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if not is_number or not least <= value <= most or value % 1:
-            message = f"is {value!r}: write a whole number from {least} to {most}"
-            raise _InvalidValueError(message)
+            _refuse(f"is {value!r}: write a whole number from {least} to {most}")
         return int(value)
 
     return parse
 
 
-def _setting(  # noqa: PLR0913, PLR0917  (the columns of the table)
-    kind: str,
+_JSON_TYPES = {bool: "boolean", int: "integer"}
+
+
+def _setting(
     parse: Callable[[object], object],
     title: str,
     description: str,
     default: object = None,
     missing: str = "",
 ) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
-    """Declare a setting: its JSON type, its parser, what users are told of it, and its default.
+    """Declare a setting, whose default decides its JSON type: text, unless it is a flag or number.
 
     A setting with a text for `missing` is required and secret.
     """
-    schema: dict[str, object] = {
-        "type": [kind] if missing else [kind, "null"],
-        "title": title,
-        **({} if default is None else {"default": default}),
-        "description": description,
-        **({"secret": True, "writeOnly": True} if missing else {}),
-    }
+    kind = _JSON_TYPES.get(type(default), "string")
+    schema: dict[str, object] = {"type": [kind] if missing else [kind, "null"], "title": title}
+    schema |= {} if default is None else {"default": default}
+    schema |= {"description": description}
+    schema |= {"secret": True, "writeOnly": True} if missing else {}
     metadata = {"schema": schema, "parse": parse, "missing": missing}
     return field(default=default, repr=not missing, metadata=metadata)
 
@@ -143,20 +140,17 @@ class Settings:
     """The settings of a run, parsed. `api_url` has no trailing slash; times are in UTC."""
 
     api_token: str = _setting(
-        "string",
         _token,
         "API token",
         "Made in CaptivateIQ, in your profile on the tab API Tokens.",
         missing="make one in CaptivateIQ, in your profile on the tab API Tokens",
     )
     start_date: datetime | None = _setting(  # noqa: RUF009  (it declares a field)
-        "string",
         _time,
         "Start date",
         "Where a first run begins: a date or date-time. Default: all there is.",
     )
     backfill: bool = _setting(
-        "boolean",
         _flag,
         "Backfill",
         "false: a first run reads nothing of the past, records the position, and the next run "
@@ -164,7 +158,6 @@ class Settings:
         default=True,
     )
     lookback_days: int = _setting(
-        "integer",
         _whole(0, 31),
         "Lookback",
         "How many days before the bookmark each run looks again for late entries.",
@@ -172,20 +165,18 @@ class Settings:
     )
     # The defaults are what the Standard plan allows (vendor's FAQ).
     requests_per_second: int = _setting(
-        "integer",
         _whole(1, 100),
         "Requests per second",
         "Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
         default=5,
     )
     requests_per_hour: int = _setting(
-        "integer",
         _whole(1, 100_000),
         "Requests per hour",
         "Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
         default=1500,
     )
-    api_url: str = _setting("string", _url, "API URL", "Where the API is.", default=API_URL)
+    api_url: str = _setting(_url, "API URL", "Where the API is.", default=API_URL)
 
     @property
     def lookback(self) -> timedelta:
@@ -193,23 +184,18 @@ class Settings:
         return timedelta(days=self.lookback_days)
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of the settings."""
-    return {
-        "type": "object",
-        "properties": {each.name: each.metadata["schema"] for each in fields(Settings)},
-        "required": [each.name for each in fields(Settings) if each.metadata["missing"]],
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-    }
+JSON_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {each.name: each.metadata["schema"] for each in fields(Settings)},
+    "required": [each.name for each in fields(Settings) if each.metadata["missing"]],
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+}
 
 
 def parse_settings(config: Mapping[str, object]) -> Settings:
     """Return the settings, parsed and checked.
 
-    Raises:
-        SettingsError: With every problem found, each naming the setting, what is wrong and how
-            to correct it.
-
+    Raises SettingsError with every problem: the setting, what is wrong, and the cure.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}

@@ -51,18 +51,14 @@ class Page:
 def parse_page(body: object) -> Page:
     """Return the JSON body of a response as a page.
 
-    Raises:
-        ApiError: An entry has no id or no time.
-        TypeError: The body is not a list of entries.
-
+    Raises ApiError if an entry has no id or no time, TypeError if the body is no list of entries.
     """
-    rows = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(rows, list):
+    if not isinstance(body, dict) or not isinstance(body.get("data"), list):
         message = "not a list of entries"
         raise TypeError(message)
     total = body.get("total_count")
     is_count = isinstance(total, int) and not isinstance(total, bool) and total >= 0
-    entries = [_parse_entry(row) for row in rows]
+    entries = [_parse_entry(row) for row in body["data"]]
     return Page(entries, total if is_count else None, has_next=bool(body.get("next")))
 
 
@@ -80,11 +76,9 @@ def _parse_entry(row: object) -> Entry:
 
 
 def parse_time(text: str) -> datetime:
-    """Return the UTC time of an ISO 8601 text; a text without a zone is in UTC.
+    """Return the UTC time of an ISO 8601 text, which is in UTC if it has no zone.
 
-    Raises:
-        OverflowError, ValueError: There is no such time.
-
+    A text that is no time raises OverflowError or ValueError.
     """
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -13,8 +13,7 @@ from tap_captivateiq_audit.config import NAME
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECOND, HOUR = 1.0, 3600.0
-
+_SECOND, _HOUR = 1.0, 3600.0
 _MARGIN = 0.05
 _LOGGED_WAIT = 10.0
 _log = logging.getLogger(NAME)
@@ -34,7 +33,7 @@ class RateLimiter:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Begin with no requests; the clock and the sleep are in seconds."""
-        self._limits = ((per_second, SECOND), (per_hour, HOUR))
+        self._limits = ((per_second, _SECOND), (per_hour, _HOUR))
         self._monotonic = monotonic
         self._sleep = sleep
         self._started: deque[float] = deque(maxlen=max(per_second, per_hour))
@@ -43,16 +42,14 @@ class RateLimiter:
     def wait(self) -> None:
         """Wait until a request may start, and count it."""
         for limit, seconds in self._limits:
-            if len(self._started) >= limit:
-                self._wait_until(self._started[-limit] + seconds + _MARGIN, limit)
+            if len(self._started) < limit:
+                continue
+            wait = self._started[-limit] + seconds + _MARGIN - self._monotonic()
+            if wait > _LOGGED_WAIT:
+                until = datetime.now(UTC) + timedelta(seconds=wait)
+                message = "%s requests in an hour are used up: waiting until %s UTC"
+                _log.warning(message, f"{limit:,}", f"{until:%H:%M:%S}")
+            if wait > 0:
+                self._sleep(wait)
         self._started.append(self._monotonic())
         self.requests += 1
-
-    def _wait_until(self, due: float, limit: int) -> None:
-        wait = due - self._monotonic()
-        if wait > _LOGGED_WAIT:
-            until = datetime.now(UTC) + timedelta(seconds=wait)
-            message = "%s requests in an hour are used up: waiting until %s UTC"
-            _log.warning(message, f"{limit:,}", f"{until:%H:%M:%S}")
-        if wait > 0:
-            self._sleep(wait)

@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 
     from tap_captivateiq_audit.entries import Entry, Page
 
-FIRST_DAY = date(1970, 1, 1)
+_FIRST_DAY = date(1970, 1, 1)
 """Where a search for the first entry begins."""
-
-MOST_PASSES = 40
+_MOST_PASSES = 40
 """How often a chunk is read before the run gives up."""
-
 _DAY = timedelta(days=1)
 _JOINED_PASSES = 3
 _LAST_DAYS = 3
@@ -45,11 +43,8 @@ Fetch: TypeAlias = "Callable[[Days, int], Page]"
 def read_entries(fetch: Fetch, since: datetime, today: date) -> Iterator[list[Entry]]:
     """Yield the entries from a time on, oldest first, each once, in lists.
 
-    `today` is today's date in UTC; the last list has the entries up to now.
-
-    Raises:
-        ApiError: A chunk cannot be read completely.
-
+    `today` is today's date in UTC; the last list has the entries up to now. Raises ApiError if a
+    chunk cannot be read completely.
     """
     # The westernmost zones are half a day behind UTC.
     start, width = min(since.date(), today) - _DAY, 1
@@ -58,7 +53,11 @@ def read_entries(fetch: Fetch, since: datetime, today: date) -> Iterator[list[En
         end = min(start + width * _DAY, today - _DAY)
         found = read_days(fetch, Days(start, end))
         yield _new(found, before, since)
-        width = _next_width(width, len(found))
+        # About as many days as fit on a page.
+        if len(found) < _FEW:
+            width = min(width * 2, _WIDEST)
+        elif len(found) > _MANY:
+            width = 1
         start, before = end, found
     # The end stays open: nobody knows what the server answers to a day in the future.
     yield _new(read_days(fetch, Days(start, None)), before, since)
@@ -72,10 +71,10 @@ def _new(found: dict[str, Entry], before: dict[str, Entry], since: datetime) -> 
 
 def first_day(fetch: Fetch, today: date) -> date:
     """Return a day before which there are no entries, and soon after which there are."""
-    empty, filled = FIRST_DAY, today
+    empty, filled = _FIRST_DAY, today
     while (filled - empty).days > 1:
         middle = empty + (filled - empty) // 2
-        if fetch(Days(FIRST_DAY, middle), 0).entries:
+        if fetch(Days(_FIRST_DAY, middle), 0).entries:
             filled = middle
         else:
             empty = middle
@@ -85,15 +84,13 @@ def first_day(fetch: Fetch, today: date) -> date:
 def read_days(fetch: Fetch, days: Days) -> dict[str, Entry]:
     """Return all entries of a chunk of days, by id.
 
-    Raises:
-        ApiError: The server counts more entries than it shows.
-
+    Raises ApiError if the server counts more entries than it shows, or shows others each time.
     """
     found: dict[str, Entry] = {}
     counted: set[str] = set()
     total: int | None = None
     before: list[str] = []
-    for number in range(MOST_PASSES):
+    for number in range(_MOST_PASSES):
         order: list[str] = []
         for page, last in _pages(fetch, days):
             ids = [entry.id for entry in page.entries]
@@ -148,12 +145,4 @@ def _pages(fetch: Fetch, days: Days) -> Iterator[tuple[Page, str | None]]:
             is_over = offset >= page.total and not (page.has_next and is_new)
         if not ids or is_over:
             return
-        overlap = 1 if len(ids) > 1 else 0
-        last = ids[-1] if overlap else None
-
-
-def _next_width(width: int, found: int) -> int:
-    """Return how many days the next chunk may have: about as many as fit on a page."""
-    if found < _FEW:
-        return min(width * 2, _WIDEST)
-    return 1 if found > _MANY else width
+        overlap, last = (1, ids[-1]) if len(ids) > 1 else (0, None)

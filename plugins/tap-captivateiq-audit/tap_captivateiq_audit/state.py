@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from tap_captivateiq_audit.bookmark import LOOKBACK, REPLICATION_KEY, VALUE, Bookmark
 from tap_captivateiq_audit.exceptions import StateError
@@ -25,58 +25,49 @@ _SHOWN, _LONGEST = 5, 40
 """How many keys a message names, and how many characters of each."""
 
 
+def _refuse(problem: str, cure: str = _CURE) -> NoReturn:
+    message = f"{problem}: {cure}"
+    raise StateError(message) from None
+
+
 def read_state_file(file: IO[str]) -> str:
-    """Return the text of a state file: one JSON object.
-
-    Raises:
-        StateError: The file holds something else.
-
-    """
+    """Return the text of a state file, or raise StateError if it is not one JSON object."""
     try:
         text = file.read()
         if not text.strip():
-            message = f"the state file is empty: {_CURE}"
-            raise StateError(message)
+            _refuse("the state file is empty")
         content = json.loads(text)
     except UnicodeDecodeError:
-        message = f"the state file is not text in UTF-8: {_CURE}"
+        _refuse("the state file is not text in UTF-8")
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            message = "the state file holds more than one state: keep its last line alone"
-        else:
-            where = f"line {error.lineno}, column {error.colno}"
-            message = f"the state file is not JSON, or is broken off (at {where}): {_CURE}"
+            _refuse("the state file holds more than one state", "keep its last line alone")
+        where = f"line {error.lineno}, column {error.colno}"
+        _refuse(f"the state file is not JSON, or is broken off (at {where})")
     except (ValueError, RecursionError):  # a number too long, or brackets too deep
-        message = f"the state file is not the JSON of a state: {_CURE}"
-    else:
-        if isinstance(content, dict):
-            return text
-        message = f"the state file holds {_kind(content)} and no JSON object: {_CURE}"
-    raise StateError(message)
+        _refuse("the state file is not the JSON of a state")
+    if not isinstance(content, dict):
+        _refuse(f"the state file holds {_kind(content)} and no JSON object")
+    return text
 
 
 def parse_bookmarks(state: object, stream: str) -> dict[str, dict[str, object]]:
     """Return the bookmarks of a state by stream: empty for a first run.
 
-    The state may be a STATE message, wrapped as by `meltano state get`, or in `value`.
-
-    Raises:
-        StateError: It is not a state, is another tap's, or its bookmark for `stream` is invalid.
-
+    The state may be a STATE message, wrapped as by `meltano state get`, or in `value`. Raises
+    StateError if it is no state, is another tap's, or its bookmark for `stream` is invalid.
     """
     state = _unwrap(state)
     bookmarks = state.get("bookmarks") if state else {}
     if not isinstance(bookmarks, dict) or not all(
         isinstance(bookmark, dict) for bookmark in bookmarks.values()
     ):
-        message = f"the state's bookmarks are not an object of objects: {_CURE}"
-        raise StateError(message)
+        _refuse("the state's bookmarks are not an object of objects")
     if bookmarks and stream not in bookmarks:
-        message = (
-            f"the state is another tap's: it has bookmarks for {_names(bookmarks)} and none for "
-            f"{stream!r}: {_CURE}"
+        others = _names(bookmarks)
+        _refuse(
+            f"the state is another tap's: it has bookmarks for {others} and none for {stream!r}"
         )
-        raise StateError(message)
     _check(bookmarks.get(stream, {}), stream)
     return bookmarks
 
@@ -87,37 +78,26 @@ def _unwrap(state: object) -> Mapping[str, object]:
             return state
         if state.keys() == {"singer_state"}:
             state = state["singer_state"]
-        elif state.keys() == {"value"} or (
-            state.keys() == {"type", "value"} and state["type"] == "STATE"
-        ):
+        elif state.keys() - {"type"} == {"value"} and state.get("type", "STATE") == "STATE":
             state = state["value"]
         else:
-            message = f"the state has {_names(state)} where 'bookmarks' should be: {_CURE}"
-            raise StateError(message)
-    message = f"the state holds {_kind(state)} where an object should be: {_CURE}"
-    raise StateError(message)
+            _refuse(f"the state has {_names(state)} where 'bookmarks' should be")
+    _refuse(f"the state holds {_kind(state)} where an object should be")
 
 
 def _check(bookmark: Mapping[str, object], stream: str) -> None:
     """Refuse a bookmark that would be ignored or misread."""
+    is_others = f"the state is another tap's: its bookmark for {stream!r} has"
     if unknown := bookmark.keys() - _KEYS:
-        message = (
-            f"the state is another tap's: its bookmark for {stream!r} has "
-            f"{_names(unknown)}, which this tap does not write: {_CURE}"
-        )
-        raise StateError(message)
+        _refuse(f"{is_others} {_names(unknown)}, which this tap does not write")
     if bookmark.get("replication_key", REPLICATION_KEY) != REPLICATION_KEY:
-        message = (
-            f"the state is another tap's: its bookmark for {stream!r} has another key: {_CURE}"
-        )
-        raise StateError(message)
+        _refuse(f"{is_others} another key")
     if not bookmark.keys() & {VALUE, LOOKBACK}:
         return  # a first run was stopped before its first entry
     try:
         Bookmark.from_state(bookmark, timedelta())
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        message = f"the bookmark for {stream!r} in the state cannot be read: mend it, or {_ANEW}"
-        raise StateError(message) from None
+        _refuse(f"the bookmark for {stream!r} in the state cannot be read", f"mend it, or {_ANEW}")
 
 
 def _names(keys: Mapping[str, object] | set[str]) -> str:

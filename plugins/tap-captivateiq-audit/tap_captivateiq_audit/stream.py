@@ -13,6 +13,7 @@ from singer_sdk.streams import Stream
 
 from tap_captivateiq_audit.bookmark import REPLICATION_KEY, VALUE, Bookmark
 from tap_captivateiq_audit.client import Client
+from tap_captivateiq_audit.config import Settings, parse_settings
 from tap_captivateiq_audit.entries import Days
 from tap_captivateiq_audit.exceptions import ApiError, StateError
 from tap_captivateiq_audit.messages import signals_deferred
@@ -21,14 +22,12 @@ from tap_captivateiq_audit.reader import first_day, read_entries
 from tap_captivateiq_audit.records import SCHEMA, EntryRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record, TapState
 
-    from tap_captivateiq_audit.config import Settings
-
-STATE_SECONDS = 10
+_STATE_SECONDS = 10
 """While entries arrive, a STATE message and a line of progress appear at least this often."""
 
 _AHEAD = (
@@ -52,19 +51,22 @@ class AuditLogs(Stream):
     has_failed = False
     """Whether the API could not be read, so that the run must end with an error."""
 
-    def __init__(self, tap: Tap, settings: Callable[[], Settings]) -> None:
-        """Make the stream; the settings are needed only to read it."""
+    def __init__(self, tap: Tap) -> None:
+        """Make the stream; nothing is requested yet."""
         super().__init__(tap)
-        self._settings = settings
         self._state_writer = tap.state_writer
         self._bookmark = Bookmark(timedelta())
 
     @cached_property
+    def settings(self) -> Settings:
+        """The settings, needed only to read the stream: a catalog needs none."""
+        return parse_settings(self.config)
+
+    @cached_property
     def client(self) -> Client:
         """The one client of the run, under its one rate limit."""
-        settings = self._settings()
-        limits = settings.requests_per_second, settings.requests_per_hour
-        return Client(settings, RateLimiter(*limits))
+        limits = self.settings.requests_per_second, self.settings.requests_per_hour
+        return Client(self.settings, RateLimiter(*limits))
 
     @property
     def tap_state(self) -> TapState:
@@ -103,7 +105,7 @@ class AuditLogs(Stream):
             # The westernmost zones are half a day behind, the easternmost more than half ahead.
             day = first_day(self.client.fetch, today) - timedelta(days=1)
             since = datetime.combine(day, time_of_day(), UTC)
-        sent, due = 0, time.monotonic() + STATE_SECONDS
+        sent, due = 0, time.monotonic() + _STATE_SECONDS
         for entries in read_entries(self.client.fetch, since, today):
             for entry in entries:
                 if bookmark.has(entry.id):
@@ -114,7 +116,7 @@ class AuditLogs(Stream):
             if entries and time.monotonic() > due:
                 self._state_writer.write_state(self.tap_state)
                 self.logger.info("%s entries, up to %s", f"{sent:,}", entries[-1].created.date())
-                due = time.monotonic() + STATE_SECONDS
+                due = time.monotonic() + _STATE_SECONDS
         requests = f"{self.client.request_count:,}"
         self.logger.info("%s new entries with %s requests", f"{sent:,}", requests)
 
@@ -127,27 +129,21 @@ class AuditLogs(Stream):
         """Set no limit to the bookmark here: `Bookmark` limits it to the two clocks."""
 
     def _load_bookmark(self, state: dict[str, object]) -> Bookmark:
-        """Return the bookmark in the state, or a first one.
-
-        Raises:
-            ApiError: The server's clock is needed, and the API cannot be read.
-            StateError: The bookmark is ahead of the clocks.
-
-        """
-        settings = self._settings()
+        """Return the bookmark in the state, or a first one; refuse one ahead of both clocks."""
+        lookback = self.settings.lookback
         state["replication_key"] = self.replication_key
         if VALUE in state:  # in a valid form, as the tap has checked
-            bookmark = Bookmark.from_state(state, settings.lookback)
+            bookmark = Bookmark.from_state(state, lookback)
             if bookmark.is_ahead_of(datetime.now(UTC)):
                 self._fetch_server_time()
                 if bookmark.is_ahead_of(self.client.later_now):
                     raise StateError(_AHEAD)
             return bookmark
-        if settings.backfill:
-            return Bookmark(settings.lookback, since=settings.start_date)
+        if self.settings.backfill:
+            return Bookmark(lookback, since=self.settings.start_date)
         self._fetch_server_time()
         now = self.client.earlier_now
-        bookmark = Bookmark(settings.lookback, since=now, newest=now)
+        bookmark = Bookmark(lookback, since=now, newest=now)
         bookmark.write_to(state)
         return bookmark
 
@@ -157,10 +153,7 @@ class AuditLogs(Stream):
         self.client.fetch(Days(yesterday, None), 0)
 
     def _increment_stream_state(
-        self,
-        latest_record: Record,
-        *,
-        context: Context | None = None,
+        self, latest_record: Record, *, context: Context | None = None
     ) -> None:
         """Move the bookmark to a record that was written.
 

@@ -7,9 +7,11 @@ import os
 import signal
 from contextlib import suppress
 from decimal import Decimal
-from functools import cached_property
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+import singer_sdk
+from dotenv import load_dotenv
 from singer_sdk import Tap
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
@@ -18,15 +20,13 @@ from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.singerlib import StateMessage
 
 from tap_captivateiq_audit.config import (
+    JSON_SCHEMA,
     NAME,
-    Settings,
     SettingsError,
-    json_schema,
     parse_settings,
     remarks,
     unusable_variables,
 )
-from tap_captivateiq_audit.environment import load_dotenv_file
 from tap_captivateiq_audit.messages import MessageWriter
 from tap_captivateiq_audit.state import parse_bookmarks, read_state_file
 from tap_captivateiq_audit.stream import AuditLogs
@@ -50,47 +50,30 @@ class TapCaptivateiqAudit(Tap):
         one for one in Tap.capabilities if one is not PluginCapabilities.BATCH
     ]
 
+    config_jsonschema: ClassVar[dict[str, Any]] = JSON_SCHEMA
+
     _audit_logs: AuditLogs | None = None
 
     _is_sync: ClassVar[bool] = False
     """Whether the command syncs, and neither tests nor discovers."""
 
-    config_jsonschema: ClassVar[dict[str, Any]] = json_schema()
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings, parsed once.
-
-        Raises:
-            SettingsError: They cannot be used.
-
-        """
-        return parse_settings(self.config)
-
     def discover_streams(self) -> list[AuditLogs]:
         """Return the stream."""
-        self._audit_logs = AuditLogs(self, lambda: self.settings)
+        self._audit_logs = AuditLogs(self)
         return [self._audit_logs]
 
     @classmethod
     def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
-        """Sync, with a state file that holds an object: the SDK takes anything else for no state.
+        """Sync, with a state file that holds an object, or raise StateError.
 
-        Raises:
-            StateError: The state file holds something else.
-
+        The SDK takes any other file for no state.
         """
         cls._is_sync = True
         whole = io.StringIO(read_state_file(state)) if state is not None else None
         super().invoke(state=whole, **options)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state; from then on a sync that a signal stops ends with a STATE.
-
-        Raises:
-            StateError: The state is not one of this tap's.
-
-        """
+        """Load a state of this tap, or raise StateError; after that, a signal leaves a STATE."""
         super().load_state({"bookmarks": parse_bookmarks(state, AuditLogs.name)})
         super()._setup_signal_handlers()
 
@@ -118,8 +101,7 @@ class TapCaptivateiqAudit(Tap):
                 end = ": its last STATE could not be written"
             else:
                 code = int(stream is not None and stream.has_failed)
-                sent = "its last STATE holds all that it sent" if state else "nothing was sent"
-                end = f": {sent}"
+                end = ": its last STATE holds all that it sent" if state else ": nothing was sent"
         line = f"{self.name} was stopped by {signal.Signals(signum).name}{end}\n"
         with suppress(OSError):
             os.write(_STDERR, line.encode())
@@ -133,7 +115,7 @@ class TapCaptivateiqAudit(Tap):
         The SDK has no public hook for it (singer-sdk 0.54.9, plugin_base.py:333). Its own lets the
         values of the file win.
         """
-        if file := load_dotenv_file():
+        if file := _load_dotenv_file():
             cls.logger.info("Settings that the environment lacks come from %s", file)
         cls.append_builtin_config(cls.config_jsonschema)
         return parse_environment_config(
@@ -148,7 +130,7 @@ class TapCaptivateiqAudit(Tap):
         """
         problems = unusable_variables(os.environ)
         try:
-            _ = self.settings
+            settings = parse_settings(self.config)
         except SettingsError as error:
             problems += error.problems
         if problems and raise_errors:
@@ -158,9 +140,26 @@ class TapCaptivateiqAudit(Tap):
             return problems
         # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
         for name, value in self.config.items():
-            if isinstance(value, Decimal) and hasattr(self.settings, name):
+            if isinstance(value, Decimal) and hasattr(settings, name):
                 self._config[name] = int(value)
         self.append_builtin_config(self.config_jsonschema)
         for remark in remarks(self.config, self.config_jsonschema["properties"]):
             self.logger.warning(remark)
         return super()._validate_config(raise_errors=raise_errors)
+
+
+def _load_dotenv_file() -> Path | None:
+    """Set the variables of a `.env` file that the environment lacks; return it if it sets any.
+
+    The file is the one that the SDK would take: the first in the folders above the SDK's own code,
+    such as a project's with the virtual environment in it.
+    """
+    for folder in Path(singer_sdk.__file__).parents:
+        file = folder / ".env"
+        try:
+            if file.is_file() or file.is_fifo():
+                return file if load_dotenv(file, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"{file} cannot be read ({type(error).__name__}): mend it or take it away"
+            raise SettingsError([problem]) from None
+    return None

@@ -13,6 +13,5 @@ The modules from the top down; each imports only from modules below it:
     mapping      a record as a log record
     values       JSON values as OpenTelemetry's
     signals      stops a run where it only waits
-    environment  the .env file
     config       the table of settings
 """

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _quit(signum: int, frame: object) -> None:
+def _quit(signum: int, _frame: object) -> None:
     """Report that nothing was sent, and exit with the code that a shell has for the signal."""
-    del frame
     name = signal.Signals(signum).name
     line = f"target-otlp was stopped by {name} before it began: nothing was sent\n"
     try:

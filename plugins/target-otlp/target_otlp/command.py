@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.singerlib.exceptions import InvalidInputLine
@@ -15,6 +16,9 @@ from target_otlp.config import SettingsError, unusable_variables
 from target_otlp.receiver import DeliveryError
 from target_otlp.signals import handle_signals
 from target_otlp.target import TargetOtlp
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 # How the SDK reads settings and counts lines, and what it does every five minutes to sinks that
 # keep nothing: users want to know about records.
@@ -26,13 +30,8 @@ _HIDDEN_LINES = (
 )
 
 
-def run() -> None:
-    """Run the target; an error becomes a line for a user and an exit code other than 0.
-
-    Raises:
-        SystemExit: At the end, with the exit code.
-
-    """
+def run() -> NoReturn:
+    """Run the target; an error becomes a line for a user and an exit code other than 0."""
     # Modules stay, and records have no cycles: to look for garbage costs time for nothing.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -64,10 +63,9 @@ def _explain(error: Exception) -> list[str]:
         return error.problems
     if isinstance(error, DeliveryError | InvalidInputLine | SingerSDKError):
         return [" ".join(str(error).split())]
+    problems = []
     if isinstance(error, ValueError):
         # The SDK parses variables before the target can check them.
         problems = unusable_variables(os.environ, TargetOtlp.config_jsonschema["properties"])
-        if problems:
-            return problems
     # The error's own text could hold a part of a record.
-    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+    return problems or [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

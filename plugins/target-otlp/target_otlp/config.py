@@ -6,13 +6,13 @@ import json
 import re
 import ssl
 from contextlib import suppress
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
 from os.path import isfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -71,19 +71,21 @@ class LogMapping:
     attributes: Mapping[str, JsonPath] = field(default_factory=dict)
 
 
+def _refuse(problem: str) -> NoReturn:
+    raise _InvalidValueError(problem)
+
+
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    message = "is no text: put it in quotes"
-    raise _InvalidValueError(message)
+    if not isinstance(value, str):
+        _refuse("is no text: put it in quotes")
+    return value
 
 
 def _one_of(*choices: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         text = _text(value).lower()
         if text not in choices:
-            message = f"is {value!r}: write {' or '.join(choices)}"
-            raise _InvalidValueError(message)
+            _refuse(f"is {value!r}: write {' or '.join(choices)}")
         return text
 
     return parse
@@ -91,8 +93,7 @@ def _one_of(*choices: str) -> Callable[[object], str]:
 
 def _protocol(value: object) -> str:
     if value == "grpc":
-        message = "is grpc, which this target does not speak: write http/protobuf or http/json"
-        raise _InvalidValueError(message)
+        _refuse("is grpc, which this target does not speak: write http/protobuf or http/json")
     return _one_of("http/protobuf", "http/json")(value).removeprefix("http/")
 
 
@@ -101,8 +102,7 @@ def _whole(least: int, most: int) -> Callable[[object], int]:
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
         if not is_number or not least <= value <= most or value % 1:
-            message = f"is {value!r}: write a whole number from {least} to {most}"
-            raise _InvalidValueError(message)
+            _refuse(f"is {value!r}: write a whole number from {least} to {most}")
         return int(value)
 
     return parse
@@ -115,8 +115,7 @@ def _milliseconds(value: object) -> float:
     except ValueError:
         milliseconds = 0.0
     if not 1 <= milliseconds <= _MOST_MILLISECONDS:
-        message = f"is {value!r}: write milliseconds, from 1 to {_MOST_MILLISECONDS}"
-        raise _InvalidValueError(message)
+        _refuse(f"is {value!r}: write milliseconds, from 1 to {_MOST_MILLISECONDS}")
     return milliseconds / 1000
 
 
@@ -126,18 +125,16 @@ def _url(value: object) -> str:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        raise _InvalidValueError(_NO_URL) from None
+        _refuse(_NO_URL)
     if url.scheme not in {"http", "https"}:
-        message = f"does not begin with http:// or https://: {_WHERE}"
-    elif port == 0 or not text.isprintable() or " " in text or not _is_host(url.hostname or ""):
-        message = _NO_URL
-    elif url.username is not None or url.password is not None:
-        message = "has a user or password in it: put them into headers, as Authorization"
-    elif url.fragment:
-        message = "has a # in it, which no server gets to see: leave it out"
-    else:
-        return text
-    raise _InvalidValueError(message)
+        _refuse(f"does not begin with http:// or https://: {_WHERE}")
+    if port == 0 or not text.isprintable() or " " in text or not _is_host(url.hostname or ""):
+        _refuse(_NO_URL)
+    if url.username is not None or url.password is not None:
+        _refuse("has a user or password in it: put them into headers, as Authorization")
+    if url.fragment:
+        _refuse("has a # in it, which no server gets to see: leave it out")
+    return text
 
 
 def _endpoint(value: object) -> str:
@@ -168,15 +165,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _service_name(value: object) -> dict[str, str]:
-    return {"service.name": _text(value)}
-
-
 def _object(value: object) -> dict[str, Any]:
-    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return value
-    message = 'is no object: write names and values, such as {"name": "value"}'
-    raise _InvalidValueError(message)
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        _refuse('is no object: write names and values, such as {"name": "value"}')
+    return value
 
 
 def _names(
@@ -191,8 +183,7 @@ def _names(
             pairs += [(f"{name}.{inner}", each) for inner, each in _names(item, is_value).items()]
     found = dict(pairs)
     if len(found) < len(pairs):
-        message = "has a name twice, with dots and as an object in an object: leave one out"
-        raise _InvalidValueError(message)
+        _refuse("has a name twice, with dots and as an object in an object: leave one out")
     return found
 
 
@@ -202,8 +193,7 @@ def _pairs(value: object) -> dict[str, str]:
     for part in filter(str.strip, _text(value).split(",")):
         name, separator, text = part.partition("=")
         if not separator or not name.strip():
-            message = "is no list of names and values: write name=value,name2=value2"
-            raise _InvalidValueError(message)
+            _refuse("is no list of names and values: write name=value,name2=value2")
         pairs[unquote(name.strip())] = unquote(text.strip())
     return pairs
 
@@ -213,19 +203,16 @@ def _headers(value: object) -> dict[str, str]:
     # The message has the number of a header and not its name, which could be the secret.
     for number, (name, text) in enumerate(headers.items(), 1):
         if not _HEADER_NAME.fullmatch(name):
-            message = f"has a name, number {number}, that is none: write letters, digits and -"
-        elif name.lower() in _OWN_HEADERS:
-            message = f"has {name}, which the target sets itself: leave it out"
-        elif not isinstance(text, str):
-            message = f"has a value, number {number}, that is no text: put it in quotes"
-        elif not (text.isascii() and text.isprintable()) or text != text.strip():
-            message = (
+            _refuse(f"has a name, number {number}, that is none: write letters, digits and -")
+        if name.lower() in _OWN_HEADERS:
+            _refuse(f"has {name}, which the target sets itself: leave it out")
+        if not isinstance(text, str):
+            _refuse(f"has a value, number {number}, that is no text: put it in quotes")
+        if not (text.isascii() and text.isprintable()) or text != text.strip():
+            _refuse(
                 f"has a value, number {number}, with spaces around it, line breaks or characters "
                 "that HTTP cannot carry: copy it once more"
             )
-        else:
-            continue
-        raise _InvalidValueError(message)
     return headers
 
 
@@ -237,8 +224,7 @@ def _mappings(value: object) -> dict[str, LogMapping]:
         try:
             found[stream] = _mapping(stream, _object(given[EVERY_STREAM]), _object(own))
         except _InvalidValueError as error:
-            message = f"of {stream} {error}"
-            raise _InvalidValueError(message) from None
+            _refuse(f"of {stream} {error}")
     return found
 
 
@@ -255,13 +241,9 @@ def _mapping(stream: str, every: dict[str, Any], own: dict[str, Any]) -> LogMapp
     given = every | own
     attributes = _names(every.get("attributes") or {}) | _names(own.get("attributes") or {})
     for name in sorted(given.keys() - {*_PATHS, "attributes"}):
-        message = f"has {name!r}: it can have {', '.join(_PATHS)} and attributes"
-        raise _InvalidValueError(message)
+        _refuse(f"has {name!r}: it can have {', '.join(_PATHS)} and attributes")
     for name in attributes.keys() & _OWN_ATTRIBUTES.keys():
-        message = (
-            f"has the attribute {name}, which comes from {_OWN_ATTRIBUTES[name]}: leave it out"
-        )
-        raise _InvalidValueError(message)
+        _refuse(f"has the attribute {name}, which comes from {_OWN_ATTRIBUTES[name]}: leave it out")
     paths = {name: _path(name, given[name]) for name in _PATHS if name in given}
     named = {name: _path(name, path) for name, path in attributes.items() if path is not None}
     return LogMapping(stream, **paths, attributes=named)
@@ -271,20 +253,16 @@ def _path(name: str, value: object) -> Any:  # noqa: ANN401  (a path, or None fo
     try:
         return None if value is None else parse_path(_text(value))
     except ValueError as error:
-        message = f"has {name}: {error}"
-        raise _InvalidValueError(message) from None
+        _refuse(f"has {name}: {error}")
 
 
 def parse_path(text: str) -> JsonPath:
-    """Return a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`) as its steps.
+    """Return the steps of a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`).
 
-    Raises:
-        ValueError: It is not a path, or one that could lead to several values.
-
+    A text that is no path, or one that could lead to several values, raises ValueError.
     """
     if not _PATH.fullmatch(text):
-        message = f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]"
-        raise _InvalidValueError(message)
+        _refuse(f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]")
     return tuple(
         int(index) if index else dotted or single or double
         for dotted, index, single, double in _STEPS.findall(text)
@@ -294,8 +272,7 @@ def parse_path(text: str) -> JsonPath:
 def _file(value: object) -> str:
     path = _text(value)
     if not isfile(path):  # noqa: PTH113  (Path.is_file raises for a name that is too long)
-        message = f"is {value!r}, and there is no such file: give the path of a PEM file"
-        raise _InvalidValueError(message)
+        _refuse(f"is {value!r}, and there is no such file: give the path of a PEM file")
     return path
 
 
@@ -304,8 +281,7 @@ def _ca_file(value: object) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError:
-        message = f"is no file of PEM certificates: {path}"
-        raise _InvalidValueError(message) from None
+        _refuse(f"is no file of PEM certificates: {path}")
     return path
 
 
@@ -314,32 +290,33 @@ def _otel(name: str, parse: Callable[[object], object]) -> dict[str, Callable[[o
     return {_LOGS + name: parse, _GENERAL + name: parse}
 
 
-def _setting(  # noqa: PLR0913, PLR0917  (the columns of the table)
-    kind: str,
+_JSON_TYPES = {int: "integer", dict: "object"}
+
+
+def _setting(
     parse: Callable[[object], object],
     title: str = "",
     description: str = "",
     default: object = None,
     variables: Mapping[str, Callable[[object], object]] | None = None,
 ) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
-    """Declare a setting: its JSON type, its parser, what users are told of it, and its default.
+    """Declare a setting, whose default decides its JSON type: text, unless a number or object.
 
     A setting that is not given comes from the first of `variables`, OpenTelemetry's own, that is.
     The schema has no default for such a setting: the SDK would set it, and no variable would count.
-    A setting without a JSON type comes from variables alone.
+    A setting without a title comes from variables alone.
     """
+    kind = _JSON_TYPES.get(type(default), "string")
     is_shown = not variables and isinstance(default, str | int)
-    schema: dict[str, object] = {
-        "type": [kind, "null"],
-        **({"properties": {}, "additionalProperties": True} if kind == "object" else {}),
-        "title": title,
-        **({"default": default} if is_shown else {}),
-        "description": description,
-        **({"secret": True, "writeOnly": True} if parse is _headers else {}),
-    }
+    schema: dict[str, object] = {"type": [kind, "null"]}
+    schema |= {"properties": {}, "additionalProperties": True} if kind == "object" else {}
+    schema |= {"title": title}
+    schema |= {"default": default} if is_shown else {}
+    schema |= {"description": description}
+    schema |= {"secret": True, "writeOnly": True} if parse is _headers else {}
     return field(
         metadata={
-            "schema": schema if kind else None,
+            "schema": schema if title else None,
             "parse": parse,
             "default": None if default is None else parse(default),
             "variables": variables or {},
@@ -352,14 +329,12 @@ class Settings:
     """The settings of a run, parsed. Times are in seconds; certificates are paths of PEM files."""
 
     endpoint: str = _setting(
-        "string",
         _endpoint,
         "Endpoint",
         "Where the receiver is: an http or https URL. Without a path it gets /v1/logs.",
         variables={f"{_LOGS}ENDPOINT": _url, f"{_GENERAL}ENDPOINT": _base_url},
     )
     headers: Mapping[str, str] = _setting(
-        "object",
         _headers,
         "Headers",
         "Headers of every request, such as one with an API key.",
@@ -367,10 +342,9 @@ class Settings:
         _otel("HEADERS", lambda value: _headers(_pairs(value))),
     )
     max_batch_size: int = _setting(
-        "integer", _whole(1, 1000), "Batch size", "Most log records of a request, 1 to 1000.", 500
+        _whole(1, 1000), "Batch size", "Most log records of a request, 1 to 1000.", 500
     )
     max_batch_bytes: int = _setting(
-        "integer",
         _whole(1000, 64 << 20),
         "Batch bytes",
         "Most bytes of a request, before compression and as protobuf; a single log record can be "
@@ -378,7 +352,6 @@ class Settings:
         4_000_000,
     )
     compression: str = _setting(
-        "string",
         _one_of("none", "gzip"),
         "Compression",
         "none or gzip. Default: none.",
@@ -386,7 +359,6 @@ class Settings:
         _otel("COMPRESSION", _one_of("none", "gzip")),
     )
     encoding: str = _setting(
-        "string",
         _one_of("protobuf", "json"),
         "Encoding",
         "protobuf or json. Default: protobuf.",
@@ -394,7 +366,6 @@ class Settings:
         _otel("PROTOCOL", _protocol),
     )
     timeout_seconds: float = _setting(
-        "integer",
         _whole(1, 600),
         "Timeout",
         "Seconds to wait for a connection, and for each part of an answer. Default: 10.",
@@ -402,28 +373,24 @@ class Settings:
         _otel("TIMEOUT", _milliseconds),
     )
     max_retry_seconds: int = _setting(
-        "integer",
         _whole(0, 86_400),
         "Longest retry",
         "Seconds for which a request is tried again before the run fails.",
         300,
     )
     on_partial_success: str = _setting(
-        "string",
         _one_of("fail", "warn"),
         "On partial success",
         "fail or warn: what to do if the receiver rejects some records of a request.",
         "fail",
     )
     resource_attributes: Mapping[str, Any] = _setting(
-        "object",
         _names,
         "Resource attributes",
         "Attributes of the resource. Default: service.name is singer.",
         {},
     )
     mapping: Mapping[str, LogMapping] = _setting(
-        "object",
         _mappings,
         "Mapping",
         "For each stream, and for * (every stream): JSON paths of time, event_name, id, severity "
@@ -432,50 +399,35 @@ class Settings:
         {},
     )
     otel_attributes: Mapping[str, str] = _setting(
-        "", _pairs, default="", variables={"OTEL_RESOURCE_ATTRIBUTES": _pairs}
+        _pairs, default="", variables={"OTEL_RESOURCE_ATTRIBUTES": _pairs}
     )
-    otel_service_name: Mapping[str, str] = _setting(
-        "", _service_name, variables={"OTEL_SERVICE_NAME": _service_name}
-    )
-    certificate: str | None = _setting("", _ca_file, variables=_otel("CERTIFICATE", _ca_file))
-    client_certificate: str | None = _setting(
-        "", _file, variables=_otel("CLIENT_CERTIFICATE", _file)
-    )
-    client_key: str | None = _setting("", _file, variables=_otel("CLIENT_KEY", _file))
+    otel_service_name: str | None = _setting(_text, variables={"OTEL_SERVICE_NAME": _text})
+    certificate: str | None = _setting(_ca_file, variables=_otel("CERTIFICATE", _ca_file))
+    client_certificate: str | None = _setting(_file, variables=_otel("CLIENT_CERTIFICATE", _file))
+    client_key: str | None = _setting(_file, variables=_otel("CLIENT_KEY", _file))
 
     @property
     def resource(self) -> dict[str, Any]:
         """The attributes of the resource, from all sources."""
-        named = self.otel_service_name or {}
-        return {
-            "service.name": "singer",
-            **self.otel_attributes,
-            **named,
-            **self.resource_attributes,
-        }
+        found = {"service.name": "singer", **self.otel_attributes}
+        if self.otel_service_name:
+            found["service.name"] = self.otel_service_name
+        return {**found, **self.resource_attributes}
 
 
-def _shown() -> list[Field[Any]]:
-    """Return the settings that users can set, without those of OpenTelemetry's variables alone."""
-    return [each for each in fields(Settings) if each.metadata["schema"]]
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of the settings."""
-    return {
-        "type": "object",
-        "properties": {each.name: each.metadata["schema"] for each in _shown()},
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-    }
+JSON_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        each.name: each.metadata["schema"] for each in fields(Settings) if each.metadata["schema"]
+    },
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+}
 
 
 def parse_settings(config: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
     """Return the settings, parsed and checked; OpenTelemetry's variables fill in what is not set.
 
-    Raises:
-        SettingsError: With every problem found, each naming the setting or variable, what is
-            wrong and how to correct it.
-
+    Raises SettingsError with every problem: the setting or variable, what is wrong, and the cure.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}

@@ -48,9 +48,7 @@ class Delivery:
         self._settings = settings
         self._write_state = write_state
         self._state: State | None = None
-        self._added = 0
-        self._state_covers = 0
-        self._written_covers = 0
+        self._added = self._state_covers = self._written_covers = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -68,12 +66,7 @@ class Delivery:
         self._since = 0
 
     def add(self, record: Record, mapping: LogMapping) -> bool:
-        """Add a record, and send the batch if it is full; return whether the record has a time.
-
-        Raises:
-            DeliveryError: A batch was not accepted.
-
-        """
+        """Add a record, and `send` a full batch; return whether the record has a time."""
         now = time.time_ns()
         log_record = self._log_records.add(observed_time_unix_nano=now)
         fill(log_record, record, mapping)
@@ -99,24 +92,20 @@ class Delivery:
             self._write_pending_state()
 
     def send(self) -> None:
-        """Send the waiting records, then write the state.
-
-        Raises:
-            DeliveryError: The batch was not accepted.
-
-        """
+        """Send the waiting records, or raise DeliveryError; then write the state."""
         if self._waiting:
             # A record that could not be written into a log record may have left one behind.
             del self._log_records[self._waiting :]
-            self._send_batch(self._waiting)
+            self._send_batch()
             self._begin()
         self._write_pending_state()
 
-    def _send_batch(self, count: int) -> None:
+    def _send_batch(self) -> None:
         try:
             response = self.receiver.send(self._request)
         except DeliveryError as error:
             raise self._failed(str(error)) from None
+        count = self._waiting
         rejected = min(response.rejected, count)
         self.accepted += count - rejected
         message = f"{self.receiver.name} rejected {rejected:,} of {count:,} records"

@@ -101,27 +101,19 @@ def nanoseconds(time: Json) -> int:
     milliseconds, microseconds or nanoseconds, depending on its size.
     """
     found = 0
-    if isinstance(time, str):
-        found = _nanoseconds_of_text(time)
-    elif isinstance(time, datetime):
-        found = _nanoseconds_of(time)
-    elif _is_number(time):
-        unit = next((unit for most, unit in _UNITS if time < most), 1)
-        try:
-            found = int(time * unit)
-        except (ArithmeticError, ValueError):
-            return 0
-    return found if 0 < found < _UINT64 else 0
-
-
-def _nanoseconds_of_text(text: str) -> int:
     try:
-        found = _nanoseconds_of(datetime.fromisoformat(text))
-    except ValueError:
+        if isinstance(time, str):
+            found = _nanoseconds_of(datetime.fromisoformat(time))
+            # Python's times have no nanoseconds.
+            beyond = len(time) > _WITH_MICROSECONDS and _BEYOND_MICROSECONDS.search(time)
+            found += int(beyond[1].ljust(3, "0")) if beyond else 0
+        elif isinstance(time, datetime):
+            found = _nanoseconds_of(time)
+        elif _is_number(time):
+            found = int(time * next((unit for most, unit in _UNITS if time < most), 1))
+    except (ArithmeticError, ValueError):
         return 0
-    # Python's times have no nanoseconds.
-    beyond = _BEYOND_MICROSECONDS.search(text) if len(text) > _WITH_MICROSECONDS else None
-    return found + int(beyond[1].ljust(3, "0")) if beyond else found
+    return found if 0 < found < _UINT64 else 0
 
 
 def _nanoseconds_of(time: datetime) -> int:

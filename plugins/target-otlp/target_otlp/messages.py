@@ -55,9 +55,7 @@ class MessageReader(GenericSingerReader[bytes]):
         return sys.stdin.buffer
 
     def process_lines(
-        self,
-        file_input: IO[bytes] | None,
-        callbacks: dict[str, Callable[[Message], None]],
+        self, file_input: IO[bytes] | None, callbacks: dict[str, Callable[[Message], None]]
     ) -> Counter[str]:
         """Read all messages, or up to a signal; what the SDK opened as text is read as bytes."""
         lines = getattr(file_input, "buffer", file_input) or self.default_input
@@ -78,19 +76,18 @@ class MessageReader(GenericSingerReader[bytes]):
             yield line
 
     def deserialize_json(self, line: bytes) -> Message:
-        """Return the message in a line.
-
-        Raises:
-            InvalidInputLine: It is no message that a target can use.
-
-        """
+        """Return the message in a line, or raise InvalidInputLine if a target cannot use it."""
         self._lines += 1
         message: Message | None
         try:
             message = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
+            # Only Python decodes lone surrogates, and NaN and infinities, which become text.
             try:
-                message = _decode_leniently(line)
+                text = line.decode("utf-8-sig", "surrogatepass")
+                message = json.loads(
+                    text, parse_float=_decimal, parse_int=_integer, parse_constant=str
+                )
             except (ValueError, RecursionError):
                 message = None
         problem = _problem(message)
@@ -98,15 +95,6 @@ class MessageReader(GenericSingerReader[bytes]):
             error = f"Line {self._lines:,} of the input {problem}."
             raise InvalidInputLine(error)
         return message
-
-
-def _decode_leniently(line: bytes) -> Message:
-    """Decode what only Python does: lone surrogates, and NaN and infinities, which become text."""
-    text = line.decode("utf-8-sig", "surrogatepass")
-    message: Message = json.loads(
-        text, parse_float=_decimal, parse_int=_integer, parse_constant=str
-    )
-    return message
 
 
 def _decimal(digits: str) -> Decimal | str:
@@ -148,12 +136,7 @@ def _problem_of_schema(message: Message) -> str | None:
 
 
 def write_state(state: State) -> None:
-    """Write a state to stdout.
-
-    Raises:
-        DeliveryError: Nobody reads it.
-
-    """
+    """Write a state to stdout, or raise DeliveryError if nobody reads it."""
     try:
         with signals_deferred():
             sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")

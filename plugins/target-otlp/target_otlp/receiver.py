@@ -65,8 +65,7 @@ _MOST_BYTES = 1 << 20
 _SECRET_PARTS = re.compile(r"(?<=//).*@|[?#].*", re.DOTALL)
 """Of a URL: user and password, query and fragment."""
 
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
-
+_LONGEST_WAIT = 30.0
 _log = logging.getLogger(NAME)
 
 
@@ -110,6 +109,8 @@ class Receiver:
                 **settings.headers,
             }
         )
+        certificate, key = settings.client_certificate, settings.client_key
+        self._session.cert = (certificate, key) if certificate and key else certificate
         url = urlsplit(settings.endpoint)
         self.name = url._replace(query="").geturl()
         """The endpoint without its query, which can hold a key."""
@@ -118,9 +119,7 @@ class Receiver:
     def send(self, request: ExportLogsServiceRequest) -> PartialSuccess:
         """Send a request until it is accepted, and only once more when the run is to stop.
 
-        Raises:
-            DeliveryError: It was refused, or not accepted in time.
-
+        Raises DeliveryError if it is refused, or not accepted in time.
         """
         body = self._body(request)
         began = time.monotonic()
@@ -129,12 +128,11 @@ class Receiver:
             result = self._try(body)
             if isinstance(result, PartialSuccess):
                 return result
-            wait = backed_off
-            if result.wait is not None:
-                # A little later than asked for: a receiver may ask to wait for 0 seconds.
-                wait = result.wait + uniform(0.1, 0.5)  # noqa: S311  (no secret)
             if is_last:
                 raise DeliveryError(result.what)
+            # A little later than asked for: a receiver may ask to wait for 0 seconds.
+            later = uniform(0.1, 0.5)  # noqa: S311  (no secret)
+            wait = backed_off if result.wait is None else result.wait + later
             most = self._settings.max_retry_seconds
             if time.monotonic() - began + wait > most:
                 asked = "" if result.wait is None else f", asks to wait {result.wait:,.0f} s"
@@ -155,21 +153,14 @@ class Receiver:
         return body if is_plain else gzip.compress(body, compresslevel=3)
 
     def _try(self, body: bytes) -> PartialSuccess | _RetriableFailure:
-        """Send once.
-
-        Raises:
-            DeliveryError: To send it again does not help.
-
-        """
+        """Send once; a DeliveryError means that sending it again does not help."""
         try:
             with self._session.post(
                 self._settings.endpoint,
                 data=body,
                 timeout=self._settings.timeout_seconds,
-                allow_redirects=False,
                 stream=True,
                 verify=self._settings.certificate or True,
-                cert=_certificate(self._settings),
             ) as response:
                 return self._parse(response)
         except (HTTPError, requests.RequestException, OSError) as error:
@@ -192,15 +183,13 @@ class Receiver:
                 )
                 raise DeliveryError(message) from None
             return PartialSuccess(answer.rejected, self._redact(answer.message))
-        try:
-            told = responses.parse_status_message(self._content(response))
-        except (HTTPError, OSError):
-            told = ""
-        what = f"{self.name} answered {status} {self._redact(told)}".rstrip()
+        message = ""
+        with suppress(HTTPError, OSError):
+            message = responses.parse_status_message(self._content(response))
+        what = f"{self.name} answered {status} {self._redact(message)}".rstrip()
         if status in RETRIABLE:
-            return _RetriableFailure(
-                what, responses.parse_retry_after(response.headers.get("Retry-After", ""))
-            )
+            wait = responses.parse_retry_after(response.headers.get("Retry-After", ""))
+            return _RetriableFailure(what, wait)
         remedy = _REMEDIES.get(status, "")
         if response.is_redirect:
             to = self._redact(_SECRET_PARTS.sub("", response.headers["Location"]))
@@ -208,13 +197,7 @@ class Receiver:
         raise DeliveryError(f"{what}: {remedy}" if remedy else what)
 
     def _content(self, response: requests.Response) -> bytes:
-        """Return the body.
-
-        Raises:
-            DeliveryError: A response to an accepted request is too long to be one.
-            HTTPError, OSError: The body is truncated, or takes longer than the timeout.
-
-        """
+        """Return the body; one that is truncated or too slow is an HTTPError or OSError."""
         end = time.monotonic() + self._settings.timeout_seconds
         content = b""
         # One read at a time: otherwise a body that trickles in could take forever.
@@ -268,16 +251,9 @@ def _unzipped(content: bytes, encoding: str) -> bytes:
     return decoded if decoder.eof or len(decoded) >= _MOST_BYTES else content
 
 
-def _certificate(settings: Settings) -> tuple[str, str] | str | None:
-    """Return the client certificate in the form that requests takes."""
-    if settings.client_certificate and settings.client_key:
-        return settings.client_certificate, settings.client_key
-    return settings.client_certificate
-
-
 def _backoffs() -> Iterator[float]:
     """Yield seconds to wait: about 1, 2, 4 and so on up to 30, each with jitter."""
-    longest = backoff.expo(factor=_FIRST_WAIT, max_value=_LONGEST_WAIT)
+    longest = backoff.expo(max_value=_LONGEST_WAIT)
     next(longest)  # the library's generators begin with a value that is not meant
     for wait in longest:
         yield wait / 2 + backoff.full_jitter(wait / 2)

@@ -10,6 +10,7 @@ from datetime import UTC
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from math import ceil
+from typing import NoReturn
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
@@ -18,7 +19,6 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 _PARTIAL_SUCCESS = ("partialSuccess", "partial_success")
 _REJECTED = ("rejectedLogRecords", "rejected_log_records")
 _NO_OBJECT = "JSON that is no object"
-
 _INT64 = 1 << 63
 _LONGEST = 1e9
 
@@ -35,14 +35,15 @@ class InvalidResponseError(ValueError):
     """A body that no OTLP receiver answers with. The text says what kind of body it is."""
 
 
+def _refuse(kind: str) -> NoReturn:
+    raise InvalidResponseError(kind)
+
+
 def parse_partial_success(body: bytes) -> PartialSuccess:
     """Parse an ExportLogsServiceResponse in JSON or protobuf; an empty body is a full success.
 
-    Rejected records count even if the rest of the response cannot be parsed.
-
-    Raises:
-        InvalidResponseError: It is none, so nothing says that the request was accepted.
-
+    Rejected records count even if the rest of the response cannot be parsed. Any other body raises
+    InvalidResponseError: nothing says that the request was accepted.
     """
     # Stripped for text alone: protobuf can begin with bytes that are white space in a text.
     text = body.decode("utf-8-sig", "replace").strip()
@@ -55,7 +56,7 @@ def parse_partial_success(body: bytes) -> PartialSuccess:
         return answer
     if text[0] in "{[":
         return _parse_json(text)
-    raise InvalidResponseError(_kind(text))
+    _refuse(_kind(text))
 
 
 def _parse_json(text: str) -> PartialSuccess:
@@ -63,31 +64,25 @@ def _parse_json(text: str) -> PartialSuccess:
     if value is None and any(name in text for name in _REJECTED):
         return PartialSuccess(1, text)
     if value is None:
-        message = "JSON that cannot be read"
-        raise InvalidResponseError(message)
+        _refuse("JSON that cannot be read")
     if not isinstance(value, dict):
-        raise InvalidResponseError(_NO_OBJECT)
+        _refuse(_NO_OBJECT)
     if len(value) > 1 or not value.keys() <= set(_PARTIAL_SUCCESS):
-        message = f"JSON with the key{'s' * (len(value) > 1)} {', '.join(value)}"
-        raise InvalidResponseError(message)
-    told = _member(value, *_PARTIAL_SUCCESS)
-    if not isinstance(told, dict | None):
-        message = "JSON whose partialSuccess is no object"
-        raise InvalidResponseError(message)
-    others = [name for name in told or () if name.startswith("rejected") and name not in _REJECTED]
-    if others:
-        # An endpoint for traces or metrics answers so.
-        message = f"JSON with the key {others[0]}"
-        raise InvalidResponseError(message)
-    rejected = _count(_member(told, *_REJECTED) or 0)
+        _refuse(f"JSON with the key{'s' * (len(value) > 1)} {', '.join(value)}")
+    partial = _member(value, *_PARTIAL_SUCCESS)
+    if not isinstance(partial, dict | None):
+        _refuse("JSON whose partialSuccess is no object")
+    for name in partial or ():
+        if name.startswith("rejected") and name not in _REJECTED:
+            # An endpoint for traces or metrics answers so.
+            _refuse(f"JSON with the key {name}")
+    rejected = _count(_member(partial, *_REJECTED) or 0)
     if rejected is None:
-        message = "JSON whose rejectedLogRecords is no number"
-        raise InvalidResponseError(message)
+        _refuse("JSON whose rejectedLogRecords is no number")
     if rest.strip() and not rejected:
-        message = "JSON and something after it"
-        raise InvalidResponseError(message)
-    told_why = _member(told, "errorMessage", "error_message")
-    return PartialSuccess(rejected, "" if told_why is None else str(told_why))
+        _refuse("JSON and something after it")
+    reason = _member(partial, "errorMessage", "error_message")
+    return PartialSuccess(rejected, "" if reason is None else str(reason))
 
 
 def _parse_protobuf(body: bytes) -> PartialSuccess | None:
@@ -104,8 +99,8 @@ def _parse_protobuf(body: bytes) -> PartialSuccess | None:
     fields = _fields(b"".join(parts))
     if fields is None:
         return None
-    told = dict(fields)
-    rejected, message = told.get(1, 0), told.get(2, b"")
+    partial = dict(fields)
+    rejected, message = partial.get(1, 0), partial.get(2, b"")
     if not isinstance(rejected, int) or not isinstance(message, bytes):
         return None
     return PartialSuccess(0 if rejected >= _INT64 else rejected, _text(message))
@@ -149,8 +144,7 @@ def parse_retry_after(text: str) -> float | None:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, date.timestamp() - time.time())
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 
 def handle_signals(handler: signal.Handlers) -> None:
@@ -49,32 +48,17 @@ class Stop:
         self._waits = False
 
     def request(self, signum: int) -> None:
-        """Ask the run to stop.
-
-        Raises:
-            StoppedError: The run waits.
-
-        """
+        """Ask the run to stop, with a StoppedError if it waits."""
         self.signum = signum
         if self._waits:
             raise StoppedError
 
     def __enter__(self) -> None:
-        """Begin to wait.
-
-        Raises:
-            StoppedError: The run was asked to stop before.
-
-        """
+        """Begin to wait, unless the run was asked to stop before: that is a StoppedError."""
         self._waits = True
         if self.signum is not None:
             raise StoppedError
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the wait."""
         self._waits = False

@@ -7,17 +7,19 @@ import re
 import signal
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import singer_sdk
+from dotenv import load_dotenv
 from singer_sdk import Target
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.sinks import RecordSink
 
-from target_otlp.config import NAME, Settings, SettingsError, json_schema, parse_settings, remarks
+from target_otlp.config import JSON_SCHEMA, NAME, Settings, SettingsError, parse_settings, remarks
 from target_otlp.delivery import Delivery
-from target_otlp.environment import load_dotenv_file
 from target_otlp.mapping import stream_mapping
 from target_otlp.messages import MessageReader, write_state
 from target_otlp.signals import Stop, handle_signals
@@ -87,8 +89,7 @@ class TargetOtlp(Target):
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
-
-    config_jsonschema: ClassVar[dict[str, Any]] = json_schema()
+    config_jsonschema: ClassVar[dict[str, Any]] = JSON_SCHEMA
 
     _is_over = False
 
@@ -100,12 +101,7 @@ class TargetOtlp(Target):
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, parsed once.
-
-        Raises:
-            SettingsError: They cannot be used.
-
-        """
+        """The settings, parsed once; invalid ones raise a SettingsError."""
         return parse_settings(self.config, os.environ)
 
     @cached_property
@@ -119,8 +115,8 @@ class TargetOtlp(Target):
             self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
         super().process_endofpipe()
         self._is_over = True
-        accepted, name = f"{self.delivery.accepted:,}", self.delivery.receiver.name
-        self.logger.info("%s records accepted by %s", accepted, name)
+        accepted = f"{self.delivery.accepted:,}"
+        self.logger.info("%s records accepted by %s", accepted, self.delivery.receiver.name)
 
     def _process_state_message(self, message_dict: Message) -> None:
         """Write a state as soon as every record before it is accepted.
@@ -140,7 +136,7 @@ class TargetOtlp(Target):
         The SDK has no public hook for it (singer-sdk 0.54.9, plugin_base.py:333). Its own lets the
         values of the file win.
         """
-        if path := load_dotenv_file():
+        if path := _load_dotenv_file():
             self.logger.info("Settings that the environment lacks come from %s", path)
         self.append_builtin_config(self.config_jsonschema)
         return parse_environment_config(
@@ -214,3 +210,21 @@ class TargetOtlp(Target):
             names = ", ".join(name for name in value if name != "ENV")
             problem = f"--config is {names}: name files that each hold one JSON object"
             raise cls._unusable([problem]) from None
+
+
+def _load_dotenv_file() -> Path | None:
+    """Set the variables of a `.env` file that the environment lacks; return its path.
+
+    The file is the one that singer-sdk 0.54 takes with `--config ENV`: the first in the folders
+    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    is empty, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
+    """
+    for folder in Path(singer_sdk.__file__).parents:
+        path = folder / ".env"
+        try:
+            if path.is_file() or path.is_fifo():
+                return path if load_dotenv(path, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"Mend {path} or move it away: it cannot be read ({type(error).__name__})"
+            raise SettingsError([problem]) from None
+    return None

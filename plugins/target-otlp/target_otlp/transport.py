@@ -53,12 +53,7 @@ class _Response(HTTPResponse):
     fp: Any
 
     def begin(self) -> None:
-        """Read the status and the headers.
-
-        Raises:
-            IncompleteRead: The connection ended before the headers did.
-
-        """
+        """Read the status and the headers, or raise IncompleteRead if they are truncated."""
         lines = _Lines(self.fp)
         self.fp = lines
         super().begin()

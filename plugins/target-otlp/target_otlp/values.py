@@ -47,10 +47,9 @@ def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
             target.double_value = float(value)
         case dict() if depth < DEEPEST:
             target.kvlist_value.SetInParent()
+            add = target.kvlist_value.values.add
             for name, item in value.items():
-                set_value(
-                    target.kvlist_value.values.add(key=encodable(name)).value, item, depth + 1
-                )
+                set_value(add(key=encodable(name)).value, item, depth + 1)
         case list() if depth < DEEPEST:
             target.array_value.SetInParent()
             for item in value:
