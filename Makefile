@@ -6,7 +6,8 @@ SYNC ?= --locked
 # For make fuzz: how long, from which seed, and beside which other revision, if any.
 MINUTES ?= 10
 SEED ?= 1
-AGAINST ?= before-the-rebuild
+# 349f1a0 is tagged before-the-rebuild; a clone may lack the tag.
+AGAINST ?= 349f1a0
 
 UV = .uv/bin/uv
 BIN = .venv/bin
