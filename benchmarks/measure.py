@@ -142,7 +142,8 @@ def run_tap_of(python: str, server: StandIn, folder: Path, /, **settings: object
     }
     config, state = folder / "config.json", folder / "state.json"
     config.write_text(json.dumps(given | settings))
-    command = [python, "-m", "tap_sentry_audit", f"--config={config}"]
+    # -P: the folder that this runs in has a tap, too.
+    command = [python, "-P", "-m", "tap_sentry_audit", f"--config={config}"]
     if state.exists():
         command.append(f"--state={state}")
     if (folder / "catalog.json").exists():
