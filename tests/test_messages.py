@@ -258,3 +258,19 @@ def test_stream_maps_mask_personal_data() -> None:
     assert record["actor"] == {"id": "7"}
     assert "ipAddress" not in record
     assert run.log("WARNING") == []
+
+
+@pytest.mark.parametrize("unknown", [{}, {"newField": 1}])
+def test_a_catalog_of_an_older_version_goes_on_working(unknown: dict[str, int]) -> None:
+    catalog = json.loads(discovered())
+    stream = next(one for one in catalog["streams"] if one["stream"] == "audit_logs")
+    del stream["schema"]["properties"]["additionalFields"]
+    stream["metadata"] = [
+        about for about in stream["metadata"] if "additionalFields" not in about["breadcrumb"]
+    ]
+    with FakeSentry({"acme": Log(rows=[entries.row("1", 0) | unknown])}) as sentry:
+        run = run_tap(config(sentry), catalog=catalog)
+
+    [record] = run.records
+    assert "additionalFields" not in record
+    assert len(run.log("WARNING")) == len(unknown)

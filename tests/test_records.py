@@ -227,3 +227,17 @@ def test_what_this_version_does_not_know_is_kept_and_masked() -> None:
     assert made["note"] == "set to ********ijkl"
     assert made["targetObject"] is None
     VALIDATOR.validate(made)
+
+
+def test_a_secret_stays_masked_in_what_is_kept_aside() -> None:
+    made = record(
+        data={"token": "abcdefghijkl"},
+        note=["set to abcdefghijkl"],
+        targetUserDetail={"name": f"{KEY} (api key)"},
+        event=[{"deep": f"abcdefghijkl of {KEY}"}],
+    )
+
+    assert "abcdefghijkl" not in json.dumps(made)
+    assert KEY not in json.dumps(made)
+    assert made["additionalFields"]["note"] == ["set to ********ijkl"]
+    assert made["event"] == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -72,6 +73,8 @@ class Client:
         if session.verify is True:
             session.verify = os.environ.get("SSL_CERT_FILE") or True
         session.trust_env = False
+        # The token alone says who asks: no cookie is taken.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.headers["Authorization"] = f"Bearer {settings.auth_token}"
         session.headers["User-Agent"] = settings.user_agent
         adapter = RateLimitedAdapter(

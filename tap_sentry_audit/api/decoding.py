@@ -22,6 +22,8 @@ Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, J
 _decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
+_MOST_DIGITS = 300
+
 
 def decode_object(body: bytes) -> dict[str, Json]:
     """Return a JSON object, its numbers as integers and decimals.
@@ -75,8 +77,11 @@ _ESCAPE = re.compile(
 
 
 def parse_integer(text: str) -> int | None:
-    """Return the number that ASCII digits name, or None if the text holds anything else."""
-    return int(text) if text.isascii() and text.isdigit() else None
+    """Return the number that ASCII digits name, or None if the text holds anything else.
+
+    Nobody means a number of hundreds of digits, and a float cannot hold it.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else None
 
 
 def _exact_integer(text: str) -> int | Decimal:

@@ -125,6 +125,9 @@ def parse_list(
     if older is None and len(found) >= PAGE_SIZE:
         message = "it is a full page, and nothing says if there are more (no Link header)"
         raise InvalidBodyError(message)
+    if older and older.has_results and not older.cursor:
+        message = "more rows follow, and nothing says where (an empty cursor in the Link header)"
+        raise InvalidBodyError(message)
     return ListPage(
         rows=rows,
         older=older.cursor if older and older.has_results else None,

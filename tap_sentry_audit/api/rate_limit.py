@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import backoff
+from requests import RequestException
 from requests.adapters import HTTPAdapter
 
 from tap_sentry_audit.api.decoding import parse_integer
@@ -88,9 +89,8 @@ def parse_limits(headers: Mapping[str, str]) -> Limits:
 
 
 def _retry_after(text: str, date: float | None) -> float | None:
-    seconds = parse_integer(text.strip())
-    if seconds is not None:
-        return float(seconds)
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text)
     moment = _epoch_seconds(text)
     if moment is None:
         return None
@@ -107,6 +107,16 @@ def _requested_wait(status: int, limits: Limits) -> float:
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return limits.retry_after or 0.0
     return 0.0
+
+
+@contextmanager
+def _naming(request: PreparedRequest) -> Iterator[None]:
+    """Let an error name its request: one that breaks off a body does not."""
+    try:
+        yield
+    except RequestException as error:
+        error.request = error.request or request
+        raise
 
 
 class RateLimitedAdapter(HTTPAdapter):
@@ -133,7 +143,7 @@ class RateLimitedAdapter(HTTPAdapter):
             requests.RequestException: As `HTTPAdapter.send` does.
 
         """
-        with self._rate_limiter.turn() as began:
+        with self._rate_limiter.turn() as began, _naming(request):
             response = super().send(
                 request, *args, **options | {"stream": True, "timeout": self._timeout}
             )

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from tap_sentry_audit.api.timestamps import EPOCH
 from tap_sentry_audit.audit_log.fallback import read_log
 from tap_sentry_audit.audit_log.pages import Query, fetch_from, path
-from tap_sentry_audit.streams import schemas
 from tap_sentry_audit.streams.bookmark import Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.progress import Progress
 from tap_sentry_audit.streams.records import make_audit_record
 from tap_sentry_audit.streams.redaction import mask_audit_record
+from tap_sentry_audit.streams.schemas import ADDITIONAL, AUDIT_LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class AuditLogs(IncrementalStream):
     path = path("{organization}")
     primary_keys = ("id",)
     replication_key = "dateCreated"
-    schema = schemas.AUDIT_LOGS
+    schema = AUDIT_LOGS
     permission = (
         "the token may not read this organization's audit log. It needs the scope org:write "
         "(an internal integration: Organization Read & Write), its user the role Owner or "
@@ -79,6 +79,9 @@ class AuditLogs(IncrementalStream):
         record = make_audit_record(row, (context or {})["organization"])
         if self.tap.settings.redact_secrets:
             mask_audit_record(record)
+        if record[ADDITIONAL] is None and ADDITIONAL not in self.effective_schema["properties"]:
+            # A catalog of 0.1.1 or before: the SDK would warn of a field that holds nothing.
+            del record[ADDITIONAL]
         return record
 
     def log_sync_costs(self) -> None:

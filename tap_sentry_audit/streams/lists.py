@@ -76,11 +76,13 @@ class ListStream(SentryStream):
         self._null_rows = 0
         # A row that a new one pushes to the next page is on both pages.
         seen: set[str] = set()
-        for row in self.request_records(context):
-            if str(row["id"]) not in seen:
-                seen.add(str(row["id"]))
-                yield row
-        self.warn_of_null_rows(context["organization"], self._null_rows)
+        try:
+            for row in self.request_records(context):
+                if str(row["id"]) not in seen:
+                    seen.add(str(row["id"]))
+                    yield row
+        finally:
+            self.warn_of_null_rows(context["organization"], self._null_rows)
 
     def get_url(self, context: Context | None) -> str:
         """Return the list's URL in the organization's region."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import partial
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit.streams.schemas import ADDITIONAL
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tap_sentry_audit.api.decoding import Json
 
@@ -66,16 +69,23 @@ def mask_fields(record: dict[str, Json]) -> list[str]:
 
 
 def mask_audit_record(record: dict[str, Json]) -> None:
-    """Mask the secrets of an audit record, those in its note included."""
+    """Mask the secrets of an audit record, those in its note included.
+
+    A user or a note in a shape that this version does not know is in `additionalFields`.
+    """
     found = mask_fields(record)
-    event, data, note = record["event"], record["data"], record["note"]
+    event, data, aside = record["event"], record["data"], record[ADDITIONAL]
     # In other events `key` is no secret, but the name of a tag, for example.
     if isinstance(data, dict) and "key" in data and str(event).startswith("api-key."):
         data["key"] = mask_value(data["key"], found)
     _mask_api_key(record["actor"], found)
     _mask_api_key(record["targetUserDetail"], found)
-    if found and isinstance(note, str):
-        record["note"] = mask_text(note, found)
+    for one in _containers(aside) if isinstance(aside, dict) else ():
+        _mask_api_key(one, found)
+    if found:
+        record["note"] = _mask_in_text(record["note"], found)
+        if isinstance(aside, dict):
+            _change_leaves(aside, partial(_mask_in_text, found=found))
 
 
 def _mask_api_key(user: Json, found: list[str]) -> None:
@@ -90,12 +100,21 @@ def mask_value(value: Json, found: list[str]) -> Json:
     """Return a masked value, and add its secrets to `found`; objects and lists change in place."""
     if not isinstance(value, dict | list):
         return _mask_leaf(value, found)
+    _change_leaves(value, partial(_mask_leaf, found=found))
+    return value
+
+
+def _change_leaves(value: dict[str, Json] | list[Json], change: Callable[[Json], Json]) -> None:
+    """Replace what is in an object or a list, at any depth; `change` returns containers as is."""
     for container in _containers(value):
         if isinstance(container, dict):
-            container.update({name: _mask_leaf(one, found) for name, one in container.items()})
+            container.update({name: change(one) for name, one in container.items()})
         else:
-            container[:] = [_mask_leaf(one, found) for one in container]
-    return value
+            container[:] = [change(one) for one in container]
+
+
+def _mask_in_text(value: Json, found: list[str]) -> Json:
+    return mask_text(value, found) if isinstance(value, str) else value
 
 
 def mask_text(text: str, secrets: list[str]) -> str:
