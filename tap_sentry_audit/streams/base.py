@@ -14,9 +14,9 @@ from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream, Tap
-from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.configuration._dict_config import parse_environment_config  # for _env_var_config
 from singer_sdk.exceptions import ConfigValidationError
-from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import RecordMessage, StateMessage

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import singer_sdk
 from dotenv import load_dotenv
 from singer_sdk import Target
-from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.configuration._dict_config import parse_environment_config  # for _env_var_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.sinks import RecordSink
