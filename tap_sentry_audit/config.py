@@ -142,11 +142,15 @@ def _flag(value: object) -> bool:
 def _integer(least: int, most: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
-        if isinstance(value, float | Decimal) and value == value // 1:
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            _refuse(f"is {value!r}: write a whole number from {least} to {most}")
-        return value
+        if (
+            isinstance(value, int | float | Decimal)
+            and not isinstance(value, bool)
+            and least <= value <= most
+            and not value % 1
+        ):
+            return int(value)
+        shown = value if isinstance(value, Decimal) else repr(value)
+        _refuse(f"is {shown}: write a whole number from {least} to {most}")
 
     return parse
 

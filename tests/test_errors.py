@@ -18,6 +18,7 @@ from tap_sentry_audit.tap import TapSentryAudit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATH = "GET /api/0/organizations/acme/audit-logs/"
 PERSONAL = "someone@acme.example"
@@ -245,3 +246,16 @@ def test_a_whole_number_may_have_a_decimal_point() -> None:
     assert ended.state
     [partition] = ended.state["bookmarks"]["audit_logs"]["partitions"]
     assert partition["lookback"]["seconds"] == 60
+
+
+@pytest.mark.parametrize("number", ["1.5", "1e50", "1e999999", "-1e999999"])
+def test_a_number_that_is_no_setting_is_refused_by_name(number: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    rest = '"auth_token": "token", "organization": "acme", "unknown": 1e999999'
+    file.write_text(f'{{{rest}, "lookback_seconds": {number}}}')
+    ended = run_tap({}, "--config", str(file))
+
+    assert ended.returncode == 1
+    assert "write a whole number from 0 to 2678400" in ended.stderr
+    assert "Unexpected" not in ended.stderr
+    assert "Decimal" not in ended.stderr

@@ -183,8 +183,11 @@ class SentryTap(Tap):
         if problems:
             return problems
         # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
-        whole = {name: int(x) for name, x in self.config.items() if isinstance(x, Decimal)}
-        self._config |= {name: value for name, value in whole.items() if hasattr(settings, name)}
+        self._config |= {
+            name: getattr(settings, name)
+            for name, value in self.config.items()
+            if isinstance(value, Decimal) and name in config.JSON_SCHEMA["properties"]
+        }
         self.append_builtin_config(self.config_jsonschema)
         for remark in config.remarks(self.config, settings, self.config_jsonschema):
             self.logger.warning(remark)
