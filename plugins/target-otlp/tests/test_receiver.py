@@ -228,8 +228,8 @@ def test_a_connection_that_breaks_is_tried_again(waits: list[float]) -> None:
 
 
 def test_an_answer_that_does_not_come_in_time_is_tried_again(waits: list[float]) -> None:
-    with FakeReceiver(Reply(after_seconds=0.5), Reply(200)) as server:
-        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "100"}, server) == PartialSuccess()
+    with FakeReceiver(Reply(after_seconds=2), Reply(200)) as server:
+        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "800"}, server) == PartialSuccess()
         assert len(server.requests) == 2
     assert len(waits) == 1
 
