@@ -24,10 +24,10 @@ help: ## Show what there is to make
 
 test: lint pytest ## Run the tests, the linter and the type checker
 
-test-all: lint $(PLUGINS) $(PEER) ## The same, and the slow tests, which install from PyPI
+test-all: lint $(PLUGINS) $(PEER) ## The same, and the tests that take an environment or minutes
 	$(BIN)/python -m pytest -n auto -m ''
 
-pytest: $(PLUGINS) $(PEER) ## Run the tests alone
+pytest: $(INSTALLED) ## Run the tests alone
 	$(BIN)/python -m pytest -n auto
 
 lint: $(INSTALLED) ## Check style, format and types
@@ -46,7 +46,7 @@ bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 
 fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults and kills
-	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) --seed $(SEED) \
+	$(BIN)/python -m testing.fuzz --minutes $(MINUTES) --seed $(SEED) \
 	$(if $(OTHER),--against $(OTHER))
 
 clean: ## Remove everything that make has made

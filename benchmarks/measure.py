@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks import TESTS
-from fake_sentry.log import FIRST_ID
+from testing.fake_sentry.log import FIRST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +120,7 @@ def stand_in(entries: int, **options: object) -> Iterator[StandIn]:
         for name, values in given.items()
         for value in (values if isinstance(values, list) else [values])
     ]
-    with _serving("fake_sentry", *arguments, folder=TESTS) as server:
+    with _serving("testing.fake_sentry", *arguments) as server:
         yield server
 
 
@@ -160,10 +159,10 @@ def receiver() -> Iterator[StandIn]:
 
 
 @contextmanager
-def _serving(module: str, *arguments: str, folder: Path | None = None) -> Iterator[StandIn]:
+def _serving(module: str, *arguments: str) -> Iterator[StandIn]:
     """Run a module that serves and says where."""
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", module, *arguments], cwd=folder, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             url = process.stdout.readline() if process.stdout else ""

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from fake_sentry.log import FIRST_ID
+from testing.fake_sentry.log import FIRST_ID
 
 
 class _Receiver(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from demo import ROOT
 from demo.summary import Record, Run, summary
-from fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 
 FOLDER = ROOT / "output" / "demo"
 FILE = FOLDER / "audit_logs.jsonl"

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
-from entry_of import record_of, tap
 from tap_sentry_audit.tap import STREAMS
+from testing.rows import record_of, tap
 
 NAMES = [stream.name for stream in STREAMS]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

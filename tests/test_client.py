@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from http.server import BaseHTTPRequestHandler
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import requests
 
-from fake_sentry import FakeSentry, Inventory, Log, entries, faults
-from local_server import LocalServer
-from tap_process import Run, config, run_tap, selecting
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.rate_limit import RateLimitedAdapter, RateLimiter
 from tap_sentry_audit.tap import STREAMS
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries, faults
+from testing.local_server import LocalServer
+from testing.sentry_tap import config, run_tap, selecting
+
+if TYPE_CHECKING:
+    from testing.forked import Run
 
 ALL = [stream.name for stream in STREAMS]
 

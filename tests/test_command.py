@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from tap_process import Message, Run, config, run_tap, selecting
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from testing.forked import Message, Run
 
 
 def test_about_lists_every_setting_and_which_one_is_secret() -> None:

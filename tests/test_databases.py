@@ -13,13 +13,17 @@ from uuid import uuid4
 
 import pytest
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from postgres import Postgres, postgres
-from tap_process import Run, config, run_tap, selecting
 from tap_sentry_audit.tap import STREAMS
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.postgres import Postgres, postgres
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from testing.forked import Run
+
+pytestmark = pytest.mark.slow
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import FakeSentry, Log, entries
+from testing.fake_sentry import FakeSentry, Log, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

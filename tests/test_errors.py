@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import Answer, FakeSentry, Log, entries, faults
-from tap_process import TOKEN, config, run_tap
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.audit_log.pages import Query, fetch_from
 from tap_sentry_audit.streams.audit_logs import AuditLogs
-from tap_sentry_audit.tap import TapSentryAudit
+from testing.fake_sentry import Answer, FakeSentry, Log, entries, faults
+from testing.sentry_tap import TOKEN, config, run_tap, without_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +28,8 @@ def sentry() -> Iterator[FakeSentry]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "backoff._sync.time", SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
-    )
-
-
 def failure(sentry: FakeSentry, **settings: object) -> str:
-    client = TapSentryAudit(config=config(sentry, **settings)).client
+    client = without_waits(config(sentry, **settings)).client
     fetch = fetch_from(client, "acme", AuditLogs.permission)
     with pytest.raises(SentryError) as raised:
         fetch(Query(cursor=None))

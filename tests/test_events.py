@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fake_sentry import FakeSentry, Inventory, Log, entries, faults
-from tap_process import Run, config, run_tap, selecting
-from tap_sentry_audit.tap import TapSentryAudit
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries, faults
+from testing.sentry_tap import config, run_tap, selecting, without_waits
 
 if TYPE_CHECKING:
-    from fake_sentry import Request
+    from testing.fake_sentry import Request
+    from testing.forked import Run
 
 HOUR = 3_600_000_000
 NEWEST = entries.micros(entries.UNTIL)
@@ -161,17 +160,15 @@ def test_an_end_before_the_bookmark_is_no_error_and_no_request() -> None:
 
 
 def test_a_project_without_a_slug_stops_its_organization_alone(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    unhurried = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
-    monkeypatch.setattr("backoff._sync.time", unhurried)
     inventories = {slug: Inventory.made(slug, projects=1, events=2) for slug in ("one", "two")}
     with FakeSentry({}, inventories=inventories) as sentry:
         sentry.faults = lambda _, request: (
             faults.shape([{"id": "1"}]) if request.path.endswith("/one/projects/") else None
         )
         both = config(sentry, organization=None, organizations=["one", "two"])
-        tap = TapSentryAudit(config=both, catalog=selecting("events"))
+        tap = without_waits(both, catalog=selecting("events"))
         with pytest.raises(SystemExit) as ended:
             tap.sync_all()
 

@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 
-TESTS = Path(__file__).parent
-RECORDED = TESTS / "recorded" / "sentry-23.7.1-inventory"
+ROOT = Path(__file__).parents[1]
+RECORDED = ROOT / "testing" / "recorded_data" / "sentry-23.7.1-inventory"
 BORDERS = json.loads((RECORDED / "borders.json").read_text("utf-8"))
 BODIES = {
     "organization": "organizations/acme/",
@@ -464,8 +464,15 @@ def test_these_endpoints_share_the_limits_and_the_access() -> None:
 def test_the_program_gives_every_organization_an_inventory(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     counts = ["--inventory", "projects=2", "--inventory", "events=7"]
-    command = [sys.executable, "-m", "fake_sentry", "--organization", "a=1", "--organization"]
-    with subprocess.Popen([*command, "b=1", *counts, "--ready-file", ready], cwd=TESTS) as program:
+    command = [
+        sys.executable,
+        "-m",
+        "testing.fake_sentry",
+        "--organization",
+        "a=1",
+        "--organization",
+    ]
+    with subprocess.Popen([*command, "b=1", *counts, "--ready-file", ready], cwd=ROOT) as program:
         while not ready.exists():
             assert program.poll() is None
             time.sleep(0.01)

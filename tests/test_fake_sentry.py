@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import requests
 
-from fake_sentry import FakeSentry, Log, entries, faults
+from testing.fake_sentry import FakeSentry, Log, entries, faults
 
-TESTS = Path(__file__).parent
-RECORDED = TESTS / "recorded" / "sentry-23.7.1"
+ROOT = Path(__file__).parents[1]
+RECORDED = ROOT / "testing" / "recorded_data" / "sentry-23.7.1"
 REQUESTS = dict(
     re.findall(r"^(\w+) \| GET (\S+)", (RECORDED / "INDEX.txt").read_text(), re.MULTILINE)
 )
@@ -402,8 +402,15 @@ def test_ties_share_a_microsecond_or_a_millisecond(within: int) -> None:
 
 def test_it_runs_as_a_program_and_ends_with_statistics(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    command = [sys.executable, "-m", "fake_sentry", "--organization", "acme=12", "--ready-file"]
-    with subprocess.Popen([*command, ready], cwd=TESTS, stdout=subprocess.PIPE) as program:
+    command = [
+        sys.executable,
+        "-m",
+        "testing.fake_sentry",
+        "--organization",
+        "acme=12",
+        "--ready-file",
+    ]
+    with subprocess.Popen([*command, ready], cwd=ROOT, stdout=subprocess.PIPE) as program:
         while not ready.exists():
             assert program.poll() is None
             time.sleep(0.01)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import FakeSentry, Log, entries
-from tap_process import config, run_tap
 from tap_sentry_audit.audit_log.pages import fetch_from
 from tap_sentry_audit.audit_log.reader import CursorIgnoredError, read_range
 from tap_sentry_audit.streams.audit_logs import AuditLogs
 from tap_sentry_audit.tap import TapSentryAudit
-from test_reader import expected
+from testing.fake_sentry import FakeSentry, Log, entries
+from testing.reading import expected
+from testing.sentry_tap import config, run_tap
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from recorded_answers import audit_rows
-from tap_process import Run, config, run_tap, selecting
 from tap_sentry_audit.tap import STREAMS
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.recorded import audit_rows
+from testing.sentry_tap import config, run_tap, selecting
+
+if TYPE_CHECKING:
+    from testing.forked import Run
 
 Row = dict[str, Any]
 

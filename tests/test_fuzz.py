@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fuzz.scenario import MINUTE, Scenario
-from fuzz.state import Run
-from fuzz.tap import Tap
-from sentry_model import Entry, Organization, SentryModel
+from testing.fuzz.scenario import MINUTE, Scenario
+from testing.fuzz.state import Run
+from testing.fuzz.tap import Tap
+from testing.sentry_model import Entry, Organization, SentryModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from golden.cases import CASES
-from golden.corpus import FILES, difference, played
+from testing.golden.cases import CASES
+from testing.golden.corpus import FILES, difference, played
 
 
 @pytest.mark.parametrize("name", CASES)

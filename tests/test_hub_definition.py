@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub import Definition, read_yaml, schema_of, settings_of
-from tap_process import run_tap
 from tap_sentry_audit.config import SettingsError, parse_settings
+from testing.hub import Definition, read_yaml, schema_of, settings_of
+from testing.sentry_tap import run_tap
 
 if TYPE_CHECKING:
     from jsonschema import Draft7Validator

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from entry_of import record_of
-from fake_sentry import FakeSentry, Inventory, Log, faults
-from local_server import LocalServer
-from tap_process import Run, config, run_tap, selecting
 from tap_sentry_audit.streams.schemas import ADDITIONAL
 from tap_sentry_audit.tap import TapSentryAudit
+from testing.fake_sentry import FakeSentry, Inventory, Log, faults
+from testing.local_server import LocalServer
+from testing.rows import record_of
+from testing.sentry_tap import config, run_tap, selecting, without_waits
+
+if TYPE_CHECKING:
+    from testing.forked import Run
 
 LISTS = ["projects", "teams", "members", "releases"]
 STREAMS = {
@@ -30,7 +31,7 @@ STREAMS = {
     "events_full": "events",
 }
 """By the file of recorded rows."""
-RECORDED = Path(__file__).parent / "recorded" / "sentry-23.7.1-inventory"
+RECORDED = Path(__file__).parents[1] / "testing" / "recorded_data" / "sentry-23.7.1-inventory"
 
 
 def run(sentry: FakeSentry, *streams: str, **settings: object) -> Run:
@@ -212,16 +213,12 @@ def test_the_audit_log_is_asked_at_the_host_and_the_rest_in_the_region() -> None
     assert [request.path for request in region.requests] == ["/api/0/organizations/acme/projects/"]
 
 
-def test_a_fault_of_the_region_names_the_region(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    unhurried = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
-    monkeypatch.setattr("backoff._sync.time", unhurried)
+def test_a_fault_of_the_region_names_the_region(caplog: pytest.LogCaptureFixture) -> None:
     acme = Inventory.made()
     with FakeSentry({}, inventories={"acme": acme}) as region:
         url = region.url
     with FakeSentry({}, inventories={"acme": acme}, region_url=url) as sentry:
-        teams = TapSentryAudit(config=config(sentry)).streams["teams"]
+        teams = without_waits(config(sentry)).streams["teams"]
         list(teams.get_records({"organization": "acme"}))
 
     assert f"{url.removeprefix('http://')} refused the connection" in caplog.messages[-1]

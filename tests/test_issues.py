@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import FakeSentry, Inventory, Log, entries, faults
-from tap_process import Run, config, run_tap, selecting
 from tap_sentry_audit.api.timestamps import parse_time
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries, faults
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
-    from fake_sentry import Request
+    from testing.fake_sentry import Request
+    from testing.forked import Run
 
 HOUR = 3_600_000_000
 NEWEST = entries.micros(entries.UNTIL)

@@ -12,21 +12,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from random import Random
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_sentry import FakeSentry, Log, entries, faults
-from tap_process import command, config, run_tap
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import EPOCH, parse_time
 from tap_sentry_audit.audit_log.pages import fetch_from
 from tap_sentry_audit.audit_log.reader import read_range
 from tap_sentry_audit.tap import TapSentryAudit
-from test_reader import MILLISECOND, START, asking, by_links, expected
+from testing.fake_sentry import FakeSentry, Log, entries, faults
+from testing.reading import MILLISECOND, START, asking, by_links, expected
+from testing.sentry_tap import command, config, run_tap, without_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,18 +327,10 @@ def test_a_tie_of_a_page_of_null_rows_and_some_entries_hides_none(seed: int) -> 
 # Faults
 
 
-@pytest.fixture
-def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let retries follow at once."""
-    unhurried = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
-    monkeypatch.setattr("backoff._sync.time", unhurried)
-    monkeypatch.setattr("backoff.random_jitter", lambda _: 0.0)
-
-
 def chunks_by_stream(sentry: FakeSentry) -> Iterator[list[str]]:
     """The entries of the stand-in's log, several requests at once."""
     fast = config(sentry, requests_per_second=1000)
-    client = TapSentryAudit(config=fast).client
+    client = without_waits(fast).client
 
     fetch = fetch_from(client, "acme", "")
     for chunk in read_range(fetch, None, None, client.rate_limiter.width):
@@ -356,7 +347,6 @@ FAULTS: dict[str, faults.Fault] = {
 PAGES = 8
 
 
-@pytest.mark.usefixtures("_no_waits")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_at_any_of_several_requests_at_once_loses_nothing(name: str) -> None:
     log = Log(entries.even(PAGES * 80))
@@ -376,7 +366,6 @@ def test_a_fault_at_any_of_several_requests_at_once_loses_nothing(name: str) -> 
         assert len(sentry.requests) > number
 
 
-@pytest.mark.usefixtures("_no_waits")
 @pytest.mark.parametrize("number", [1, 2, 5, 9, 14])
 def test_an_error_that_lasts_comes_after_a_part_of_the_log_without_gaps(number: int) -> None:
     log = Log(entries.even(2000))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 from ruamel.yaml import YAML
 
-from fake_receiver import FakeReceiver, attributes
-from fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.fake_receiver import FakeReceiver, attributes
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 NO_HUB = {"MELTANO_HUB_URL": "http://127.0.0.1:9"}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from entry_of import record_of
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from tap_process import config, discovered, run_tap, selecting
 from tap_sentry_audit.api.timestamps import format_time, parse_time
 from tap_sentry_audit.streams.schemas import AUDIT_LOGS
 from tap_sentry_audit.tap import STREAMS
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.rows import record_of
+from testing.sentry_tap import config, discovered, run_tap, selecting
 
 SCHEMA = {
     "type": "SCHEMA",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sentry_model import Entry, Organization, SentryModel
-from tap_process import run_tap
+from testing.sentry_model import Entry, Organization, SentryModel
+from testing.sentry_tap import run_tap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tap_process import Run
+    from testing.forked import Run
 
 TIE = 1_735_689_600_123_000
 MINUTE = 60_000_000

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 import trustme
 
-import recorded_answers
-from tap_process import run_tap
+from testing import recorded
+from testing.sentry_tap import run_tap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,10 @@ class _OneRow(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.seen.append(self.path)
-        body = recorded_answers.body("empty_org")
+        body = recorded.body("empty_org")
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Link", recorded_answers.headers("empty_org")["Link"])
+        self.send_header("Link", recorded.headers("empty_org")["Link"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -61,6 +61,7 @@ def test_the_source_archive_holds_code_and_tests_and_nothing_else(dist: Path) ->
         )
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_brings_the_command(dist: Path, tmp_path: Path) -> None:
     venv.create(tmp_path, with_pip=True)
     wheel = dist / f"{NAME}-py3-none-any.whl"

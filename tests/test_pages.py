@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import strategies as st
 
-import recorded_answers
 from tap_sentry_audit.api.exceptions import InvalidBodyError
 from tap_sentry_audit.api.pagination import Cursor, Link, parse_links
 from tap_sentry_audit.audit_log.pages import Query, parse_page, path
+from testing import recorded
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
 
@@ -27,7 +27,7 @@ def test_a_cursor_towards_older_skips_its_offset() -> None:
 
 
 def test_a_link_header_gives_cursors_and_whether_rows_lie_behind_them() -> None:
-    assert parse_links(recorded_answers.headers("first_page")["Link"]) == {
+    assert parse_links(recorded.headers("first_page")["Link"]) == {
         "previous": Link("1795205567095:0:1", has_results=False),
         "next": Link("1793531088258:9:0", has_results=True),
     }
@@ -64,7 +64,7 @@ def test_the_path_has_its_last_slash() -> None:
     ],
 )
 def test_recorded_pages_are_read_oldest_first(name: str, count: int, *, more: bool) -> None:
-    page = parse_page(recorded_answers.body(name), recorded_answers.headers(name))
+    page = parse_page(recorded.body(name), recorded.headers(name))
 
     assert len(page.entries) == count
     assert page.more_newer == more

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_sentry import FakeSentry, Log, entries
-from tap_process import command, config, run_tap
 from tap_sentry_audit.streams import progress
 from tap_sentry_audit.streams.progress import LINE_SECONDS, Progress, Summary
+from testing.fake_sentry import FakeSentry, Log, entries
+from testing.sentry_tap import command, config, run_tap
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tap_process import Run
+    from testing.forked import Run
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)

@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_sentry import Log, endpoint
-from tap_sentry_audit.api.timestamps import parse_time
-from tap_sentry_audit.audit_log.pages import Page, Query, parse_page
 from tap_sentry_audit.audit_log.reader import read_range
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MILLISECOND = 1_000
-START = 1_735_689_600_000_000
-
-
-def asking(log: Log, per_page: int = 100) -> Callable[[Query], Page]:
-    """The stand-in's endpoint as the reader's `fetch`."""
-
-    def fetch(query: Query) -> Page:
-        parameters = query.parameters() | {"per_page": str(per_page)}
-        answer = endpoint.answer(log, "http://sentry.invalid/", list(parameters.items()))
-        assert answer.status == 200
-        return parse_page(answer.body, answer.headers)
-
-    return fetch
+from testing.fake_sentry import Log
+from testing.reading import MILLISECOND, START, asking, by_links, expected
 
 
 def read_ids(log: Log, per_page: int = 100) -> list[str]:
     chunks = list(read_range(asking(log, per_page), None, None))
     assert not any(chunk.problem for chunk in chunks)
     return [entry.id for chunk in chunks for entry in chunk.entries]
-
-
-def expected(log: Log) -> list[str]:
-    """Ids by time; tied ones in the reader's order."""
-    rows = [row for row in log.rows() if row]
-    rows.sort(key=lambda row: (parse_time(row["dateCreated"]), row["id"]))
-    return [row["id"] for row in rows]
-
-
-def by_links(log: Log, per_page: int) -> list[str]:
-    """What Sentry's own pagination delivers: every page that its `next` links lead to."""
-    found: list[str] = []
-    query = Query(cursor=None)
-    while True:
-        page = asking(log, per_page)(query)
-        found += [entry.id for entry in page.entries]
-        if not page.older or not page.older.has_results:
-            return found
-        query = Query(page.older.cursor)
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200, 1000])

@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
-from fake_receiver import FakeReceiver
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from postgres import Postgres, postgres
-from tap_process import config, run_tap, selecting
+from testing.fake_receiver import FakeReceiver
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.postgres import Postgres, postgres
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+pytestmark = pytest.mark.slow
 
 Row = dict[str, Any]
 
@@ -415,7 +417,6 @@ def copy_loaders(project: Path) -> None:
     rewrite(project, lambda content: content["plugins"].update(loaders=wanted))
 
 
-@pytest.mark.slow
 def test_members_are_selected_beside_the_audit_log_where_nothing_was_selected(
     tmp_path: Path,
 ) -> None:
@@ -434,7 +435,6 @@ def test_members_are_selected_beside_the_audit_log_where_nothing_was_selected(
     assert found == {"audit_logs": 30, "members": 5}
 
 
-@pytest.mark.slow
 def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path) -> None:
     log = Log(entries.even(2500))
     acme = Inventory.made(members=5)
@@ -494,7 +494,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 @NEEDS_A_WHEEL
 def test_the_project_of_the_checkout_loads_files_databases_years_and_a_receiver(
     checkout: Path, tmp_path: Path, server: Postgres
@@ -563,7 +562,6 @@ def pipx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-@pytest.mark.slow
 def test_each_way_to_install_brings_this_version(pipx: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     version = subprocess.check_output([BIN / "tap-sentry-audit", "--version"], encoding="utf-8")
@@ -576,7 +574,6 @@ def test_each_way_to_install_brings_this_version(pipx: Path, tmp_path: Path) -> 
         assert subprocess.check_output([program, "--version"], encoding="utf-8") == version
 
 
-@pytest.mark.slow
 @NEEDS_A_WHEEL
 def test_the_installed_targets_lose_nothing_and_stay_as_they_are(
     pipx: Path, tmp_path: Path, server: Postgres

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from entry_of import record_of
-from recorded_answers import audit_rows
 from tap_sentry_audit.streams.redaction import masked
 from tap_sentry_audit.streams.schemas import AUDIT_LOGS
+from testing.recorded import audit_rows
+from testing.rows import record_of
 
 KEY = "0123456789abcdef0123456789abcdef"
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parent / "sample_record.json").read_text())

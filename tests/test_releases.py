@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fake_sentry import FakeSentry, Inventory, Log, ReleaseList, Request, entries, faults
-from fake_sentry.answers import json_answer
-from tap_process import Run, config, run_tap, selecting
+from testing.fake_sentry import FakeSentry, Inventory, Log, ReleaseList, Request, entries, faults
+from testing.fake_sentry.answers import json_answer
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fake_sentry.faults import Fault
+    from testing.fake_sentry.faults import Fault
+    from testing.forked import Run
 
 NEW_YEAR = entries.micros("2026-01-01T00:00:00Z")
 DAY = entries.DAY

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fake_sentry import FakeSentry, Log, entries, faults
-from tap_process import command, config, run_tap
 from tap_sentry_audit.tap import TapSentryAudit
+from testing.fake_sentry import FakeSentry, Log, entries, faults
+from testing.sentry_tap import command, config, run_tap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

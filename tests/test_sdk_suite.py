@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from tap_process import config, selecting
 from tap_sentry_audit.tap import STREAMS, TapSentryAudit
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.sentry_tap import config, selecting
 
 # The SDK wants the settings when the class is made, so the server runs from here on.
 _STACK = ExitStack()

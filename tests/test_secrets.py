@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from tap_process import Run, config, run_tap, selecting
 from tap_sentry_audit.tap import STREAMS
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.sentry_tap import config, run_tap, selecting
+
+if TYPE_CHECKING:
+    from testing.forked import Run
 
 TOKEN = "5f0e1d2c3b4a59687786a5b4c3d2e1f0"  # noqa: S105  (it is nobody's)
 MASKED = "********e1f0"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import forked
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from tap_process import command, config, run_tap, selecting
+from testing import forked
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.sentry_tap import command, config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

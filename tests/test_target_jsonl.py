@@ -7,13 +7,19 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fake_sentry import FakeSentry, Inventory, Log, entries
-from recorded_answers import audit_rows
-from tap_process import Run, config, run_tap, selecting
+import pytest
+
 from tap_sentry_audit.tap import STREAMS
+from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.recorded import audit_rows
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from testing.forked import Run
+
+pytestmark = pytest.mark.slow
 
 TARGET = Path(__file__).parents[1] / ".meltano/loaders/target-jsonl/venv/bin/target-jsonl"
 MINUTE = 60_000_000

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import backoff
 import requests
 
+from tap_sentry_audit.api.clock import Clock
 from tap_sentry_audit.api.exceptions import (
     AccessDeniedError,
     InvalidBodyError,
@@ -50,10 +51,11 @@ class Client:
     follow redirects, and uses only the cursor of a `Link` header.
     """
 
-    def __init__(self, settings: Settings, logger: Logger) -> None:
+    def __init__(self, settings: Settings, logger: Logger, clock: Clock | None = None) -> None:
         """Create a client without sending a request. `logger` gets a warning for each retry."""
+        self._clock = clock or Clock()
         self.rate_limiter = RateLimiter(
-            settings.requests_per_second, settings.max_concurrent_requests
+            settings.requests_per_second, settings.max_concurrent_requests, self._clock
         )
         self._settings = settings
         self._logger = logger
@@ -144,13 +146,14 @@ class Client:
         The wrapped function raises a SentryError for every failure.
         """
         retry_failures = backoff.on_exception(
-            # Waits of at most 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds, and at least half of that.
-            lambda: backoff.expo(base=3, factor=0.1),
+            backoff.constant,
             (RetriableError, requests.RequestException),
             max_tries=MAX_TRIES,
             giveup=lambda error: isinstance(error, RateLimitError | requests.exceptions.SSLError),
-            jitter=lambda wait: wait / 2 + backoff.full_jitter(wait / 2),
-            on_backoff=self._log_retry,
+            # backoff can only wait by the machine's clock, so we wait ourselves, and it waits 0 s.
+            interval=0,
+            jitter=None,
+            on_backoff=self._wait_to_retry,
             logger=None,
         )
         retry_rate_limit = backoff.on_exception(
@@ -206,11 +209,15 @@ class Client:
         """The unchanging parts of a request: preparing them takes longer than reading a page."""
         return self.session.prepare_request(requests.Request("GET", self._settings.host))
 
-    def _log_retry(self, details: Details) -> None:
+    def _wait_to_retry(self, details: Details) -> None:
+        """Wait for at most 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds, and at least half of that."""
         error: object = details.get("exception")
         if isinstance(error, requests.RequestException):
             error = connection_failure(error, self._host(error))
-        self._logger.warning("%s; trying again in %.1f s", error, details["wait"])
+        longest = 0.1 * 3 ** (details["tries"] - 1)
+        wait = longest / 2 + backoff.full_jitter(longest / 2)
+        self._logger.warning("%s; trying again in %.1f s", error, wait)
+        self._clock.sleep(wait)
 
     def _host(self, error: Exception) -> str:
         """Return the host of a failed request."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import backoff
 from requests import RequestException
 from requests.adapters import HTTPAdapter
 
+from tap_sentry_audit.api.clock import Clock
 from tap_sentry_audit.api.decoding import parse_integer
 from tap_sentry_audit.api.exceptions import SentryError, describe
 from tap_sentry_audit.api.timestamps import parse_http_date
@@ -69,8 +69,12 @@ class Limits:
     date: float | None
 
 
-def parse_limits(headers: Mapping[str, str]) -> Limits:
-    """Return the limits in a response's headers."""
+def parse_limits(headers: Mapping[str, str], now: float) -> Limits:
+    """Return the limits in a response's headers.
+
+    A `Retry-After` that is a date counts from the server's clock, or, where there is no `Date`,
+    from `now`, ours, in seconds since 1970.
+    """
 
     def number(name: str) -> int | None:
         return parse_integer(headers.get(f"X-Sentry-Rate-Limit-{name}", ""))
@@ -83,18 +87,18 @@ def parse_limits(headers: Mapping[str, str]) -> Limits:
         concurrent_limit=number("ConcurrentLimit"),
         # ConcurrentRemaining can be the word None (Sentry 23.7.1).
         concurrent_remaining=number("ConcurrentRemaining"),
-        retry_after=_retry_after(headers.get("Retry-After", ""), date),
+        retry_after=_retry_after(headers.get("Retry-After", ""), now if date is None else date),
         date=date,
     )
 
 
-def _retry_after(text: str, date: float | None) -> float | None:
+def _retry_after(text: str, now: float) -> float | None:
     if text.strip().isascii() and text.strip().isdigit():
         return float(text)
     moment = _epoch_seconds(text)
     if moment is None:
         return None
-    return max(0.0, moment - (time.time() if date is None else date))
+    return max(0.0, moment - now)
 
 
 def _epoch_seconds(http_date: str) -> float | None:
@@ -149,7 +153,7 @@ class RateLimitedAdapter(HTTPAdapter):
             )
             # requests has no public way to read a body in pieces of more than 10 kB.
             response._content = self._read(response)  # noqa: SLF001
-        limits = parse_limits(response.headers)
+        limits = parse_limits(response.headers, self._rate_limiter.clock.time())
         wait = _requested_wait(response.status_code, limits)
         if wait > LONGEST_WAIT:
             message = f"{describe(response)} and asks to come back in {wait:.0f} seconds"
@@ -176,7 +180,9 @@ class RateLimiter:
     One limiter serves a whole run, because limits count per token, whatever is requested.
     """
 
-    def __init__(self, requests_per_second: int, max_concurrent_requests: int) -> None:
+    def __init__(
+        self, requests_per_second: int, max_concurrent_requests: int, clock: Clock | None = None
+    ) -> None:
         """Start with ceilings that the server's headers can only lower.
 
         `requests` counts the requests so far and `too_many` their 429s; `waited` is how many
@@ -185,6 +191,7 @@ class RateLimiter:
         self.requests = 0
         self.too_many = 0
         self.waited = 0.0
+        self.clock = clock or Clock()
         self._max_concurrent = max_concurrent_requests
         self._changed = threading.Condition()
         self._running = 0
@@ -193,14 +200,14 @@ class RateLimiter:
         self._windows = _Windows(requests_per_second)
         self._latency = 0.0
         self._next_wait = _FIRST_WAIT
-        # How far, at least, the server's clock is ahead of `time.monotonic`.
+        # How far, at least, the server's clock is ahead of the monotonic one.
         self._clock_lead = -math.inf
 
     @contextmanager
     def turn(self) -> Iterator[float]:
         """Wait for a turn to send one request, and hold it until the response has come.
 
-        Yields the start time for `observe`, in seconds of `time.monotonic`.
+        Yields the start time for `observe`, in seconds of the monotonic clock.
         """
         with self._changed:
             while self._running >= self._allowed:
@@ -213,20 +220,20 @@ class RateLimiter:
         finally:
             with self._changed:
                 self._running -= 1
-                took = max(0.0, time.monotonic() - began)
+                took = max(0.0, self.clock.monotonic() - began)
                 self._latency += (took - self._latency) / (4 if self._latency else 1)
                 self._changed.notify()
 
     def _wait_for_start(self) -> float:
         while True:
             with self._changed:
-                now = time.monotonic()
+                now = self.clock.monotonic()
                 start = self._windows.next_start(self._blocked_until, now)
                 if start <= now:
                     self.requests += 1
                     self._windows.add_start(now)
                     return now
-            time.sleep(start - now)
+            self.clock.sleep(start - now)
 
     def width(self, seconds: float) -> int:
         """Return how many concurrent requests are useful if handling a response takes `seconds`.
@@ -241,7 +248,7 @@ class RateLimiter:
         """Learn from a response that has just come to a request that started at `began`."""
         with self._changed:
             if limits.date is not None:
-                self._clock_lead = max(self._clock_lead, limits.date - time.monotonic())
+                self._clock_lead = max(self._clock_lead, limits.date - self.clock.monotonic())
             self._windows.observe(limits, began)
             if limits.concurrent_limit:
                 self._allowed = min(self._max_concurrent, limits.concurrent_limit)
@@ -278,12 +285,12 @@ class RateLimiter:
     def _block_until(self, reset: int) -> None:
         """Let no request start until the server's clock has surely reached `reset`."""
         is_known = self._clock_lead > -math.inf
-        now = time.monotonic() + self._clock_lead if is_known else time.time()
+        now = self.clock.monotonic() + self._clock_lead if is_known else self.clock.time()
         self._block(max(0.0, reset - now))
 
     def _block(self, seconds: float) -> None:
         """Let no request start for `seconds`."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         until = max(self._blocked_until, now + min(seconds, LONGEST_WAIT))
         self.waited += until - max(self._blocked_until, now)
         self._blocked_until = until

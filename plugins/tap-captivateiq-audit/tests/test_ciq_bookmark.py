@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_captivateiq import Log, row
 from tap_captivateiq_audit.bookmark import VALUE, Bookmark
 from tap_captivateiq_audit.reader import read_entries
-from test_days import SERVERS, Api
+from testing.captivateiq_tap import SERVERS, Api
+from testing.fake_captivateiq import Log, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
 from tap_captivateiq_audit import client as client_module
 from tap_captivateiq_audit.client import Client
 from tap_captivateiq_audit.config import parse_settings
 from tap_captivateiq_audit.entries import Days
 from tap_captivateiq_audit.exceptions import ApiError
 from tap_captivateiq_audit.rate_limit import RateLimiter
+from testing.fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ciq_process import config, run_tap
-from fake_captivateiq import FakeCaptivateIQ, Log, row
 from tap_captivateiq_audit.config import SettingsError, parse_settings, remarks
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
+from testing.captivateiq_tap import config, run_tap
+from testing.fake_captivateiq import FakeCaptivateIQ, Log, row
 
 
 def problems(**settings: object) -> list[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ciq_process import run_tap
-from hub import Definition, read_yaml, schema_of, settings_of
 from tap_captivateiq_audit.config import SettingsError, parse_settings
+from testing.captivateiq_tap import run_tap
+from testing.hub import Definition, read_yaml, schema_of, settings_of
 
 if TYPE_CHECKING:
     from jsonschema import Draft7Validator

@@ -11,8 +11,9 @@ from threading import Thread
 
 import singer_sdk
 
-from ciq_process import ENVIRONMENT, Run
-from fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, row
+from testing.captivateiq_tap import ENVIRONMENT
+from testing.fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, row
+from testing.forked import Run
 
 PREFIX = "TAP_CAPTIVATEIQ_AUDIT"
 OURS = Log([row(1, datetime.now(UTC))])

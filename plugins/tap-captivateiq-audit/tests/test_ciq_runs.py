@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ciq_process import ENVIRONMENT, Run, config, run_tap
-from fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
+from testing.captivateiq_tap import ENVIRONMENT, config, run_tap
+from testing.fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
+from testing.forked import Run
 
 if TYPE_CHECKING:
-    from ciq_process import Message
-    from fake_captivateiq import Row
+    from testing.fake_captivateiq import Row
+    from testing.forked import Message
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TARGET = Path(__file__).parents[3] / ".meltano/loaders/target-jsonl/venv/bin/target-jsonl"
@@ -226,6 +227,7 @@ def test_the_token_goes_into_one_header_and_nowhere_else() -> None:
     assert TOKEN not in run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_a_pipe_into_target_jsonl_leaves_each_entry_once(tmp_path: Path) -> None:
     log = Log(hours(120), "descending", is_inclusive=True, zone=-8, most=30)
     (tmp_path / "target.json").write_text(

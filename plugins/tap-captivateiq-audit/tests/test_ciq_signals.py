@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ciq_process import ENVIRONMENT, Run, config, run_tap
-from fake_captivateiq import FakeCaptivateIQ, Log, row
+from testing.captivateiq_tap import ENVIRONMENT, config, run_tap
+from testing.fake_captivateiq import FakeCaptivateIQ, Log, row
+from testing.forked import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ciq_process import Message
+    from testing.forked import Message
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CATALOG = Path(__file__).with_name("catalog.json")

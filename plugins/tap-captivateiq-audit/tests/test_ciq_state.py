@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ciq_process import config, run_tap
-from fake_captivateiq import FakeCaptivateIQ, Log, row
+from testing.captivateiq_tap import config, run_tap
+from testing.fake_captivateiq import FakeCaptivateIQ, Log, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ciq_process import Message, Run
+    from testing.forked import Message, Run
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from ciq_process import config, run_tap
-from fake_captivateiq import FakeCaptivateIQ, Log, row
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
+from testing.captivateiq_tap import config, run_tap
+from testing.fake_captivateiq import FakeCaptivateIQ, Log, row
 
 # The SDK wants the settings when the class is made, so the server runs from here on.
 _STACK = ExitStack()

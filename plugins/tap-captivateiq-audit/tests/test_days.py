@@ -10,31 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_captivateiq import Log, row
-from tap_captivateiq_audit.entries import Days, parse_page
+from tap_captivateiq_audit.entries import Days
 from tap_captivateiq_audit.exceptions import ApiError
 from tap_captivateiq_audit.reader import first_day, read_days, read_entries
+from testing.captivateiq_tap import SERVERS, Api
+from testing.fake_captivateiq import Log, row
 
 if TYPE_CHECKING:
-    from fake_captivateiq import Row
     from tap_captivateiq_audit.entries import Entry, Page
+    from testing.fake_captivateiq import Row
 
 TODAY = datetime(2026, 3, 31, tzinfo=UTC)
-
-
-class Api:
-    """A log that can be fetched from, as the reader wants it."""
-
-    def __init__(self, log: Log) -> None:
-        self.log = log
-        self.requests = 0
-
-    def __call__(self, span: Days, offset: int) -> Page:
-        self.requests += 1
-        assert self.requests < 3000, "it does not end"
-        days = {"start_date": span.start, "end_date": span.end}
-        parameters = {name: str(day) for name, day in days.items() if day}
-        return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
 
 
 def read(log: Log, since: datetime) -> list[Entry]:
@@ -50,16 +36,6 @@ def at_random(count: int, days: int, seed: int) -> list[Row]:
         row(number, TODAY + timedelta(hours=20) - timedelta(seconds=second))
         for number, second in enumerate(seconds)
     ]
-
-
-SERVERS = {
-    "order": st.sampled_from(["ascending", "descending", "arbitrary"]),
-    "is_inclusive": st.booleans(),
-    "zone": st.sampled_from([-12, -9.5, -8, 0, 2, 5.5, 14]),
-    "most": st.sampled_from([1, 7, 10, 100]),
-    "next": st.sampled_from(["url", "never", "always"]),
-    "counts": st.sampled_from(["all", "nothing"]),
-}
 
 
 @settings(deadline=None, max_examples=60)

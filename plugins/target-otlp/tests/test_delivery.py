@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from fake_receiver import FakeReceiver, Reply
 from target_otlp import delivery as delivery_module
 from target_otlp.config import LogMapping
 from target_otlp.delivery import Delivery
 from target_otlp.receiver import DeliveryError
-from target_process import settings
-from test_receiver import partial_success
+from testing.fake_receiver import FakeReceiver, Reply, partial_success
+from testing.otlp_target import settings
 
 if TYPE_CHECKING:
     from target_otlp.delivery import State

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub import Definition, read_yaml, schema_of, settings_of
 from target_otlp.config import SettingsError, parse_settings
-from target_process import EXAMPLE, run_target
+from testing.hub import Definition, read_yaml, schema_of, settings_of
+from testing.otlp_target import EXAMPLE, run_target
 
 if TYPE_CHECKING:
     from jsonschema import Draft7Validator

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from fake_receiver import attributes
-from recorded_answers import audit_rows
 from target_otlp.config import LogMapping, parse_path
 from target_otlp.mapping import fill, nanoseconds, stream_mapping
-from target_process import EXAMPLE, settings
+from testing.fake_receiver import attributes
+from testing.otlp_target import EXAMPLE, settings
+from testing.recorded import audit_rows
 
 SECOND = 1_000_000_000
 NOON = 1_763_208_000 * SECOND

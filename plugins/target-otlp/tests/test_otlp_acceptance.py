@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -10,8 +11,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
-from fake_receiver import FakeReceiver, Reply
-from target_process import Message, record, run_target, schema, state
+from testing.fake_receiver import FakeReceiver, Reply
+from testing.otlp_target import record, run_target, schema, state
+
+if TYPE_CHECKING:
+    from testing.forked import Message
 
 HTML = b'<!doctype html>\n<html lang="en"><head><title>Secret page</title></head></html>\n'
 BULK = b'{"took":0,"errors":false,"items":[{"create":{"_id":"secret"}}]}'
@@ -83,7 +87,7 @@ def test_any_other_answer_is_a_failure_that_names_path_and_kind(
 
         assert len(server.requests) == 2
     assert run.returncode == 1
-    assert run.states == [{"done": 1}]
+    assert run.messages == [{"done": 1}]
     [error] = run.log("ERROR")
     assert error == (
         f"Check the path of endpoint: {server.url}/v1/logs answered {status} with {kind}, which "

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
-from fake_receiver import FakeReceiver, Reply, attributes
 from target_otlp.messages import MessageReader
-from target_process import (
+from testing.fake_receiver import FakeReceiver, Reply, attributes
+from testing.otlp_target import (
     COMMAND,
     ENVIRONMENT,
     EXAMPLE,
-    Message,
     record,
     run_target,
     run_target_in,
@@ -29,6 +28,8 @@ from target_process import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from testing.forked import Message
 
 ID: dict[str, object] = {"mapping": {"*": {"id": "$.id"}}}
 
@@ -125,7 +126,7 @@ def test_streams_share_batches_in_the_order_in_which_they_came(server: FakeRecei
 
     assert [len(request.log_records) for request in server.requests] == [3, 3]
     assert [attributes(one)["singer.stream"] for one in server.kept] == [*"bababa"]
-    assert run.states == [{"done": 1}, {"done": 2}, {"done": 4}, {"done": 5}]
+    assert run.messages == [{"done": 1}, {"done": 2}, {"done": 4}, {"done": 5}]
 
 
 def test_a_state_with_numbers_of_any_size_comes_out_as_it_went_in(server: FakeReceiver) -> None:
@@ -288,7 +289,7 @@ def test_a_bad_line_is_one_clear_error_and_the_state_before_it_is_kept(
     run = run_target(good.encode() + line + b"\n", endpoint=server.url, max_batch_size=1)
 
     assert run.returncode == 1
-    assert run.states == [{"done": 1}]
+    assert run.messages == [{"done": 1}]
     (error,) = run.log("ERROR")
     assert error.startswith(told)
     assert "Traceback" not in run.stderr
@@ -306,7 +307,7 @@ def test_a_receiver_that_dies_is_named_and_the_next_run_goes_on_from_the_state()
             "and the state is out up to the first 28."
         )
         assert "Traceback" not in first.stderr
-        done = first.states[-1]["done"]
+        done = first.messages[-1]["done"]
         assert done == 28
 
         server.replies = [Reply()]
@@ -314,7 +315,7 @@ def test_a_receiver_that_dies_is_named_and_the_next_run_goes_on_from_the_state()
         second = run_target([schema(), *rest], endpoint=server.url, max_batch_size=10, **ID)
 
         assert second.returncode == 0
-        assert second.states[-1] == {"done": 91}
+        assert second.messages[-1] == {"done": 91}
         # Every record came, and what came again can be told by its id.
         assert sorted(set(server.ids), key=int_of) == [str(number) for number in range(95)]
         assert sorted(

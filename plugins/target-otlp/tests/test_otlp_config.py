@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from fake_receiver import FakeReceiver
 from target_otlp.config import SettingsError, parse_settings, remarks
 from target_otlp.target import TargetOtlp
-from target_process import record, run_target, schema, settings
+from testing.fake_receiver import FakeReceiver
+from testing.otlp_target import record, run_target, schema, settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fake_receiver import FakeReceiver
-from target_process import ENVIRONMENT, Run, record, schema, state
+from testing.fake_receiver import FakeReceiver
+from testing.forked import Run
+from testing.otlp_target import ENVIRONMENT, record, schema, state
 
 
 class Project:

@@ -15,13 +15,15 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-import forked
-from fake_receiver import FakeReceiver, Reply
-from target_process import COMMAND, ENVIRONMENT, Message, record, schema, state
+from testing import forked
+from testing.fake_receiver import FakeReceiver, Reply
+from testing.otlp_target import COMMAND, ENVIRONMENT, record, schema, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from testing.forked import Message
 
 both = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 

@@ -15,15 +15,14 @@ import pytest
 import trustme
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
-    ExportLogsServiceResponse,
 )
 
-from fake_receiver import FakeReceiver, Reply
 from target_otlp import receiver
 from target_otlp.config import parse_settings
 from target_otlp.receiver import DeliveryError, Receiver
 from target_otlp.responses import PartialSuccess
-from target_process import settings
+from testing.fake_receiver import FakeReceiver, Reply, partial_success
+from testing.otlp_target import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,13 +62,6 @@ def failure(server: FakeReceiver, **config: object) -> str:
     with pytest.raises(DeliveryError) as caught:
         send(server, **config)
     return str(caught.value)
-
-
-def partial_success(rejected: int, message: str = "") -> bytes:
-    response = ExportLogsServiceResponse()
-    response.partial_success.rejected_log_records = rejected
-    response.partial_success.error_message = message
-    return response.SerializeToString()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from singer_sdk.testing import get_target_test_class
 from singer_sdk.testing.suites import SingerTestSuite
 from singer_sdk.testing.target_tests import TargetRecordMissingRequiredProperty
 
-from fake_receiver import FakeReceiver
 from target_otlp.target import TargetOtlp
+from testing.fake_receiver import FakeReceiver
 
 # The SDK wants the settings when the class is made, so the server runs from here on.
 _STACK = ExitStack()

@@ -14,11 +14,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from fake_receiver import attributes, plain
 from target_otlp.config import LogMapping
 from target_otlp.mapping import fill
 from target_otlp.messages import MessageReader
 from target_otlp.values import DEEPEST, json_text, set_value
+from testing.fake_receiver import attributes, plain
 
 JSON = st.recursive(
     st.none()
