@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dotenv import dotenv_values
 from ruamel.yaml import YAML
 
 from generate.files import FILES
@@ -72,6 +76,25 @@ def test_the_example_of_each_setting_is_valid(package: Package) -> None:
         for name, example in own.items()
         if not any(accepts(package, {**group, name: example}) for group in needed or [{}])
     ] == []
+
+
+def test_each_line_of_the_example_environment_reads_as_the_value_it_shows() -> None:
+    lines = re.findall(
+        r"^# ([A-Z_]+=.*)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE
+    )
+    read = dotenv_values(stream=StringIO("\n".join(lines)))
+    shown = {
+        each.variable: each.example if each.default is None else each.default
+        for package in PACKAGES
+        for each in settings(package)
+    }
+
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in shown.items()
+    }
+    assert len(read) == len(lines) > 0
+    assert read == {name: texts[name] for name in read}
 
 
 def test_no_plugin_of_the_project_needs_the_hub() -> None:
