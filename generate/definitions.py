@@ -21,12 +21,11 @@ _NOTE = "# Written by `make generate` from the code and from text.yaml.\n"
 
 def hub_definition(package: Package) -> str:
     """Return a package's definition for Meltano Hub."""
-    names = ("name", "pip_url", "executable")
     selected = [f"{stream.name}.*" for stream in streams(package) if stream.selected_by_default]
     definition = {
-        **dict.fromkeys(names, package.name),
-        "namespace": package.namespace,
+        "name": package.name,
         **YAML().load(package.folder / "hub" / "text.yaml"),
+        "pip_url": package.name,
         "supported_python_versions": about(package)["supported_python_versions"],
         **({"select": selected} if selected else {}),
         **_from_code(package),
@@ -35,7 +34,7 @@ def hub_definition(package: Package) -> str:
 
 
 def project(present: str) -> str:
-    """Return meltano.yml with the settings, capabilities and groups of our plugins up to date.
+    """Return meltano.yml with what the code says of our plugins up to date.
 
     All else stays. Keys have the order, and lines the length, that Meltano gives them: otherwise
     `meltano select` would change more of the file than the selection.
@@ -51,11 +50,16 @@ def project(present: str) -> str:
 
 
 def _from_code(package: Package) -> Definition:
+    capabilities = sorted(about(package)["capabilities"])
     groups = required_groups(package)
     return {
-        "capabilities": sorted(about(package)["capabilities"]),
+        "name": package.name,
+        "namespace": package.namespace,
+        "executable": package.name,
+        "capabilities": capabilities,
         **({"settings_group_validation": groups} if groups else {}),
         "settings": [_setting(each) for each in settings(package)],
+        **({"log_parser": "singer-sdk"} if "structured-logging" in capabilities else {}),
     }
 
 

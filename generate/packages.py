@@ -19,6 +19,7 @@ from tap_sentry_audit.tap import TapSentryAudit
 from target_otlp.target import TargetOtlp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
     from singer_sdk import Stream
@@ -32,8 +33,8 @@ _MOST_REQUIRED = 3
 class Setting:
     """A setting as --about shows it, and what the package's table adds for documentation.
 
-    `range` is the least and the most of a number. `example` is a JSON value. The SDK's own settings
-    have neither, and `is_own` is False.
+    `variable` is its environment variable, `kind` its JSON type. `range` is the least and the most
+    of a number, `example` a JSON value; a setting of the SDK, not `is_own`, has neither.
     """
 
     name: str
@@ -43,9 +44,9 @@ class Setting:
     is_secret: bool
     default: Any
     description: str
-    is_own: bool = False
-    example: Any = None
-    range: tuple[int, int] | None = None
+    is_own: bool
+    example: Any
+    range: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +99,21 @@ def about(package: Package) -> dict[str, Any]:
 
 def settings(package: Package) -> list[Setting]:
     """Return the settings of a package, its own before the SDK's."""
-    table = {row.name: row.metadata for row in fields(package.config.Settings)}
+    table: dict[str, Mapping[str, Any]] = {
+        row.name: row.metadata for row in fields(package.config.Settings)
+    }
     return [
         Setting(
-            name,
-            f"{package.namespace}_{name}".upper(),
-            found["title"],
-            found["type"][0],
-            found.get("secret", False),
-            found.get("default"),
-            found["description"],
-            *((True, table[name]["example"], table[name]["range"]) if name in table else ()),
+            name=name,
+            variable=f"{package.namespace}_{name}".upper(),
+            title=found["title"],
+            kind=found["type"][0],
+            is_secret=found.get("secret", False),
+            default=found.get("default"),
+            description=found["description"],
+            is_own=name in table,
+            example=table.get(name, {}).get("example"),
+            range=table.get(name, {}).get("range"),
         )
         for name, found in about(package)["settings"]["properties"].items()
     ]

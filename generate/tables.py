@@ -117,7 +117,8 @@ def _default(package: Package, setting: Setting) -> str:
         return _code(setting.default)
     if found := _DEFAULT.search(setting.description):
         return found[1]
-    return "required" if all(setting.name in each for each in required_groups(package)) else ""
+    groups = required_groups(package)
+    return "required" if groups and all(setting.name in group for group in groups) else ""
 
 
 # Streams
