@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from generate.packages import Package, Setting
 
-_PART = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+_BEGIN, _END = "<!-- generated: ", "<!-- end -->"
+_PART = re.compile(rf"({_BEGIN}([\w ]+) -->\n)(?:(?!{_BEGIN}).)*?(?={_END})", re.DOTALL)
 _DEFAULT = re.compile(r" ?Default: (.+)\.$")
 _NO_DEFAULT = {"required": "none, the setting is required", "": "none"}
 _MOST_TYPES = 2
@@ -28,12 +29,12 @@ def filled(package: Package, present: str) -> str:
 
     Raises:
         KeyError: A part has a name that is not in `_PARTS`.
-        ValueError: There is no generated part.
+        ValueError: There is no generated part, or one has no end.
 
     """
     text, count = _PART.subn(lambda part: f"{part[1]}\n{_PARTS[part[2]](package)}\n", present)
-    if not count:
-        message = "nothing is generated: write <!-- generated: settings --> and <!-- end -->"
+    if not 0 < count == present.count(_BEGIN):
+        message = f"write {_BEGIN}settings --> or another part's name, and {_END} after each"
         raise ValueError(message)
     return text
 
