@@ -17,7 +17,7 @@ PEER = .npm/.installed
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
-.PHONY: help test test-all pytest lint build demo bench fuzz clean
+.PHONY: help test test-all pytest lint generate build demo bench fuzz clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+generate: $(INSTALLED) ## Write anew what repeats the code: definitions, tables, .env.example
+	$(BIN)/python -m generate
 
 build: $(INSTALLED) ## Build the wheels and the source archives
 	for each in . plugins/*; do (cd $$each && "$(CURDIR)/$(BIN)/python" -m hatchling build \

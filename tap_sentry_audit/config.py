@@ -139,20 +139,24 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _integer(least: int, most: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
+@dataclass(frozen=True, slots=True)
+class _Integer:
+    """Parses whole numbers from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def __call__(self, value: object) -> int:
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         if (
             isinstance(value, int | float | Decimal)
             and not isinstance(value, bool)
-            and least <= value <= most
+            and self.least <= value <= self.most
             and not value % 1
         ):
             return int(value)
         shown = value if isinstance(value, Decimal) else repr(value)
-        _refuse(f"is {shown}: write a whole number from {least} to {most}")
-
-    return parse
+        _refuse(f"is {shown}: write a whole number from {self.least} to {self.most}")
 
 
 def _header_text(value: object) -> str:
@@ -180,12 +184,14 @@ def _setting(  # noqa: PLR0913  (the columns of the table)
     description: str,
     *,
     default: T,
+    example: object,
     cure: str = "",
     shows_default: bool = True,
 ) -> T:
     """Return a field of `Settings`; one with a `cure` is required, and holds a secret.
 
     The type of the default decides the JSON type: None stands for a time, which JSON has as text.
+    The documentation shows `example`, a JSON value, and a number's range.
     """
     kind = _JSON_TYPES.get(type(default), "string")
     json: Schema = {"type": [kind] if cure else [kind, "null"]}
@@ -194,7 +200,9 @@ def _setting(  # noqa: PLR0913  (the columns of the table)
     json |= {"default": default} if shows_default and default else {}
     json |= {"description": description}
     json |= {"secret": True, "writeOnly": True} if cure else {}
-    return field(default=default, repr=not cure, metadata={"row": _Setting(parse, json, cure)})
+    limits = (parse.least, parse.most) if isinstance(parse, _Integer) else None
+    metadata = {"row": _Setting(parse, json, cure), "example": example, "range": limits}
+    return field(default=default, repr=not cure, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +222,22 @@ class Settings:
             "to a personal token of an Owner or Manager"
         ),
         default="",
+        example="sntryu_0123456789abcdef",
     )
     organization: str = _setting(
         _slug,
         "Organization",
-        "Slug of the organization. Exactly one of this and organizations.",
+        "Slug of the organization: in Sentry's address bar it comes after /organizations/. Exactly "
+        "one of this and organizations.",
         default="",
+        example="acme",
     )
     organizations: tuple[str, ...] = _setting(
         _slugs,
         "Organizations",
         "Slugs of several organizations, each with a bookmark of its own.",
         default=(),
+        example=["acme", "globex"],
     )
     host: str = _setting(
         _base_url,
@@ -233,12 +245,15 @@ class Settings:
         "Where Sentry is: a name, a name and port, or a URL with a path prefix. Audit "
         "logs of sentry.io are there, whatever the organization's region.",
         default="https://sentry.io",
+        example="sentry.example.com:8443",
     )
     start_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
         _time,
         "Start date",
-        "Where a first run begins: a date or date-time. Default: all there is.",
+        "Where a first run begins, inclusive: a date or date-time, in UTC unless it names a zone. "
+        "A bookmark takes precedence. Default: all there is.",
         default=None,
+        example="2026-01-31",
     )
     backfill: bool = _setting(
         _flag,
@@ -246,36 +261,42 @@ class Settings:
         "false: a first run reads nothing of the past, records the position, and the "
         "next run goes on from there.",
         default=True,
+        example=False,
     )
     end_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
         _time,
         "End date",
         "Where to stop, exclusive: for one-off and sharded back-fills.",
         default=None,
+        example="2026-02-28T08:00:00Z",
     )
     lookback_seconds: int = _setting(
-        _integer(0, 31 * 86_400),
+        _Integer(0, 31 * 86_400),
         "Lookback",
         "How far before the bookmark each run looks again for late entries.",
         default=3600,
+        example=86_400,
     )
     requests_per_second: int = _setting(
-        _integer(1, 1000),
+        _Integer(1, 1000),
         "Requests per second",
         "Most requests a second; the server's own limit can only lower it.",
         default=40,
+        example=10,
     )
     max_concurrent_requests: int = _setting(
-        _integer(1, 100),
+        _Integer(1, 100),
         "Requests at once",
         "Most requests at once; the server's own limit can only lower it.",
         default=12,
+        example=4,
     )
     request_timeout_seconds: int = _setting(
-        _integer(1, 600),
+        _Integer(1, 600),
         "Request timeout",
         "Seconds to wait for a connection, and for each part of an answer.",
         default=60,
+        example=120,
     )
     user_agent: str = _setting(
         _header_text,
@@ -283,12 +304,14 @@ class Settings:
         "What the tap calls itself. Default: its name and version.",
         shows_default=False,
         default=f"{NAME}/{version(NAME)}",
+        example="acme security (security@acme.example)",
     )
     redact_secrets: bool = _setting(
         _flag,
         "Redact secrets",
         "Mask tokens, keys and passwords in every record, all but their last four characters.",
         default=True,
+        example=False,
     )
 
     @property

@@ -35,8 +35,9 @@ class AuditLogs(IncrementalStream):
     primary_keys = ("id",)
     replication_key = "dateCreated"
     schema = AUDIT_LOGS
+    scopes = ("org:write",)
     permission = (
-        "the token may not read this organization's audit log. It needs the scope org:write "
+        f"the token may not read this organization's audit log. It needs the scope {scopes[0]} "
         "(an internal integration: Organization Read & Write), its user the role Owner or "
         "Manager; on sentry.io the organization needs a Business plan"
     )

@@ -206,6 +206,9 @@ class SentryStream(RESTStream[str | None]):
     them again.
     """
 
+    scopes: ClassVar[tuple[str, ...]]
+    """The scopes that the token needs."""
+
     permission: str
     """What the token and its user need, as a sentence for a 403."""
 

@@ -66,7 +66,8 @@ class Events(IncrementalStream):
     replication_key = time_field = "dateCreated"
     required_fields = ("eventID", "projectID")
     selected_by_default = False
-    permission = "the token may not read events. It needs the scope event:read"
+    scopes = ("event:read", Projects.scopes[0])  # the second lists the projects
+    permission = f"the token may not read events. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="eventID projectID id groupID dist message title location platform type culprit "
         "nextEventID previousEventID",

@@ -31,7 +31,8 @@ class Issues(IncrementalStream):
     primary_keys = ("id",)
     replication_key = time_field = "lastSeen"
     selected_by_default = False
-    permission = "the token may not read issues. It needs the scope event:read"
+    scopes = ("event:read",)
+    permission = f"the token may not read issues. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id shareId shortId title culprit permalink logger level status substatus platform "
         "type issueType issueCategory count priority",

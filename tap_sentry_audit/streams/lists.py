@@ -124,7 +124,8 @@ class Organizations(ListStream):
     name = "organizations"
     path = "organizations/{organization}/"
     parameters: ClassVar[Mapping[str, str]] = {"detailed": "0"}
-    permission = "the token may not read this organization. It needs the scope org:read"
+    scopes = ("org:read",)
+    permission = f"the token may not read this organization. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id slug name defaultRole attachmentsRole debugFilesRole role orgRole",
         integer="storeCrashReports pendingAccessRequests",
@@ -149,7 +150,8 @@ class Projects(ListStream):
     name = "projects"
     path = "organizations/{organization}/projects/"
     required_fields = ("id", "slug")
-    permission = "the token may not read the list of projects. It needs the scope org:read"
+    scopes = ("org:read",)
+    permission = f"the token may not read the list of projects. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id slug name platform",
         boolean="isBookmarked isMember hasAccess firstTransactionEvent hasSessions hasProfiles "
@@ -165,7 +167,8 @@ class Teams(ListStream):
 
     name = "teams"
     path = "organizations/{organization}/teams/"
-    permission = "the token may not read the list of teams. It needs the scope org:read"
+    scopes = ("org:read",)
+    permission = f"the token may not read the list of teams. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id slug name teamRole orgRole",
         integer="memberCount",
@@ -181,7 +184,8 @@ class Members(ListStream):
 
     name = "members"
     path = "organizations/{organization}/members/"
-    permission = "the token may not read members. It needs the scope member:read"
+    scopes = ("member:read",)
+    permission = f"the token may not read members. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id email name role roleName orgRole inviteStatus inviterName",
         boolean="pending expired",
@@ -192,13 +196,17 @@ class Members(ListStream):
 
 
 class Releases(ListStream):
-    """The releases of all projects, archived ones included."""
+    """The releases of all projects, archived ones included.
+
+    The scope `project:releases` is enough, too.
+    """
 
     name = "releases"
     path = "organizations/{organization}/releases/"
     # Without project=-1, only releases of the token's own user (Sentry 23.7.1).
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE), "project": "-1"}
-    permission = "the token may not read releases. It needs the scope project:read"
+    scopes = ("project:read",)
+    permission = f"the token may not read releases. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id version status shortVersion ref url userAgent",
         integer="newGroups commitCount deployCount",

@@ -101,37 +101,46 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _whole(least: int, most: int) -> Callable[[object], int]:
-    def parse(value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """Parses whole numbers from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def __call__(self, value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        if not is_number or not least <= value <= most or value % 1:
-            _refuse(f"is {value!r}: write a whole number from {least} to {most}")
+        if not is_number or not self.least <= value <= self.most or value % 1:
+            _refuse(f"is {value!r}: write a whole number from {self.least} to {self.most}")
         return int(value)
-
-    return parse
 
 
 _JSON_TYPES = {bool: "boolean", int: "integer"}
 
 
-def _setting(
+def _setting(  # noqa: PLR0913  (the columns of the table)
     parse: Callable[[object], object],
     title: str,
     description: str,
     default: object = None,
+    *,
+    example: object,
     missing: str = "",
 ) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
     """Declare a setting, whose default decides its JSON type: text, unless it is a flag or number.
 
-    A setting with a text for `missing` is required and secret.
+    A setting with a text for `missing` is required and secret. The documentation shows `example`, a
+    JSON value, and a number's range.
     """
     kind = _JSON_TYPES.get(type(default), "string")
     schema: dict[str, object] = {"type": [kind] if missing else [kind, "null"], "title": title}
     schema |= {} if default is None else {"default": default}
     schema |= {"description": description}
     schema |= {"secret": True, "writeOnly": True} if missing else {}
-    metadata = {"schema": schema, "parse": parse, "missing": missing}
+    limits = (parse.least, parse.most) if isinstance(parse, _Whole) else None
+    shown = {"example": example, "range": limits}
+    metadata = {"schema": schema, "parse": parse, "missing": missing, **shown}
     return field(default=default, repr=not missing, metadata=metadata)
 
 
@@ -143,12 +152,15 @@ class Settings:
         _token,
         "API token",
         "Made in CaptivateIQ, in your profile on the tab API Tokens.",
+        example="0123456789abcdef",
         missing="make one in CaptivateIQ, in your profile on the tab API Tokens",
     )
     start_date: datetime | None = _setting(  # noqa: RUF009  (it declares a field)
         _time,
         "Start date",
-        "Where a first run begins: a date or date-time. Default: all there is.",
+        "Where a first run begins: a date or date-time, in UTC unless it names a zone. Default: "
+        "all there is.",
+        example="2026-01-31",
     )
     backfill: bool = _setting(
         _flag,
@@ -156,27 +168,37 @@ class Settings:
         "false: a first run reads nothing of the past, records the position, and the next run "
         "goes on from there.",
         default=True,
+        example=False,
     )
     lookback_days: int = _setting(
-        _whole(0, 31),
+        _Whole(0, 31),
         "Lookback",
         "How many days before the bookmark each run looks again for late entries.",
         default=1,
+        example=7,
     )
     # The defaults are what the Standard plan allows (vendor's FAQ).
     requests_per_second: int = _setting(
-        _whole(1, 100),
+        _Whole(1, 100),
         "Requests per second",
         "Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
         default=5,
+        example=15,
     )
     requests_per_hour: int = _setting(
-        _whole(1, 100_000),
+        _Whole(1, 100_000),
         "Requests per hour",
         "Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
         default=1500,
+        example=6000,
     )
-    api_url: str = _setting(_url, "API URL", "Where the API is.", default=API_URL)
+    api_url: str = _setting(
+        _url,
+        "API URL",
+        "Where the API is: an https URL, or an http URL of this machine.",
+        default=API_URL,
+        example="http://localhost:8080/ciq/v1",
+    )
 
     @property
     def lookback(self) -> timedelta:

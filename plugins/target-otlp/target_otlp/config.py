@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from ipaddress import ip_address
 from os.path import isfile
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -97,15 +98,19 @@ def _protocol(value: object) -> str:
     return _one_of("http/protobuf", "http/json")(value).removeprefix("http/")
 
 
-def _whole(least: int, most: int) -> Callable[[object], int]:
-    def parse(value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """Parses whole numbers from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def __call__(self, value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
         # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
         is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        if not is_number or not least <= value <= most or value % 1:
-            _refuse(f"is {value!r}: write a whole number from {least} to {most}")
+        if not is_number or not self.least <= value <= self.most or value % 1:
+            _refuse(f"is {value!r}: write a whole number from {self.least} to {self.most}")
         return int(value)
-
-    return parse
 
 
 def _milliseconds(value: object) -> float:
@@ -293,18 +298,21 @@ def _otel(name: str, parse: Callable[[object], object]) -> dict[str, Callable[[o
 _JSON_TYPES = {int: "integer", dict: "object"}
 
 
-def _setting(
+def _setting(  # noqa: PLR0913  (the columns of the table)
     parse: Callable[[object], object],
     title: str = "",
     description: str = "",
     default: object = None,
     variables: Mapping[str, Callable[[object], object]] | None = None,
+    *,
+    example: object = None,
 ) -> Any:  # noqa: ANN401  (a field of the type that `parse` returns)
     """Declare a setting, whose default decides its JSON type: text, unless a number or object.
 
     A setting that is not given comes from the first of `variables`, OpenTelemetry's own, that is.
     The schema has no default for such a setting: the SDK would set it, and no variable would count.
-    A setting without a title comes from variables alone.
+    A setting without a title comes from variables alone; for the others, the documentation shows
+    `example`, a JSON value, and a number's range.
     """
     kind = _JSON_TYPES.get(type(default), "string")
     is_shown = not variables and isinstance(default, str | int)
@@ -320,6 +328,8 @@ def _setting(
             "parse": parse,
             "default": None if default is None else parse(default),
             "variables": variables or {},
+            "example": example,
+            "range": (parse.least, parse.most) if isinstance(parse, _Whole) else None,
         }
     )
 
@@ -331,8 +341,10 @@ class Settings:
     endpoint: str = _setting(
         _endpoint,
         "Endpoint",
-        "Where the receiver is: an http or https URL. Without a path it gets /v1/logs.",
+        "Where the receiver is: an http or https URL. Without a path it gets /v1/logs; with one it "
+        "is used as it is.",
         variables={f"{_LOGS}ENDPOINT": _url, f"{_GENERAL}ENDPOINT": _base_url},
+        example="http://localhost:4318",
     )
     headers: Mapping[str, str] = _setting(
         _headers,
@@ -340,16 +352,18 @@ class Settings:
         "Headers of every request, such as one with an API key.",
         {},
         _otel("HEADERS", lambda value: _headers(_pairs(value))),
+        example={"Authorization": "Bearer 0123456789abcdef"},
     )
     max_batch_size: int = _setting(
-        _whole(1, 1000), "Batch size", "Most log records of a request, 1 to 1000.", 500
+        _Whole(1, 1000), "Batch size", "Most log records of a request.", 500, example=100
     )
     max_batch_bytes: int = _setting(
-        _whole(1000, 64 << 20),
+        _Whole(1000, 64 << 20),
         "Batch bytes",
         "Most bytes of a request, before compression and as protobuf; a single log record can be "
         "larger.",
         4_000_000,
+        example=1_000_000,
     )
     compression: str = _setting(
         _one_of("none", "gzip"),
@@ -357,38 +371,45 @@ class Settings:
         "none or gzip. Default: none.",
         "none",
         _otel("COMPRESSION", _one_of("none", "gzip")),
+        example="gzip",
     )
     encoding: str = _setting(
         _one_of("protobuf", "json"),
         "Encoding",
-        "protobuf or json. Default: protobuf.",
+        "protobuf, or json, which not every receiver takes. Default: protobuf.",
         "protobuf",
         _otel("PROTOCOL", _protocol),
+        example="json",
     )
     timeout_seconds: float = _setting(
-        _whole(1, 600),
+        _Whole(1, 600),
         "Timeout",
         "Seconds to wait for a connection, and for each part of an answer. Default: 10.",
         10,
         _otel("TIMEOUT", _milliseconds),
+        example=30,
     )
     max_retry_seconds: int = _setting(
-        _whole(0, 86_400),
+        _Whole(0, 86_400),
         "Longest retry",
         "Seconds for which a request is tried again before the run fails.",
         300,
+        example=3600,
     )
     on_partial_success: str = _setting(
         _one_of("fail", "warn"),
         "On partial success",
-        "fail or warn: what to do if the receiver rejects some records of a request.",
+        "fail or warn: what to do if the receiver rejects some records of a request. With warn, "
+        "they are lost.",
         "fail",
+        example="warn",
     )
     resource_attributes: Mapping[str, Any] = _setting(
         _names,
         "Resource attributes",
         "Attributes of the resource. Default: service.name is singer.",
         {},
+        example={"service.name": "sentry"},
     )
     mapping: Mapping[str, LogMapping] = _setting(
         _mappings,
@@ -397,6 +418,7 @@ class Settings:
         "and body, and attributes as names and paths. Default: the whole record as JSON in the "
         "body.",
         {},
+        example={"audit_logs": {"time": "$.dateCreated", "id": "$.id"}},
     )
     otel_attributes: Mapping[str, str] = _setting(
         _pairs, default="", variables={"OTEL_RESOURCE_ATTRIBUTES": _pairs}
@@ -424,7 +446,9 @@ JSON_SCHEMA: dict[str, Any] = {
 }
 
 
-def parse_settings(config: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
+def parse_settings(
+    config: Mapping[str, object], environment: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
     """Return the settings, parsed and checked; OpenTelemetry's variables fill in what is not set.
 
     Raises SettingsError with every problem: the setting or variable, what is wrong, and the cure.

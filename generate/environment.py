@@ -1,0 +1,51 @@
+""".env.example: the environment variables of the plugins in the Meltano project."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import textwrap
+from typing import TYPE_CHECKING
+
+from generate.packages import required_groups, settings
+
+if TYPE_CHECKING:
+    from generate.packages import Package, Setting
+
+_HEAD = """\
+# Copy to .env, which git does not see. Meltano reads it.
+# Lines that begin with # show the default or an example.
+# Written by `make generate`.
+"""
+_WIDTH = 98
+
+
+def example(*packages: Package) -> str:
+    """Return an example with each package's own settings; the first package's have to be filled in.
+
+    What a run of that package needs is empty. All else is a comment with the default, if there is
+    one, or with an example.
+    """
+    needed = required_groups(packages[0])[0]
+    parts = [_HEAD]
+    for package in packages:
+        parts.append(f"# --- {package.name} ---\n")
+        for setting in settings(package):
+            if setting.is_own:
+                is_needed = package is packages[0] and setting.name in needed
+                parts.append(f"{_comment(setting.description)}\n{_line(setting, is_needed)}\n")
+    return "\n".join(parts)
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
+
+
+def _line(setting: Setting, is_needed: bool) -> str:  # noqa: FBT001  (private)
+    if is_needed:
+        return f"{setting.variable}="
+    value = setting.example if setting.default is None else setting.default
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"# {setting.variable}={shlex.quote(text)}"

@@ -1,0 +1,200 @@
+"""The tables in Markdown: what stands between `<!-- generated: NAME -->` and `<!-- end -->`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from generate.packages import required_groups, settings, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from singer_sdk import Stream
+
+    from generate.packages import Package, Setting
+
+_BEGIN, _END = "<!-- generated: ", "<!-- end -->"
+_PART = re.compile(rf"({_BEGIN}([\w ]+) -->\n)(?:(?!{_BEGIN}).)*?(?={_END})", re.DOTALL)
+_DEFAULT = re.compile(r" ?Default: (.+)\.$")
+_NO_DEFAULT = {"required": "none, the setting is required", "": "none"}
+_MOST_TYPES = 2
+"""The most types, null included, of a field whose type is fixed."""
+
+
+def filled(package: Package, present: str) -> str:
+    """Return a document with its generated parts written anew, and all else as it is.
+
+    Raises:
+        KeyError: A part has a name that is not in `_PARTS`.
+        ValueError: There is no generated part, or one has no end.
+
+    """
+    text, count = _PART.subn(lambda part: f"{part[1]}\n{_PARTS[part[2]](package)}\n", present)
+    if not 0 < count == present.count(_BEGIN):
+        message = f"write {_BEGIN}settings --> or another part's name, and {_END} after each"
+        raise ValueError(message)
+    return text
+
+
+def _table(head: str, rows: Iterable[Iterable[str]]) -> str:
+    """Return a table; the names of its columns are separated by bars."""
+    names = [name.strip() for name in head.split("|")]
+    lines = [names, ["---"] * len(names)]
+    lines += [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return "".join(
+        f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in line)}|\n" for line in lines
+    )
+
+
+def _code(value: Any) -> str:  # noqa: ANN401  (whatever JSON can hold)
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+# Settings
+
+
+def _settings_in_short(package: Package) -> str:
+    return _table(
+        "setting | default | what it does",
+        ((_code(each.name), _default(package, each), _text(each)) for each in _own(package)),
+    )
+
+
+def _settings(package: Package) -> str:
+    return _table(
+        "setting, environment variable | type | default | what it does | example",
+        (
+            (_names(each), _type(each), _default(package, each), _text(each), _code(each.example))
+            for each in _own(package)
+        ),
+    )
+
+
+def _settings_in_full(package: Package) -> str:
+    return "\n".join(
+        f"### `{each.name}`\n\n"
+        f"{_text(each)}\n\n"
+        f"- Environment variable: `{each.variable}`\n"
+        f"- Type: {_type(each)}\n"
+        f"- Default: {_NO_DEFAULT.get(default := _default(package, each), default)}\n"
+        f'- Example: `"{each.name}": {json.dumps(each.example)}`\n'
+        for each in _own(package)
+    )
+
+
+def _settings_of_the_sdk(package: Package) -> str:
+    return _table(
+        "setting, environment variable | type | what it does",
+        (
+            (_names(each), _type(each), each.description)
+            for each in settings(package)
+            if not each.is_own
+        ),
+    )
+
+
+def _own(package: Package) -> list[Setting]:
+    return [each for each in settings(package) if each.is_own]
+
+
+def _names(setting: Setting) -> str:
+    return f"`{setting.name}`<br>`{setting.variable}`"
+
+
+def _type(setting: Setting) -> str:
+    limits = "{:,} to {:,}".format(*setting.range) if setting.range else ""
+    return ", ".join(filter(None, (setting.kind, limits, "secret" if setting.is_secret else "")))
+
+
+def _text(setting: Setting) -> str:
+    return _DEFAULT.sub("", setting.description)
+
+
+def _default(package: Package, setting: Setting) -> str:
+    if setting.default is not None:
+        return _code(setting.default)
+    if found := _DEFAULT.search(setting.description):
+        return found[1]
+    groups = required_groups(package)
+    return "required" if groups and all(setting.name in group for group in groups) else ""
+
+
+# Streams
+
+
+def _streams(package: Package) -> str:
+    return _table(
+        "stream | what it holds | key | replication | scopes of the token",
+        (
+            (_code(each.name), _paragraphs(each)[0], _key(each), _replication(each), _scopes(each))
+            for each in streams(package)
+        ),
+    )
+
+
+def _streams_in_full(package: Package) -> str:
+    return "\n".join(map(_stream_in_full, streams(package)))
+
+
+def _stream_in_full(stream: Stream) -> str:
+    text = "\n\n".join(_paragraphs(stream))
+    return (
+        f"## `{stream.name}`\n\n"
+        f"{text}\n\n"
+        f"- Key: {_key(stream)}\n"
+        f"- Replication: {_replication(stream)}\n"
+        f"- Scopes of the token: {_scopes(stream)}\n"
+        f"- Selected by default: {'yes' if stream.selected_by_default else 'no'}\n\n"
+        f"{_table('field | type | meaning', _fields(stream.schema['properties']))}"
+    )
+
+
+def _paragraphs(stream: Stream) -> list[str]:
+    text = inspect.getdoc(type(stream)) or ""
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+
+
+def _key(stream: Stream) -> str:
+    return ", ".join(map(_code, stream.primary_keys))
+
+
+def _replication(stream: Stream) -> str:
+    return f"incremental by `{stream.replication_key}`" if stream.replication_key else "full"
+
+
+def _scopes(stream: Stream) -> str:
+    return ", ".join(map(_code, getattr(stream, "scopes", ())))
+
+
+def _fields(properties: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each field, and for the fields in it: once, where several have the same."""
+    seen: dict[str, Any] = {}
+    for name, field in properties.items():
+        inner = field.get("properties", {})
+        same = next((other for other, fields in seen.items() if inner and fields == inner), None)
+        text = [field.get("description", ""), f"Fields as in `{same}`." if same else ""]
+        yield _code(f"{prefix}{name}"), _field_type(field), " ".join(filter(None, text))
+        if not same:
+            seen[name] = inner
+            yield from _fields(inner, f"{prefix}{name}.")
+
+
+def _field_type(field: dict[str, Any]) -> str:
+    types = [field["type"]] if isinstance(field["type"], str) else field["type"]
+    usual = ", ".join(filter(None, (types[0], field.get("format"))))
+    if len(types) > _MOST_TYPES:
+        return f"usually {usual}"
+    return f"{usual} or null" if "null" in types else usual
+
+
+_PARTS: dict[str, Callable[[Package], str]] = {
+    "settings": _settings,
+    "settings in short": _settings_in_short,
+    "settings in full": _settings_in_full,
+    "settings of the SDK": _settings_of_the_sdk,
+    "streams": _streams,
+    "streams in full": _streams_in_full,
+}
