@@ -39,12 +39,12 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/mypy
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 
-test-slow: $(PLUGINS) $(PEER) ## Run the tests with real targets, Meltano and databases
+test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano and databases
 	$(BIN)/python -m pytest -n auto -m slow
 
 test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each plugin's tests where only it is installed
 	for each in $(EACH); do (cd plugins/$$each && \
-	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -q) || exit; done
+	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
 
 build: $(INSTALLED) ## Build the wheels and the source archives
 	$(UV) build --quiet --all-packages --no-build-isolation --python $(BIN)/python

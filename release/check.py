@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -24,36 +25,49 @@ def check(tag: str, root: Path, folder: Path) -> Package:
     """
     package = tagged(tag, root)
     notes = package.notes()
-    archives = _build(package, root, folder)
-    for archive in archives:
-        _try_out(package, archive)
+    _try_out(package, *_build(package, root, folder))
     (folder / "notes.md").write_text(notes, encoding="utf-8")
     return package
 
 
-def _build(package: Package, root: Path, folder: Path) -> list[Path]:
+def _build(package: Package, root: Path, folder: Path) -> tuple[Path, Path]:
     """Build the source archive, and from it the wheel, with the locked hatchling."""
     shutil.rmtree(folder, ignore_errors=True)
-    build = [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
-    run(*build, "--package", package.name, "--out-dir", folder / "packages", folder=root)
-    archives = [*folder.glob("packages/*.whl"), *folder.glob("packages/*.tar.gz")]
-    run(TOOLS / "twine", "check", "--strict", *archives)
-    return archives
+    build: list[str | Path] = [UV, "build", "--package", package.name]
+    build += ["--quiet", "--no-build-isolation", "--python", sys.executable]
+    run(*build, "--out-dir", folder / "packages", folder=root)
+    [wheel] = folder.glob("packages/*.whl")
+    [source] = folder.glob("packages/*.tar.gz")
+    run(TOOLS / "twine", "check", "--strict", wheel, source)
+    with tarfile.open(source) as archive:
+        names = {Path(name).name for name in archive.getnames()}
+    if missing := {"CHANGELOG.md", "LICENSE", "README.md"} - names:
+        message = f"{source.name} lacks {' and '.join(sorted(missing))}"
+        raise ReleaseError(message)
+    return wheel, source
 
 
-def _try_out(package: Package, archive: Path) -> None:
-    """Install an archive into an empty environment, and start its commands there."""
+def _try_out(package: Package, wheel: Path, source: Path) -> None:
+    """Install the archives, one after the other, into an environment that was empty; use each."""
     with tempfile.TemporaryDirectory() as name:
         programs = Path(name, "venv", "bin")
         run(UV, "venv", "--quiet", "--python", sys.executable, programs.parent)
-        run(UV, "pip", "install", "--quiet", "--python", programs / "python", archive)
-        for command in package.commands:
-            told = run(programs / command, "--version", folder=Path(name))
-            if package.version not in told:
-                message = f"{archive.name}: {command} --version says '{told.strip()}'"
-                raise ReleaseError(message)
-        if package.definition:
-            about = run(programs / package.name, "--about", "--format=json", folder=Path(name))
-            if json.loads(about)["name"] != package.name:
-                message = f"{archive.name}: {package.name} --about names another plugin"
-                raise ReleaseError(message)
+        install = [str(UV), "pip", "install", "--quiet", "--python", str(programs / "python")]
+        run(*install, wheel)
+        _use(package, programs, wheel.name)
+        # The dependencies are there by now.
+        run(*install, "--no-deps", "--reinstall", source)
+        _use(package, programs, source.name)
+
+
+def _use(package: Package, programs: Path, archive: str) -> None:
+    for command in package.commands:
+        told = run(programs / command, "--version", folder=programs)
+        if package.version not in told:
+            message = f"{archive}: {command} --version says '{told.strip()}'"
+            raise ReleaseError(message)
+    if package.definition:
+        about = run(programs / package.name, "--about", "--format=json", folder=programs)
+        if json.loads(about)["name"] != package.name:
+            message = f"{archive}: {package.name} --about names another plugin"
+            raise ReleaseError(message)

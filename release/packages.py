@@ -49,20 +49,19 @@ class Package:
             message = f"{self.name} has no CHANGELOG.md"
             raise ReleaseError(message)
         wanted = f"## {self.version} - YYYY-MM-DD"
-        heading = re.compile(rf"## {re.escape(self.version)}(?: - (?P<date>.+))?")
-        for title, text in _sections(path.read_text(encoding="utf-8")):
-            if found := heading.fullmatch(title):
-                break
-        else:
-            message = f"the changelog of {self.name} has no section '{wanted}'"
-            raise ReleaseError(message)
-        if not _is_date(found["date"] or ""):
-            message = f"the changelog of {self.name} says '{title}' where '{wanted}' belongs"
-            raise ReleaseError(message)
-        if not text:
-            message = f"the changelog of {self.name} says nothing about {self.version}"
-            raise ReleaseError(message)
-        return text + "\n"
+        for heading, text in _sections(path.read_text(encoding="utf-8")):
+            version, _, day = heading.removeprefix("## ").partition(" - ")
+            if version != self.version:
+                continue
+            if not _is_date(day):
+                message = f"the changelog of {self.name} says '{heading}' where '{wanted}' belongs"
+                raise ReleaseError(message)
+            if not text:
+                message = f"the changelog of {self.name} says nothing about {self.version}"
+                raise ReleaseError(message)
+            return f"{text}\n"
+        message = f"the changelog of {self.name} has no section '{wanted}'"
+        raise ReleaseError(message)
 
 
 def packages(root: Path) -> list[Package]:
@@ -103,8 +102,8 @@ def _package(folder: Path) -> Package:
 def _sections(changelog: str) -> Iterator[tuple[str, str]]:
     """Yield the heading of each section and the text below it."""
     for section in re.split(r"^(?=## )", changelog, flags=re.MULTILINE)[1:]:
-        title, _, text = section.partition("\n")
-        yield title.strip(), text.strip()
+        heading, _, text = section.partition("\n")
+        yield heading.strip(), text.strip()
 
 
 def _is_date(text: str) -> bool:

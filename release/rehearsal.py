@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 from release.check import check
 from release.packages import Package, ReleaseError, packages
-from release.programs import TOOLS, run
+from release.programs import TOOLS, UV, run
 from testing.fake_receiver import FakeReceiver
 from testing.fake_sentry import FakeSentry, Log, entries
 
@@ -74,11 +74,11 @@ def _index(folder: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    server = [TOOLS / "pypi-server", "run", "-i", "127.0.0.1", "-p", str(port)]
-    # Anybody may upload.
-    options = ["-P", ".", "-a", ".", "--fallback-url", os.environ.get("PIP_INDEX_URL", PYPI)]
+    server: list[str | Path] = [TOOLS / "pypi-server", "run", "-i", "127.0.0.1", "-p", str(port)]
+    server += ["--fallback-url", os.environ.get("PIP_INDEX_URL", PYPI)]
+    server += ["-P", ".", "-a", ".", folder]  # anybody may upload
     with subprocess.Popen(  # noqa: S603  (the command is ours)
-        [*server, *options, folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
             _wait_for(url)
@@ -108,7 +108,7 @@ def _upload(folder: Path, index: str) -> None:
 
 
 def _expect_refusal(folder: Path, index: str) -> None:
-    """A release that brought along what is there already would fail half-way."""
+    """Show that a release which brings along what is there already would fail."""
     try:
         _upload(folder, index)
     except ReleaseError as error:
@@ -123,9 +123,9 @@ def _install(package: Package, folder: Path, index: str) -> None:
     """Let pip install or upgrade a package by its name in an environment of its own."""
     python = folder / package.name / "bin" / "python"
     if not python.exists():
-        run(sys.executable, "-m", "venv", folder / package.name)
-    pip = [python, "-m", "pip", "install", "--quiet", "--upgrade", "--index-url", f"{index}/simple"]
-    run(*pip, package.name)
+        run(UV, "venv", "--quiet", "--python", sys.executable, folder / package.name)
+    install = ["install", "--quiet", "--no-compile", "--upgrade", "--index-url", f"{index}/simple"]
+    run(TOOLS / "pip", "--python", python, *install, package.name)
     _expect_version(package, python)
 
 
@@ -142,13 +142,18 @@ def _run_with_meltano(released: list[Package], work: Path, index: str) -> None:
     project = work / "project"
     plugins = [package for package in released if package.definition]
     environment = _environment(work, index)
-    meltano = Path(sys.executable).with_name("meltano")
-    run(meltano, "init", project, folder=work, environment=environment)
+    program = Path(sys.executable).with_name("meltano")
+
+    def meltano(*arguments: str, **settings: str) -> None:
+        run(program, *arguments, folder=project, environment=environment | settings)
+
+    run(program, "init", project, folder=work, environment=environment)
     for plugin in plugins:
-        add = [meltano, "add", "--from-ref", str(plugin.definition), plugin.name]
-        run(*add, folder=project, environment=environment)
+        meltano("add", "--from-ref", str(plugin.definition), plugin.name)
         [python] = project.glob(f".meltano/*/{plugin.name}/venv/bin/python")
         _expect_version(plugin, python)
+    # As the README says: `meltano add --from-ref` ignores the `select` of a definition.
+    meltano("select", "tap-sentry-audit", "audit_logs", "*")
     _say(f"meltano adds {', '.join(plugin.name for plugin in plugins)} from their definitions")
     log = Log(entries.even(ENTRIES))
     with FakeSentry({"acme": log}) as sentry, FakeReceiver() as receiver:
@@ -157,9 +162,9 @@ def _run_with_meltano(released: list[Package], work: Path, index: str) -> None:
             "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
             "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
             "TARGET_OTLP_ENDPOINT": receiver.url,
+            "TARGET_OTLP_MAPPING": '{"*": {"id": "$.id"}}',
         }
-        move = [meltano, "run", "tap-sentry-audit", "target-otlp"]
-        run(*move, folder=project, environment=environment | settings)
+        meltano("run", "tap-sentry-audit", "target-otlp", **settings)
         if receiver.ids != [row["id"] for row in log.rows() if row]:
             message = f"of {ENTRIES} entries {len(receiver.ids)} came, or in another order"
             raise ReleaseError(message)
@@ -167,7 +172,7 @@ def _run_with_meltano(released: list[Package], work: Path, index: str) -> None:
 
 
 def _environment(work: Path, index: str) -> dict[str, str]:
-    """An environment with an empty HOME, in which uv asks the index on this machine alone."""
+    """Return an environment with an empty HOME, in which uv asks the index on this machine."""
     home = work / "home"
     home.mkdir()
     given = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
@@ -190,7 +195,7 @@ def _copy(root: Path, copy: Path) -> Path:
 
 
 def _bump(package: Package, root: Path, copy: Path) -> str:
-    """Give a package in the copy its next version and a section of the changelog; return its tag."""
+    """Write the next version of a package and its section of the changelog; return its tag."""
     *start, last = package.version.split(".")
     version = ".".join([*start, str(int(last) + 1)])
     folder = copy / package.folder.relative_to(root)
@@ -214,7 +219,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _expect_only(package: Package, before: dict[str, bytes], after: dict[str, bytes]) -> None:
-    """The files of a package came, and those that were there are as they were."""
+    """Make sure that a package's files came and that those of the others are as they were."""
     added = sorted(after.keys() - before.keys())
     stem = f"{package.name.replace('-', '_')}-{package.version}"
     if added != [f"{stem}-py3-none-any.whl", f"{stem}.tar.gz"] or before.items() - after.items():
