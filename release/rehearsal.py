@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PYPI = "https://pypi.org/simple"
+KINDS = {"tap": "extractor", "target": "loader", "mapper": "mapper"}
+"""What Meltano calls a plugin, by the first part of its name."""
 RELEASED_AGAIN = "target-otlp"
 ENTRIES = 300
 SECONDS_TO_START = 20
@@ -149,7 +151,8 @@ def _run_with_meltano(released: list[Package], work: Path, index: str) -> None:
 
     run(program, "init", project, folder=work, environment=environment)
     for plugin in plugins:
-        meltano("add", "--from-ref", str(plugin.definition), plugin.name)
+        kind = KINDS[plugin.name.partition("-")[0]]
+        meltano("add", "--plugin-type", kind, "--from-ref", str(plugin.definition), plugin.name)
         [python] = project.glob(f".meltano/*/{plugin.name}/venv/bin/python")
         _expect_version(plugin, python)
     # As the README says: `meltano add --from-ref` ignores the `select` of a definition.
