@@ -14,18 +14,21 @@ BIN = .venv/bin
 INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
+RELEASE = .release/.installed
+EACH = $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
-.PHONY: help test test-all pytest lint generate build demo bench fuzz clean
+.PHONY: help test test-all pytest lint test-slow test-plugins generate build demo bench fuzz \
+	rehearsal release-check clean
 
 help: ## Show what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 test: lint pytest ## Run the tests, the linter and the type checker
 
-test-all: lint $(PLUGINS) $(PEER) ## The same, and the tests that take an environment or minutes
-	$(BIN)/python -m pytest -n auto -m ''
+test-all: test test-slow test-plugins rehearsal ## The same, and all that takes an environment or minutes
+	$(MAKE) fuzz MINUTES=1 AGAINST=
 
 pytest: $(INSTALLED) ## Run the tests alone
 	$(BIN)/python -m pytest -n auto
@@ -34,13 +37,27 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
+
+test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano and databases
+	$(BIN)/python -m pytest -n auto -m slow
+
+test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each plugin's tests where only it is installed
+	for each in $(EACH); do (cd plugins/$$each && \
+	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
 
 generate: $(INSTALLED) ## Write anew what repeats the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
 
 build: $(INSTALLED) ## Build the wheels and the source archives
-	for each in . plugins/*; do (cd $$each && "$(CURDIR)/$(BIN)/python" -m hatchling build \
-	-d "$(CURDIR)/dist") || exit; done
+	$(UV) build --quiet --all-packages --no-build-isolation --python $(BIN)/python
+
+rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this machine, and use them
+	$(BIN)/python -m release rehearse
+
+# The shell reads TAG from its environment, so that nothing in it is taken for make's.
+release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: TAG=target-otlp-v0.2.0
+	$(BIN)/python -m release check "$$TAG"
 
 demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
 	@$(BIN)/python -m demo
@@ -53,7 +70,8 @@ fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults and kills
 	$(if $(OTHER),--against $(OTHER))
 
 clean: ## Remove everything that make has made
-	rm -rf .uv .venv .meltano .npm .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis dist output
+	rm -rf .uv .venv .meltano .npm .fuzz .plugins .release .mypy_cache .pytest_cache .ruff_cache \
+	.hypothesis dist output
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -64,6 +82,18 @@ $(UV):
 $(INSTALLED): $(UV) pyproject.toml $(wildcard plugins/*/pyproject.toml) uv.lock
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
 	$(UV) sync --quiet --all-packages $(SYNC)
+	@touch $@
+
+# What a release takes, apart from the tests' environment.
+$(RELEASE): $(INSTALLED)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.release \
+	$(UV) sync --quiet --only-group release $(SYNC)
+	@touch $@
+
+# A plugin and what it needs, its tests' dependencies included, and nothing of the other packages.
+.plugins/%/.installed: plugins/%/pyproject.toml uv.lock | $(UV)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.plugins/$* \
+	$(UV) sync --quiet --package $* $(SYNC)
 	@touch $@
 
 # Another revision of the tap, with the libraries that it was locked to.
