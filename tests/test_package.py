@@ -25,17 +25,11 @@ def run(*command: str | Path, **environment: str) -> str:
     )
 
 
-def files(folder: str, *patterns: str) -> set[str]:
-    """Name the files of a folder as an archive does."""
-    return {
-        path.relative_to(ROOT).as_posix()
-        for pattern in patterns
-        for path in ROOT.joinpath(folder).rglob(pattern)
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
-CODE = files("tap_sentry_audit", "*.py", "py.typed")
+CODE = {
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.py", "py.typed")
+    for path in (ROOT / "tap_sentry_audit").rglob(pattern)
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +47,10 @@ def test_the_wheel_holds_the_code_and_nothing_else(dist: Path) -> None:
         )
 
 
-def test_the_source_archive_holds_code_and_tests_and_nothing_else(dist: Path) -> None:
+def test_the_source_archive_holds_the_code_and_no_tests(dist: Path) -> None:
     about = [".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"]
     with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
-        assert sorted(archive.getnames()) == sorted(
-            f"{NAME}/{name}" for name in CODE | files("tests", "*") | set(about)
-        )
+        assert sorted(archive.getnames()) == sorted(f"{NAME}/{name}" for name in CODE | set(about))
 
 
 @pytest.mark.slow
@@ -73,7 +65,7 @@ def test_the_installed_wheel_brings_the_command(dist: Path, tmp_path: Path) -> N
     assert told.startswith(f"tap-sentry-audit v{VERSION},")
 
 
-def test_the_tap_runs_as_a_module() -> None:
-    told = run(sys.executable, "-m", "tap_sentry_audit", "--version")
+def test_the_command_is_installed() -> None:
+    told = run(Path(sys.executable).with_name("tap-sentry-audit"), "--version")
 
     assert told.startswith(f"tap-sentry-audit v{VERSION},")
