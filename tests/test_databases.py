@@ -116,7 +116,7 @@ class Database:
         return sorted([row[self.column(name)] for name in names] for row in self.table(stream))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     with postgres() as running:
         yield running
@@ -148,28 +148,31 @@ def into_duckdb(folder: Path) -> Database:
     return Database("target-duckdb", settings, rows, str.lower)
 
 
-@pytest.fixture(params=["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """Return an empty one."""
-    if request.param == "duckdb":
-        return into_duckdb(tmp_path)
+BOTH = ["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)]
+
+
+def empty(name: str, request: pytest.FixtureRequest, folder: Path) -> Database:
+    if name == "duckdb":
+        return into_duckdb(folder)
     return into_postgres(request.getfixturevalue("server"))
 
 
-def written_keys(run: Run) -> dict[str, tuple[list[str], list[list[object]]]]:
-    """Tell of each stream that a run wrote its key's properties and the keys, each once."""
-    names = {message["stream"]: message["key_properties"] for message in run.of_type("SCHEMA")}
-    keys: dict[str, set[tuple[object, ...]]] = {stream: set() for stream in names}
-    for message in run.of_type("RECORD"):
-        stream, record = message["stream"], message["record"]
-        keys[stream].add(tuple(record[name] for name in names[stream]))
-    return {stream: (names[stream], sorted(map(list, keys[stream]))) for stream in names}
+@pytest.fixture(params=BOTH)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """Return an empty one."""
+    return empty(request.param, request, tmp_path)
 
 
-def assert_holds_what_was_written(database: Database, run: Run) -> None:
+def assert_holds_each_key_once(database: Database, run: Run) -> None:
     """Each stream's table has exactly the primary keys of the records that the tap wrote."""
-    for stream, (names, keys) in written_keys(run).items():
-        assert database.keys(stream, names) == keys, stream
+    for schema in run.of_type("SCHEMA"):
+        stream, names = schema["stream"], schema["key_properties"]
+        keys = {
+            tuple(message["record"][name] for name in names)
+            for message in run.of_type("RECORD")
+            if message["stream"] == stream
+        }
+        assert database.keys(stream, names) == sorted(map(list, keys)) != [], stream
 
 
 def as_in(database: Database, record: Row) -> Row:
@@ -188,46 +191,62 @@ def by_id(rows: list[Row]) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
-def test_every_stream_is_a_table_that_has_each_key_once(database: Database, tmp_path: Path) -> None:
-    streams = [stream.name for stream in STREAMS]
-    acme = Inventory.made(projects=3, events=30, issues=20)
-    with FakeSentry({"acme": Log(entries.even(250))}, inventories={"acme": acme}) as sentry:
-        first = run_tap(config(sentry), catalog=selecting(*streams))
-        again = run_tap(config(sentry), catalog=selecting(*streams))
-
-    assert first.returncode == 0, first.stderr
-    assert set(streams) == written_keys(first).keys()
-    assert all(keys for _, keys in written_keys(first).values())
-    for run in first, again:
-        database.load(run, tmp_path)
-        assert_holds_what_was_written(database, run)
+# --- all streams, read twice
 
 
-def test_columns_have_the_types_of_what_is_in_them(database: Database, tmp_path: Path) -> None:
-    with FakeSentry({"acme": Log(entries.even(1))}) as sentry:
-        database.load(run_tap(config(sentry)), tmp_path)
+@dataclass(frozen=True)
+class Loaded:
+    """A database into which two runs without a state were loaded, and the second one."""
 
-    types = database.types("audit_logs")
-    expected = TYPES[database.target]
-    assert {name: types[database.column(name)] for name in expected} == expected
+    database: Database
+    run: Run
 
 
-def test_nested_content_comes_back_as_it_was(database: Database, tmp_path: Path) -> None:
-    rows = [
-        entries.row("1", entries.micros(entries.UNTIL), **NESTED),
-        entries.row("2", entries.micros(entries.UNTIL) + 1, actor=None, data={}, note=None),
-    ]
-    with FakeSentry({"acme": Log(rows=rows)}) as sentry:
-        run = run_tap(config(sentry))
-    database.load(run, tmp_path)
+@pytest.fixture(scope="module", params=BOTH)
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """Load all streams, and again with an entry that has changed meanwhile."""
+    folder = tmp_path_factory.mktemp("loaded")
+    database = empty(request.param, request, folder)
+    at = entries.micros(entries.UNTIL)
+    acme = Inventory.made(projects=2, events=5, issues=5)
+    for note in "as it was", "as it is":
+        rows = [
+            entries.row("1", at, **NESTED),
+            entries.row("2", at + 1, actor=None, data={}, note=note),
+        ]
+        log = Log(entries.even(30), rows=rows)
+        with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
+            run = run_tap(config(sentry), catalog=selecting(*(one.name for one in STREAMS)))
+        database.load(run, folder)
+    return Loaded(database, run)
+
+
+def test_every_stream_is_a_table_that_has_each_key_once(loaded: Loaded) -> None:
+    assert len(loaded.run.of_type("SCHEMA")) == len(STREAMS)
+    assert_holds_each_key_once(loaded.database, loaded.run)
+
+
+def test_columns_have_the_types_of_what_is_in_them(loaded: Loaded) -> None:
+    types = loaded.database.types("audit_logs")
+    expected = TYPES[loaded.database.target]
+
+    assert {name: types[loaded.database.column(name)] for name in expected} == expected
+
+
+def test_each_entry_comes_back_as_it_was_written_last(loaded: Loaded) -> None:
+    database = loaded.database
+    written = [as_in(database, record) for record in loaded.run.records if "event" in record]
 
     found = by_id([comparable(row) for row in database.table("audit_logs")])
-    assert found == by_id([as_in(database, record) for record in run.records])
+    assert found == by_id(written)
     assert {name: found["1"][database.column(name)] for name in NESTED} == NESTED
+    assert found["2"]["note"] == "as it is"
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path, depth: int) -> None:
+# --- flattened records
+
+
+def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path) -> None:
     at = entries.micros(entries.UNTIL)
     users = [entries.user(7), {"name": "Terraform", "new": [{"a": 1}]}, {"name": None}]
     rows = [
@@ -235,14 +254,14 @@ def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path, 
         for number, user in enumerate(users)
     ]
     rows.append(entries.row("3", at + 3, actor=None, data=None, targetUser=None))
-    options = {"flattening_enabled": True, "flattening_max_depth": depth}
+    options = {"flattening_enabled": True, "flattening_max_depth": 1}
     acme = Inventory.made(projects=2, events=3, issues=3)
-    streams = [stream.name for stream in STREAMS]
     with FakeSentry({"acme": Log(rows=rows)}, inventories={"acme": acme}) as sentry:
-        run = run_tap(config(sentry, **options), catalog=selecting(*streams))
+        catalog = selecting(*(stream.name for stream in STREAMS))
+        run = run_tap(config(sentry, **options), catalog=catalog)
     database.load(run, tmp_path)
 
-    assert_holds_what_was_written(database, run)
+    assert_holds_each_key_once(database, run)
     found = by_id(database.table("audit_logs"))
     for key, record in by_id(run.records[: len(rows)]).items():
         row, written = comparable(found[key]), as_in(database, record)
@@ -271,56 +290,26 @@ def test_a_target_that_flattens_by_itself_loses_no_open_object(
             assert (None if text is None else json.loads(text)) == record[name]
 
 
-def test_a_second_run_from_the_state_adds_what_is_new(database: Database, tmp_path: Path) -> None:
-    log = Log(entries.even(120))
+# --- runs that follow each other
+
+
+def test_a_run_from_the_state_that_comes_back_adds_just_what_is_new(
+    database: Database, tmp_path: Path
+) -> None:
+    log = Log(entries.even(1100))
     newest = entries.micros(entries.UNTIL)
     with FakeSentry({"acme": log}) as sentry:
-        state = database.load(run_tap(config(sentry)), tmp_path)
+        first = run_tap(config(sentry))
+        state = database.load(first, tmp_path)
         # Two of one moment, and one that is late by half an hour.
         log.add([newest, newest, newest - 30 * MINUTE])
         second = run_tap(config(sentry), state=state)
         database.load(second, tmp_path)
-
-    assert len(second.records) == 3
-    assert database.keys("audit_logs", ["id"]) == sorted([row["id"]] for row in log.rows() if row)
-
-
-def test_a_row_that_comes_again_changed_takes_the_place_of_the_old_one(
-    database: Database, tmp_path: Path
-) -> None:
-    at = entries.micros(entries.UNTIL)
-    before = [
-        entries.row("1", at, note="as it was", actor={"name": "Ada", "has2fa": False}),
-        entries.row("2", at + 1, note="stays"),
-    ]
-    after = [
-        entries.row("1", at, note="as it is", actor={"name": "Ada", "has2fa": True}),
-        before[1],
-        entries.row("3", at + 2, note="new"),
-    ]
-    for rows in before, after:
-        with FakeSentry({"acme": Log(rows=rows)}) as sentry:
-            database.load(run_tap(config(sentry)), tmp_path)
-
-    found = by_id(database.table("audit_logs"))
-    assert {key: row["note"] for key, row in found.items()} == {
-        "1": "as it is",
-        "2": "stays",
-        "3": "new",
-    }
-    assert found["1"]["actor"] == {"name": "Ada", "has2fa": True}
-
-
-def test_the_state_that_comes_back_is_the_last_that_the_tap_sent(
-    database: Database, tmp_path: Path
-) -> None:
-    # Enough for more than one STATE message.
-    with FakeSentry({"acme": Log(entries.even(1100))}) as sentry:
-        first = run_tap(config(sentry))
-        state = database.load(first, tmp_path)
-        nothing_new = run_tap(config(sentry), state=state)
+        nothing_new = run_tap(config(sentry), state=second.state)
 
     assert len(first.of_type("STATE")) > 1
     assert state == first.state
+    assert len(second.records) == 3
+    assert database.keys("audit_logs", ["id"]) == sorted([row["id"]] for row in log.rows() if row)
     assert nothing_new.records == []
     assert database.load(nothing_new, tmp_path) == nothing_new.state
