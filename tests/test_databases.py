@@ -163,6 +163,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return empty(request.param, request, tmp_path)
 
 
+def run_all(log: Log, **options: object) -> Run:
+    """Run the tap with all streams."""
+    acme = Inventory.made(projects=2, events=5, issues=5)
+    with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
+        catalog = selecting(*(stream.name for stream in STREAMS))
+        return run_tap(config(sentry, **options), catalog=catalog)
+
+
 def assert_holds_each_key_once(database: Database, run: Run) -> None:
     """Each stream's table has exactly the primary keys of the records that the tap wrote."""
     for schema in run.of_type("SCHEMA"):
@@ -194,48 +202,39 @@ def by_id(rows: list[Row]) -> dict[str, Row]:
 # --- all streams, read twice
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A database into which two runs without a state were loaded, and the second one."""
-
-    database: Database
-    run: Run
-
-
 @pytest.fixture(scope="module", params=BOTH)
-def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """Load all streams, and again with an entry that has changed meanwhile."""
+def loaded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Database, Run]:
+    """Load all streams, and again with an entry that has changed; return the second run."""
     folder = tmp_path_factory.mktemp("loaded")
     database = empty(request.param, request, folder)
     at = entries.micros(entries.UNTIL)
-    acme = Inventory.made(projects=2, events=5, issues=5)
     for note in "as it was", "as it is":
-        rows = [
-            entries.row("1", at, **NESTED),
-            entries.row("2", at + 1, actor=None, data={}, note=note),
-        ]
-        log = Log(entries.even(30), rows=rows)
-        with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
-            run = run_tap(config(sentry), catalog=selecting(*(one.name for one in STREAMS)))
+        changing = entries.row("2", at + 1, actor=None, data={}, note=note)
+        log = Log(entries.even(30), rows=[entries.row("1", at, **NESTED), changing])
+        run = run_all(log)
         database.load(run, folder)
-    return Loaded(database, run)
+    return database, run
 
 
-def test_every_stream_is_a_table_that_has_each_key_once(loaded: Loaded) -> None:
-    assert len(loaded.run.of_type("SCHEMA")) == len(STREAMS)
-    assert_holds_each_key_once(loaded.database, loaded.run)
+def test_every_stream_is_a_table_that_has_each_key_once(loaded: tuple[Database, Run]) -> None:
+    database, run = loaded
+
+    assert len(run.of_type("SCHEMA")) == len(STREAMS)
+    assert_holds_each_key_once(database, run)
 
 
-def test_columns_have_the_types_of_what_is_in_them(loaded: Loaded) -> None:
-    types = loaded.database.types("audit_logs")
-    expected = TYPES[loaded.database.target]
+def test_columns_have_the_types_of_what_is_in_them(loaded: tuple[Database, Run]) -> None:
+    database, _ = loaded
+    types, expected = database.types("audit_logs"), TYPES[database.target]
 
-    assert {name: types[loaded.database.column(name)] for name in expected} == expected
+    assert {name: types[database.column(name)] for name in expected} == expected
 
 
-def test_each_entry_comes_back_as_it_was_written_last(loaded: Loaded) -> None:
-    database = loaded.database
-    written = [as_in(database, record) for record in loaded.run.records if "event" in record]
+def test_each_entry_comes_back_as_it_was_written_last(loaded: tuple[Database, Run]) -> None:
+    database, run = loaded
+    written = [as_in(database, record) for record in run.records if "event" in record]
 
     found = by_id([comparable(row) for row in database.table("audit_logs")])
     assert found == by_id(written)
@@ -254,11 +253,7 @@ def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path) 
         for number, user in enumerate(users)
     ]
     rows.append(entries.row("3", at + 3, actor=None, data=None, targetUser=None))
-    options = {"flattening_enabled": True, "flattening_max_depth": 1}
-    acme = Inventory.made(projects=2, events=3, issues=3)
-    with FakeSentry({"acme": Log(rows=rows)}, inventories={"acme": acme}) as sentry:
-        catalog = selecting(*(stream.name for stream in STREAMS))
-        run = run_tap(config(sentry, **options), catalog=catalog)
+    run = run_all(Log(rows=rows), flattening_enabled=True, flattening_max_depth=1)
     database.load(run, tmp_path)
 
     assert_holds_each_key_once(database, run)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 
+from tap_sentry_audit.api.dated_list import read_whole
+from tap_sentry_audit.api.exceptions import AccessDeniedError, BadRequestError
+from tap_sentry_audit.api.pagination import parse_list
+from tap_sentry_audit.api.timestamps import EPOCH
 from testing.fake_sentry import FakeSentry, Inventory, Log, ReleaseList, Request, entries, faults
 from testing.fake_sentry.answers import json_answer
 from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from tap_sentry_audit.api.pagination import ListPage
     from testing.fake_sentry.faults import Fault
     from testing.forked import Run
 
@@ -61,73 +67,77 @@ def run(sentry: FakeSentry, **settings: object) -> Run:
     return run_tap(config(sentry, **settings), catalog=selecting("releases"))
 
 
-def held(inventory: Inventory) -> list[str]:
-    return sorted(str(row["id"]) for row in inventory.releases)
+def held(inventory: Inventory) -> set[str]:
+    return {str(row["id"]) for row in inventory.releases}
 
 
-def assert_whole(inventory: Inventory, way: ReleaseList | None = None, **more: Any) -> Run:  # noqa: ANN401
-    """Each release comes once, and nothing is an error."""
-    with serving(inventory, way, **more) as sentry:
-        ended = run(sentry)
-    assert ended.log("ERROR") == []
-    assert ended.returncode == 0
-    null = {str(number) for number in (way.null if way else ())}
-    assert sorted(ended.ids) == sorted(set(held(inventory)) - null)
-    return ended
+def read(inventory: Inventory, way: ReleaseList | None = None, **more: Any) -> set[str]:  # noqa: ANN401
+    """The ids that `read_whole` finds, without a connection to the stand-in."""
+    sentry = serving(inventory, way, **more)
+
+    def fetch(parameters: Mapping[str, str]) -> ListPage:
+        query = urlencode({"project": "-1", "status": "", "per_page": "100"} | {**parameters})
+        target = f"/api/0/organizations/acme/releases/?{query}"
+        answer, _ = sentry.reply(target, {"authorization": "Bearer token"})
+        assert answer
+        if answer.status == 400:
+            raise BadRequestError(answer.body.decode())
+        if answer.status == 403:
+            raise AccessDeniedError(answer.body.decode(), EPOCH)
+        return parse_list(answer.body, answer.headers, "id")
+
+    return {str(row["id"]) for page in read_whole(fetch({}), fetch) for row in page.rows}
 
 
 def assert_no_other_lost(inventory: Inventory, meanwhile: Any, dates: Any = "obeyed") -> None:  # noqa: ANN401
-    """Every release that was there all the time comes once."""
-    before = set(held(inventory))
-    with serving(inventory, ReleaseList(dates=dates), faults=meanwhile) as sentry:
-        ended = run(sentry)
-    assert ended.log("ERROR") == []
-    assert before & set(held(inventory)) <= set(ended.ids) <= before | set(held(inventory))
-    assert len(ended.ids) == len(set(ended.ids))
+    """Every release that was there all the time comes."""
+    before = held(inventory)
+    found = read(inventory, ReleaseList(dates=dates), faults=meanwhile)
+
+    assert before & held(inventory) <= found <= before | held(inventory)
 
 
 def at_request(number: int, change: Callable[[], object]) -> Callable[[int, Request], Fault | None]:
-    """Let a change happen just before the answer to a request for releases, counted from 1."""
-    counted: Counter[str] = Counter()
+    """Let a change happen just before the answer to a request, counted from 1."""
 
-    def meanwhile(_: int, request: Request) -> None:
-        counted[request.resource or ""] += 1
-        if request.resource == "releases" and counted["releases"] == number:
+    def meanwhile(count: int, _: Request) -> None:
+        if count == number:
             change()
 
     return meanwhile
 
 
-def ids_at(inventory: Inventory, places: Collection[int]) -> frozenset[int]:
-    return frozenset(inventory.releases[place]["id"] for place in places)
-
-
 # --- one date
 
 
-@pytest.mark.parametrize("ties", ["by id", "by page", "shuffled"])
-def test_releases_of_one_date_come_once_each_however_they_are_ordered(ties: Any) -> None:  # noqa: ANN401
-    assert_whole(made(WIDTHS, single=150), ReleaseList(ties=ties))
+SHUFFLED = ReleaseList(ties="shuffled")
 
 
-@pytest.mark.parametrize("dates", ["ignored", "refused", "exclusive", "whole seconds"])
-def test_releases_come_once_each_however_the_server_takes_dates(dates: Any) -> None:  # noqa: ANN401
-    assert_whole(made(NARROW, single=150), ReleaseList(ties="shuffled", dates=dates))
-
-
-def test_a_date_over_the_edge_of_every_page_loses_nothing() -> None:
-    assert_whole(made([1, *[7] * 60]))
-
-
-@pytest.mark.parametrize("projects", [1, 3])
-def test_a_date_of_several_pages_is_read_whole(projects: int) -> None:
-    inventory = made([340], single=120, projects=projects)
-
-    assert_whole(inventory, ReleaseList(ties="shuffled"))
-
-
-def test_a_list_of_one_date_alone_is_read_whole() -> None:
-    assert_whole(made([236]))
+@pytest.mark.parametrize(
+    ("inventory", "way"),
+    [
+        (made(WIDTHS, single=150), ReleaseList(ties="by id")),
+        (made(WIDTHS, single=150), ReleaseList(ties="by page")),
+        (made(WIDTHS, single=150), SHUFFLED),
+        (made(NARROW, single=150), replace(SHUFFLED, dates="ignored")),
+        (made(NARROW, single=150), replace(SHUFFLED, dates="refused")),
+        (made(NARROW, single=150), replace(SHUFFLED, dates="exclusive")),
+        (made(NARROW, single=150), replace(SHUFFLED, dates="whole seconds")),
+        # A date over the edge of every page.
+        (made([1, *[7] * 60]), ReleaseList()),
+        # A date of several pages, in one project or in several, and nothing but one.
+        (made([340], single=120, projects=1), SHUFFLED),
+        (made([340], single=120, projects=3), SHUFFLED),
+        (made([236]), ReleaseList()),
+        # A server that shows dates in milliseconds, or none.
+        (made([3, 30, 130], single=200), ReleaseList(digits=3)),
+        (made([3, 30], single=200), ReleaseList(digits=0)),
+    ],
+)
+def test_every_release_comes_once_however_dates_are_shared_and_shown(
+    inventory: Inventory, way: ReleaseList
+) -> None:
+    assert read(inventory, way) == held(inventory)
 
 
 def test_dates_of_several_pages_a_moment_apart_are_read_whole() -> None:
@@ -135,18 +145,15 @@ def test_dates_of_several_pages_a_moment_apart_are_read_whole() -> None:
     for shift in (0, 1, 999, 1_000, 2_500):
         inventory.add_releases([NEW_YEAR + 20 * DAY + shift] * 130, *PROJECTS)
 
-    assert_whole(inventory)
+    assert read(inventory) == held(inventory)
 
 
 def test_a_release_that_the_server_never_shows_is_an_error_with_the_numbers() -> None:
     inventory, others = made(single=150), made(single=5)
     of_one_date = inventory.add_releases([NEW_YEAR + 40 * DAY + HOUR] * 236)
-    inventories = {"acme": inventory, "other": others}
     way = ReleaseList(hidden=frozenset(of_one_date[100:102]))
-    sentry = FakeSentry(
-        dict.fromkeys(inventories, Log()), inventories=inventories, release_list=way
-    )
-    with sentry:
+    inventories = {"acme": inventory, "other": others}
+    with FakeSentry({}, inventories=inventories, release_list=way) as sentry:
         ended = run(sentry, organization=None, organizations=["acme", "other"])
 
     [line] = ended.log("ERROR")
@@ -154,7 +161,7 @@ def test_a_release_that_the_server_never_shows_is_an_error_with_the_numbers() ->
     assert "created about 2026-02-10T01:00:00.000000Z passed 236, 236, " in line
     assert line.endswith("rows and showed 234 different ones")
     assert ended.returncode == 1
-    shown = set(held(inventory)) - {str(number) for number in way.hidden}
+    shown = held(inventory) - {str(number) for number in way.hidden}
     assert sorted(ended.ids) == sorted([*shown, *held(others)])
 
 
@@ -162,15 +169,12 @@ def test_a_date_in_projects_that_the_token_may_not_read_is_no_error() -> None:
     inventory = made([3], single=90)
     inventory.add_releases([NEW_YEAR] * 150, *PROJECTS)
     inventory.remove_project("web-001")
-    with serving(inventory, ReleaseList(ties="shuffled")) as sentry:
-        ended = run(sentry)
 
-    assert ended.log("ERROR") == []
-    assert sorted(ended.ids) == sorted(
+    assert read(inventory, SHUFFLED) == {
         str(row["id"])
         for row in inventory.releases
         if any(project["slug"] != "web-001" for project in row["projects"])
-    )
+    }
 
 
 # --- what it costs
@@ -229,12 +233,6 @@ def test_a_release_deleted_from_a_date_of_several_pages_is_no_error() -> None:
     assert_no_other_lost(inventory, at_request(4, delete))
 
 
-def test_a_fault_loses_and_doubles_nothing() -> None:
-    failing = {3: faults.status(503), 5: "reset", 8: "truncated"}
-
-    assert_whole(made([60, 130], single=150), faults=failing)
-
-
 # --- other servers
 
 
@@ -246,14 +244,8 @@ def test_a_server_that_orders_by_the_date_of_the_release_is_read_whole(dates: An
         released = NEW_YEAR + rng.randrange(500 * DAY)
         row["dateReleased"] = rng.choice([None, entries.date_created(released)])
 
-    assert_whole(inventory, ReleaseList(order="dateReleased", status="unknown", dates=dates))
-
-
-@pytest.mark.parametrize("digits", [3, 0])
-def test_a_server_that_shows_dates_in_milliseconds_or_none_is_read_whole(digits: Any) -> None:  # noqa: ANN401
-    widths = [3, 30, 130] if digits else [3, 30]
-
-    assert_whole(made(widths, single=200), ReleaseList(digits=digits))
+    way = ReleaseList(order="dateReleased", status="unknown", dates=dates)
+    assert read(inventory, way) == held(inventory)
 
 
 # --- archived releases
@@ -265,7 +257,8 @@ def archived_warnings(ended: Run) -> list[str]:
 
 def test_archived_releases_come_as_such() -> None:
     inventory = made([130], single=50, statuses=["open", "archived"])
-    ended = assert_whole(inventory)
+    with serving(inventory) as sentry:
+        ended = run(sentry)
 
     status = {str(row["id"]): row["status"] for row in inventory.releases}
     assert {record["id"]: record["status"] for record in ended.records} == status
@@ -280,8 +273,8 @@ def test_where_the_server_refuses_an_empty_status_open_releases_come_with_one_wa
     [line] = archived_warnings(ended)
     assert line.startswith("acme: ")
     assert ended.returncode == 0
-    opened = [str(row["id"]) for row in inventory.releases if row["status"] == "open"]
-    assert sorted(ended.ids) == sorted(opened)
+    opened = {str(row["id"]) for row in inventory.releases if row["status"] == "open"}
+    assert set(ended.ids) == opened
 
 
 def test_a_400_for_another_reason_is_an_error() -> None:
@@ -307,19 +300,23 @@ def test_rows_that_the_server_cannot_show_take_no_other_with_them(
     dates: Any,  # noqa: ANN401
 ) -> None:
     inventory = made([6] * 10 if dates == "obeyed" else [], single=290)
-    ended = assert_whole(inventory, ReleaseList(null=ids_at(inventory, places), dates=dates))
+    null = frozenset(inventory.releases[place]["id"] for place in places)
+    found = read(inventory, ReleaseList(null=null, dates=dates))
 
-    assert any("null rows" in line for line in ended.log("WARNING"))
+    assert found == held(inventory) - {str(number) for number in null}
 
 
 def test_a_null_row_in_a_date_of_several_pages_is_told_from_a_lost_one() -> None:
     inventory = made(single=20)
     null, hidden, *_ = inventory.add_releases([NEW_YEAR + 50 * DAY + HOUR] * 236)
-    ended = assert_whole(inventory, ReleaseList(null=frozenset([null])))
-    both = ReleaseList(null=frozenset([null]), hidden=frozenset([hidden]))
-    with serving(inventory, both) as sentry:
+    with serving(inventory, ReleaseList(null=frozenset([null]))) as sentry:
+        ended = run(sentry)
+        sentry.release_list = replace(sentry.release_list, hidden=frozenset([hidden]))
         [line] = run(sentry).log("ERROR")
 
+    assert ended.returncode == 0
+    assert held(inventory) - set(ended.ids) == {str(null)}
+    assert len(ended.ids) == len(set(ended.ids))
     assert "acme: Sentry could not show 1 releases (null rows)" in ended.log("WARNING")
     assert "passed 236, " in line
     assert "1 of them null rows" in line

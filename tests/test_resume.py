@@ -79,17 +79,17 @@ def test_a_state_that_is_due_comes_even_while_a_request_hangs(
         one_by_one = config(sentry, max_concurrent_requests=1, request_timeout_seconds=1)
         TapSentryAudit(config=one_by_one).sync_all()
 
-    records = 0
-    written: list[int] = []
+    created: list[str] = []
+    written: list[tuple[int, str]] = []
     for line in capfdbinary.readouterr().out.splitlines():
         message = json.loads(line)
-        records += message["type"] == "RECORD"
-        if message["type"] == "STATE":
-            written.append(records)
-            last = message["value"]["bookmarks"]["audit_logs"]["partitions"][0]
-    assert records == 250
-    assert 198 in written
-    assert last["replication_key_value"]
+        if message["type"] == "RECORD":
+            created.append(message["record"]["dateCreated"])
+        elif message["type"] == "STATE":
+            [partition] = message["value"]["bookmarks"]["audit_logs"]["partitions"]
+            written.append((len(created), partition.get("replication_key_value")))
+    assert len(created) == 250
+    assert (198, created[197]) in written
 
 
 # --- first runs
