@@ -143,15 +143,6 @@ def test_projects_that_may_not_be_read_are_one_line_for_each_organization() -> N
     assert ended.log("ERROR") == [f"one: {needed}", f"two: {needed}"]
 
 
-def test_without_the_list_of_projects_the_scope_for_it_is_named() -> None:
-    with serving(Inventory.made(), scopes={"token": {"event:read"}}) as sentry:
-        ended = run(sentry)
-
-    assert ended.returncode == 1
-    [line] = ended.log("ERROR")
-    assert "org:read" in line
-
-
 def test_a_project_that_gets_another_slug_keeps_its_bookmark() -> None:
     acme = Inventory.made(projects=1, events=10)
     with serving(acme) as sentry:

@@ -180,15 +180,3 @@ def test_a_fault_of_the_region_names_the_region(caplog: pytest.LogCaptureFixture
         list(teams.get_records({"organization": "acme"}))
 
     assert f"{url.removeprefix('http://')} refused the connection" in caplog.messages[-1]
-
-
-def test_neither_messages_nor_log_hold_the_token() -> None:
-    secret = "0123456789abcdef-secret"  # noqa: S105  (the stand-in's)
-    inventories = {"acme": Inventory.made()}
-    with FakeSentry({}, tokens={secret: "ok"}, inventories=inventories) as sentry:
-        sentry.scopes = {secret: {"org:read"}}
-        ended = run(sentry, *LISTS, "issues", "events", auth_token=secret)
-
-    assert ended.records
-    assert ended.log("ERROR")
-    assert secret not in ended.stdout + ended.stderr

@@ -118,27 +118,25 @@ def test_a_run_with_such_a_state_ends_before_the_first_request(
 
 
 def test_a_bookmark_that_cannot_be_read_stops_its_organization_alone() -> None:
-    value = "2025-01-01T00:00:00Z"
-    broken: dict[str, dict[str, object]] = {
-        "no-time": {"replication_key_value": "yesterday"},
-        "before-all-time": {"replication_key_value": "0001-01-01T00:00:00Z"},
-        "no-seconds": {"replication_key_value": value, "lookback": {"ids": {}}},
-        "no-object": {"replication_key_value": value, "lookback": []},
-        "ids-in-a-list": {
-            "replication_key_value": value,
-            "lookback": {"seconds": 3600, "ids": ["1"]},
-        },
-        "no-number": {
-            "replication_key_value": value,
-            "lookback": {"seconds": 3600, "ids": {"1": None}},
-        },
-        "lookback-before-all-time": {
-            "replication_key_value": "0001-01-01T00:00:00Z",
-            "lookback": {"seconds": 3600, "ids": {}},
-        },
+    value, first_of_all = "2025-01-01T00:00:00Z", "0001-01-01T00:00:00Z"
+    broken: dict[str, tuple[str, object]] = {
+        "no-time": ("yesterday", {}),
+        "before-all-time": (first_of_all, {}),
+        "lookback-before-all-time": (first_of_all, {"seconds": 3600, "ids": {}}),
+        "no-seconds": (value, {"ids": {}}),
+        "no-object": (value, []),
+        "ids-in-a-list": (value, {"seconds": 3600, "ids": ["1"]}),
+        "no-number": (value, {"seconds": 3600, "ids": {"1": None}}),
     }
     state = of_partitions(
-        *({"context": {"organization": slug}, **mark} for slug, mark in broken.items())
+        *(
+            {
+                "context": {"organization": slug},
+                "replication_key_value": time,
+                "lookback": lookback,
+            }
+            for slug, (time, lookback) in broken.items()
+        )
     )
     slugs = [*broken, "sound"]
     with FakeSentry({slug: Log(entries.even(5)) for slug in slugs}) as sentry:
