@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,9 @@ from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 from testing.rows import record_of
 from testing.sentry_tap import config, run_tap, selecting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOKEN = "5f0e1d2c3b4a59687786a5b4c3d2e1f0"  # noqa: S105  (it is nobody's)
 MASKED = "********e1f0"
@@ -53,7 +56,7 @@ def test_every_name_is_masked_at_any_depth(where: str) -> None:
 
 
 def test_names_that_only_look_like_a_secret_stay() -> None:
-    data = dict.fromkeys(LOOK_ALIKES, TOKEN)
+    data: dict[str, object] = {**dict.fromkeys(LOOK_ALIKES, TOKEN)}
     data |= {"tags": [{"key": "token", "value": TOKEN}], "features": ["token", "password"]}
 
     assert edited(data, note=TOKEN)["data"] == data
@@ -156,7 +159,7 @@ def test_a_note_repeats_no_secret_of_the_data(data: dict[str, Any], note: str) -
 
 ODD = st.sampled_from("'\"\\äł\n\t\0ab")
 ANY = st.characters(exclude_characters="*", exclude_categories=["Cs"])
-WAYS = {
+WAYS: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: f"'{secret}'",
     "repr": lambda secret: f"{secret!r}",
     "ascii": lambda secret: f"{secret!a}",
