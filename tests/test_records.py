@@ -122,15 +122,16 @@ def test_missing_fields_become_null_and_a_missing_event_is_empty() -> None:
 
 def test_what_is_not_known_or_of_another_type_is_kept_aside() -> None:
     odd: dict[str, Any] = {
-        "slug": ["a", "list"],
-        "isMember": "yes",
-        "memberCount": 2**63,
-        "dateCreated": "soon",
-        "access": {},
+        "title": ["a", "list"],
+        "isPublic": "yes",
+        "userCount": 2**63,
+        "numComments": True,
+        "firstSeen": "soon",
+        "annotations": {},
     }
     unknown = {"organization": {"id": "1"}, "additionalFields": {"of": "Sentry"}, "brandNew": 1}
 
-    assert record_of({"id": 7, **odd, **unknown}, "teams") == {
+    assert record_of({"id": 7, **odd, **unknown}, "issues") == {
         "id": "7",
         **dict.fromkeys(odd),
         "organization": "acme",

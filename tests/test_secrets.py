@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tap_sentry_audit.tap import STREAMS
@@ -158,7 +158,8 @@ def test_a_note_repeats_no_secret_of_the_data(data: dict[str, Any], note: str) -
 
 
 ODD = st.sampled_from("'\"\\äł\n\t\0ab")
-ANY = st.characters(exclude_characters="*", exclude_categories=["Cs"])
+# Neither what masks nor what looks as if the note were cut short.
+ANY = st.characters(exclude_characters="*.…", exclude_categories=["Cs"])
 WAYS: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: f"'{secret}'",
     "repr": lambda secret: f"{secret!r}",
@@ -169,7 +170,8 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@given(secret=st.text(ODD | ANY, min_size=9))
+@given(st.text(ODD | ANY, min_size=9))
+@example("abcdefgh\\")
 @settings(max_examples=40, deadline=None)
 def test_a_note_shows_a_secret_in_no_form_of_writing_it(way: str, secret: str) -> None:
     quoted = WAYS[way](secret)
@@ -206,23 +208,17 @@ def test_what_this_version_does_not_know_is_kept_and_masked() -> None:
 
 
 def rich() -> Inventory:
-    """One row for each stream, with a secret in each open field, and in a field that is new."""
+    """One row for each stream, with a secret in each open field, and in fields that are new."""
     acme = Inventory.made(projects=1, teams=1, members=1, releases=1, issues=1, events=1)
     fields = {"nested": [{"password": TOKEN, "key": "kept"}], "token": TOKEN}
-    [[event]] = acme.events.values()
-    for row, opened in [
-        (acme.organization, ["quota", "trustedRelays"]),
-        (acme.projects[0], ["team", "latestDeploys", "teams"]),
-        (acme.teams[0], ["flags", "externalTeams"]),
-        (acme.members[0], ["user", "groupOrgRoles"]),
-        (acme.releases[0], ["data", "authors", "owner"]),
-        (acme.issues[0], ["metadata", "annotations", "stats"]),
-        (event, ["contexts", "entries", "user", "_meta", "context"]),
-    ]:
-        for name in opened:
-            row[name] = [fields] if isinstance(row[name], list) else fields
-        row["brandNew"] = fields
-        row["client_secret"] = TOKEN
+    lists = (acme.projects, acme.teams, acme.members, acme.releases, acme.issues)
+    for row in (acme.organization, *(row for [row] in (*lists, *acme.events.values()))):
+        for name, value in row.items():
+            if isinstance(value, dict):
+                row[name] = value | fields
+            elif isinstance(value, list) and name != "projects":
+                row[name] = [*value, fields]
+        row |= {"brandNew": fields, "client_secret": TOKEN}
     return acme
 
 
