@@ -212,7 +212,7 @@ def loaded(
     at = entries.micros(entries.UNTIL)
     for note in "as it was", "as it is":
         changing = entries.row("2", at + 1, actor=None, data={}, note=note)
-        log = Log(entries.even(30), rows=[entries.row("1", at, **NESTED), changing])
+        log = Log(rows=[entries.row("1", at, **NESTED), changing])
         run = run_all(log)
         database.load(run, folder)
     return database, run
