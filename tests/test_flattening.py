@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator, FormatChecker
 
 from tap_sentry_audit.audit_log.pages import parse_page
 from tap_sentry_audit.streams.schemas import AUDIT_LOGS
 from tap_sentry_audit.tap import STREAMS, TapSentryAudit
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 from testing.recorded import audit_rows
-from testing.rows import record_of
+from testing.rows import record_of, strict
 from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
@@ -80,12 +79,6 @@ def _field(record: Row, name: str, declared: Row, separator: str) -> Any:  # noq
 
 def parsed(text: str | None) -> Any:  # noqa: ANN401
     return None if text is None else json.loads(text, parse_float=Decimal)
-
-
-def strict(schema: Row) -> Draft202012Validator:
-    """A validator that lets no field pass that the schema does not have."""
-    schema = schema | {"additionalProperties": False}
-    return Draft202012Validator(schema, format_checker=FormatChecker(["date-time"]))
 
 
 # --- records
