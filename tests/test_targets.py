@@ -1,4 +1,4 @@
-"""A plain pipe into the real target-postgres and target-duckdb, and what the tables then hold."""
+"""A plain pipe into real targets, and what files and tables then hold."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 from testing.postgres import Postgres, postgres
+from testing.recorded import audit_rows
 from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
@@ -41,21 +42,14 @@ for (row,) in duckdb.connect(path, read_only=True).execute(query).fetchall():
 """
 
 TYPES = {
-    "target-postgres": {
-        "id": "text",
-        "event": "text",
-        "actor": "jsonb",
-        "data": "jsonb",
-        "targetObject": "bigint",
-        "dateCreated": "timestamp without time zone",
-    },
-    "target-duckdb": {
-        "id": "VARCHAR",
-        "event": "VARCHAR",
-        "actor": "JSON",
-        "data": "JSON",
-        "targetObject": "HUGEINT",
-        "dateCreated": "TIMESTAMP",
+    "id": {"target-postgres": "text", "target-duckdb": "VARCHAR"},
+    "event": {"target-postgres": "text", "target-duckdb": "VARCHAR"},
+    "actor": {"target-postgres": "jsonb", "target-duckdb": "JSON"},
+    "data": {"target-postgres": "jsonb", "target-duckdb": "JSON"},
+    "targetObject": {"target-postgres": "bigint", "target-duckdb": "HUGEINT"},
+    "dateCreated": {
+        "target-postgres": "timestamp without time zone",
+        "target-duckdb": "TIMESTAMP",
     },
 }
 
@@ -66,6 +60,21 @@ NESTED = {
     "targetUser": None,
     "note": "tab\t, \"quote\", 'quote', \\N and\nanother line",
 }
+
+
+def pipe(run: Run, target: str, settings: object, folder: Path) -> object:
+    """Give a run's output to a target and return the last state that it gives back."""
+    path = folder / "target.json"
+    path.write_text(json.dumps(settings))
+    done = subprocess.run(
+        [LOADERS / target / "venv/bin" / target, "--config", path],
+        input=run.stdout,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @dataclass(frozen=True)
@@ -83,18 +92,8 @@ class Database:
         return self.settings["default_target_schema"]
 
     def load(self, run: Run, folder: Path) -> object:
-        """Give a run's output to the target and return the last state that it gives back."""
-        settings = folder / "target.json"
-        settings.write_text(json.dumps(self.settings))
-        done = subprocess.run(
-            [LOADERS / self.target / "venv/bin" / self.target, "--config", settings],
-            input=run.stdout,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        """Load a run's output, and return the last state that the target gives back."""
+        return pipe(run, self.target, self.settings, folder)
 
     def table(self, stream: str) -> list[Row]:
         """Return the rows of a stream without the columns that the target adds."""
@@ -227,9 +226,10 @@ def test_every_stream_is_a_table_that_has_each_key_once(loaded: tuple[Database, 
 
 def test_columns_have_the_types_of_what_is_in_them(loaded: tuple[Database, Run]) -> None:
     database, _ = loaded
-    types, expected = database.types("audit_logs"), TYPES[database.target]
+    types = database.types("audit_logs")
 
-    assert {name: types[database.column(name)] for name in expected} == expected
+    for name, expected in TYPES.items():
+        assert types[database.column(name)] == expected[database.target]
 
 
 def test_each_entry_comes_back_as_it_was_written_last(loaded: tuple[Database, Run]) -> None:
@@ -305,6 +305,60 @@ def test_a_run_from_the_state_that_comes_back_adds_just_what_is_new(
     assert len(first.of_type("STATE")) > 1
     assert state == first.state
     assert len(second.records) == 3
-    assert database.keys("audit_logs", ["id"]) == sorted([row["id"]] for row in log.rows() if row)
+    assert database.keys("audit_logs", ["id"]) == [[key] for key in ids(log)]
     assert nothing_new.records == []
     assert database.load(nothing_new, tmp_path) == nothing_new.state
+
+
+# --- target-jsonl, which appends
+
+
+def append(run: Run, folder: Path) -> object:
+    settings = {"destination_path": str(folder), "do_timestamp_file": False}
+    return pipe(run, "target-jsonl", settings, folder)
+
+
+def appended(folder: Path) -> dict[str, list[str]]:
+    """Return the ids in the file of each stream, sorted."""
+    return {
+        path.stem: sorted(json.loads(line)["id"] for line in path.read_text().splitlines())
+        for path in folder.glob("*.jsonl")
+    }
+
+
+def ids(log: Log) -> list[str]:
+    return sorted(row["id"] for row in log.rows() if row)
+
+
+def test_odd_and_recorded_entries_and_every_stream_pass_the_validation_of_target_jsonl(
+    tmp_path: Path,
+) -> None:
+    odd: list[Row] = [
+        {"actor": {"name": None}},
+        {"actor": {"id": 7, "isActive": "yes", "emails": {}}, "data": [1]},
+        {"targetUser": 3842558, "targetObject": 2**62},
+        {"targetUser": {"id": 5}, "note": None, "ipAddress": None},
+    ]
+    rows = [entries.row(f"odd{number}", number, **row) for number, row in enumerate(odd)]
+    log = Log(rows=[*audit_rows(), *rows])
+    run = run_all(log)
+    append(run, tmp_path)
+
+    files = appended(tmp_path)
+    assert files.keys() == {stream.name for stream in STREAMS}
+    assert files["audit_logs"] == ids(log)
+    assert sum(map(len, files.values())) == len(run.records)
+
+
+def test_polls_of_a_living_log_leave_each_entry_once_in_the_file(tmp_path: Path) -> None:
+    log = Log(entries.even(150))
+    newest = entries.micros(entries.UNTIL)
+    state = None
+    with FakeSentry({"acme": log}) as sentry:
+        for _ in range(4):
+            newest += 7 * MINUTE
+            # Two of one moment, and one that is late by half an hour.
+            log.add([newest, newest, newest - 30 * MINUTE])
+            state = append(run_tap(config(sentry), state=state), tmp_path)
+
+    assert appended(tmp_path) == {"audit_logs": ids(log)}
