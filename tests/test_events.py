@@ -184,6 +184,17 @@ def test_a_bookmark_that_cannot_be_read_stops_its_project_alone() -> None:
 # --- ranges and first runs
 
 
+@DATES
+def test_a_range_holds_its_start_and_not_its_end(*, honours_dates: bool) -> None:
+    acme = Inventory.made(projects=1, events=0)
+    moments = ["2024-12-04T23:59:59Z", "2024-12-05T00:00:00Z", "2024-12-10T00:00:00Z"]
+    added = acme.add_events(acme.projects[0]["slug"], map(entries.micros, moments))
+    with serving(acme, honours_dates=honours_dates) as sentry:
+        ended = run(sentry, start_date="2024-12-05", end_date="2024-12-10")
+
+    assert ids(ended) == [added[1]]
+
+
 def test_an_end_before_the_bookmark_is_no_error_and_no_request() -> None:
     acme = Inventory.made(projects=1, events=5)
     with serving(acme) as sentry:
