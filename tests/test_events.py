@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries, faults
-from testing.sentry_tap import config, run_tap, selecting
+from testing.sentry_tap import config, run_tap, selecting, without_waits
 
 if TYPE_CHECKING:
     from testing.fake_sentry import Request
@@ -141,6 +142,24 @@ def test_projects_that_may_not_be_read_are_one_line_for_each_organization() -> N
     needed = "2 of 2 projects: the token may not read events. It needs the scope event:read"
     assert ended.returncode == 1
     assert ended.log("ERROR") == [f"one: {needed}", f"two: {needed}"]
+
+
+def test_a_project_without_a_slug_stops_its_organization_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    inventories = {slug: Inventory.made(slug, projects=1, events=2) for slug in ("one", "two")}
+    with FakeSentry({}, inventories=inventories) as sentry:
+        sentry.faults = lambda _, request: (
+            faults.shape([{"id": "1"}]) if request.path.endswith("/one/projects/") else None
+        )
+        both = config(sentry, organization=None, organizations=["one", "two"])
+        with pytest.raises(SystemExit) as ended:
+            without_waits(both, selecting("events")).sync_all()
+
+    written = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    records = [message["record"] for message in written if message["type"] == "RECORD"]
+    assert ended.value.code == 1
+    assert [record["organization"] for record in records] == ["two", "two"]
 
 
 def test_a_project_that_gets_another_slug_keeps_its_bookmark() -> None:
