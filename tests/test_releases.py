@@ -194,7 +194,8 @@ def test_releases_without_shared_dates_take_a_request_for_each_page(
 # --- what happens meanwhile
 
 
-@pytest.mark.parametrize(("dates", "number"), [("obeyed", 2), ("obeyed", 4), ("ignored", 3)])
+@pytest.mark.parametrize("dates", ["obeyed", "ignored"])
+@pytest.mark.parametrize("number", range(1, 6))
 def test_a_release_that_arrives_meanwhile_is_no_error(dates: str, number: int) -> None:
     inventory = made([3] * 9, single=350)
     arriving = at_request(number, lambda: inventory.add_releases([NEW_YEAR + 999 * DAY]))
@@ -203,7 +204,8 @@ def test_a_release_that_arrives_meanwhile_is_no_error(dates: str, number: int) -
 
 
 @pytest.mark.parametrize("dates", ["obeyed", "ignored"])
-@pytest.mark.parametrize(("number", "place"), [(2, 0), (2, 99), (3, 100), (3, 250)])
+@pytest.mark.parametrize("place", [0, 99, 100, 250])
+@pytest.mark.parametrize("number", [2, 3])
 def test_a_release_that_is_deleted_meanwhile_takes_no_other_with_it(
     number: int, place: int, dates: str
 ) -> None:
