@@ -56,15 +56,9 @@ def test_a_criterion_that_is_not_met_fails_the_run(
 
 def test_what_is_lost_or_repeated_or_out_of_order_is_found(tmp_path: Path) -> None:
     ids = [1_000_001, 1_000_003, 1_000_003, 1_000_002, 1_000_009]
-    messages: list[object] = [{"type": "SCHEMA"}, {"type": "STATE", "value": {}}]
-    messages += [
-        {
-            "type": "RECORD",
-            "record": {"id": str(n), "dateCreated": f"2026-01-01T00:00:{n % 60:02}Z"},
-        }
-        for n in ids
-    ]
-    (tmp_path / "stdout").write_text("".join(f"{json.dumps(m)}\n" for m in messages))
+    records = [{"id": str(n), "dateCreated": f"2026-01-01T00:00:{n % 60:02}Z"} for n in ids]
+    messages = [{"type": "SCHEMA"}, *({"type": "RECORD", "record": one} for one in records)]
+    (tmp_path / "stdout").write_text("".join(f"{json.dumps(one)}\n" for one in messages))
 
     written = read_written(tmp_path, 4)
 

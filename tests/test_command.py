@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.fake_sentry import FakeSentry, Inventory, Log, entries
-from testing.sentry_tap import config, run_tap, selecting
+from testing.fake_sentry import FakeSentry, Log, entries
+from testing.sentry_tap import config, run_tap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testing.forked import Message, Run
-
-
-def test_about_lists_every_setting_and_which_one_is_secret() -> None:
-    about = json.loads(run_tap({}, "--about", "--format=json").stdout)
-
-    properties = about["settings"]["properties"]
-    own = list(properties)[:13]
-    assert own == [
-        "auth_token",
-        "organization",
-        "organizations",
-        "host",
-        "start_date",
-        "backfill",
-        "end_date",
-        "lookback_seconds",
-        "requests_per_second",
-        "max_concurrent_requests",
-        "request_timeout_seconds",
-        "user_agent",
-        "redact_secrets",
-    ]
-    assert [name for name in own if properties[name].get("secret")] == ["auth_token"]
-    assert {name: properties[name]["default"] for name in own if "default" in properties[name]} == {
-        "host": "https://sentry.io",
-        "backfill": True,
-        "lookback_seconds": 3600,
-        "requests_per_second": 40,
-        "max_concurrent_requests": 12,
-        "request_timeout_seconds": 60,
-        "redact_secrets": True,
-    }
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("option", ["--version", "--help", "--about", "--discover"])
@@ -60,15 +22,7 @@ def test_what_needs_no_settings_asks_for_none(option: str) -> None:
 
     assert run.returncode == 0
     assert run.stdout
-    assert not run.log("ERROR")
-    assert not run.log("WARNING")
-
-
-def test_the_installed_command_is_there() -> None:
-    command = Path(sys.executable).with_name("tap-sentry-audit")
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-
-    assert done.stdout.startswith(f"tap-sentry-audit v{version('tap-sentry-audit')}, ")
+    assert run.log("ERROR") == run.log("WARNING") == []
 
 
 def test_settings_come_from_the_environment() -> None:
@@ -86,15 +40,13 @@ def test_settings_come_from_the_environment() -> None:
     assert len(run.ids) == 4
 
 
-def test_a_number_that_is_none_in_the_environment_is_named() -> None:
-    environment = {"TAP_SENTRY_AUDIT_LOOKBACK_SECONDS": "an hour"}
-    run = run_tap({}, "--config=ENV", environment=environment)
+def test_a_user_agent_and_a_host_with_a_path_are_used() -> None:
+    with FakeSentry({"acme": Log(entries.even(3))}, access_prefix="/tools/sentry") as sentry:
+        host = f"{sentry.host}/tools/sentry/"
+        run = run_tap(config(sentry, host=host, user_agent="our-siem/1"))
 
-    assert run.returncode == 1
-    [error] = run.log("ERROR")
-    assert error.startswith(
-        "lookback_seconds (from TAP_SENTRY_AUDIT_LOOKBACK_SECONDS) is 'an hour'"
-    )
+    assert len(run.ids) == 3
+    assert [request.headers["user-agent"] for request in sentry.requests] == ["our-siem/1"]
 
 
 def test_an_unknown_setting_is_warned_of() -> None:
@@ -106,88 +58,51 @@ def test_an_unknown_setting_is_warned_of() -> None:
     ]
 
 
-def read_acme(catalog: Message | None, *arguments: str) -> Run:
-    inventories = {"acme": Inventory.made(members=2, teams=2)}
-    with FakeSentry({"acme": Log(entries.even(5))}, inventories=inventories) as sentry:
-        run = run_tap(config(sentry), *arguments, catalog=catalog)
-    assert run.returncode == 0, run.stderr
-    return run
+# --- errors in plain words
 
 
-def without_audit_logs() -> Message:
-    """A catalog that does not even name the audit log."""
-    catalog = selecting("members", "teams")
-    streams = [stream for stream in catalog["streams"] if stream["stream"] != "audit_logs"]
-    return catalog | {"streams": streams}
+def refused(*arguments: str, **variables: str) -> str:
+    """Run the tap, and return the one line that says why it does not."""
+    run = run_tap({}, *arguments, environment=variables)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    [line] = run.log("ERROR")
+    return line
 
 
-@pytest.mark.parametrize(
-    "catalog",
-    [partial(selecting, "members", "teams"), selecting, without_audit_logs],
-    ids=["others", "none", "unnamed"],
-)
-def test_a_run_without_the_audit_log_warns_once_and_says_how_to_select_it(
-    catalog: Callable[[], Message],
-) -> None:
-    [line] = read_acme(catalog()).log("WARNING")
-
-    assert "audit_logs is not selected" in line
-    assert "meltano select tap-sentry-audit audit_logs '*'" in line
+def test_a_variable_that_is_no_number_is_named() -> None:
+    assert refused("--config=ENV", TAP_SENTRY_AUDIT_LOOKBACK_SECONDS="an hour").startswith(
+        "lookback_seconds (from TAP_SENTRY_AUDIT_LOOKBACK_SECONDS) is 'an hour'"
+    )
 
 
-@pytest.mark.parametrize("has_catalog", [False, True])
-def test_a_run_with_the_audit_log_does_not_warn_of_it(has_catalog: bool) -> None:  # noqa: FBT001
-    run = read_acme(selecting("audit_logs") if has_catalog else None)
-
-    assert len(run.records) == 5
-    assert run.log("WARNING") == []
-
-
-@pytest.mark.parametrize("option", ["--discover", "--test"])
-def test_only_a_run_warns_that_the_audit_log_is_not_selected(option: str) -> None:
-    assert read_acme(selecting("members"), option).log("WARNING") == []
-
-
-@pytest.mark.parametrize("content", ["", "{", "no json"])
-def test_a_config_file_that_is_no_json_is_told(content: str, tmp_path: Path) -> None:
+def test_a_config_file_that_is_not_json_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    path.write_text(content)
-    run = run_tap({}, "--config", str(path))
+    path.write_text("{")
+
+    assert refused(f"--config={path}").startswith("A file given to the tap is not JSON: ")
+
+
+def test_a_config_file_that_is_missing_is_an_error_with_its_name() -> None:
+    line = refused("--config=/nowhere.json")
+
+    assert line == "File at '/nowhere.json' was not found. Check what was given as --config"
+
+
+def test_an_unexpected_error_is_named_without_its_text_which_may_quote_an_entry() -> None:
+    row = entries.row("1", 0, note="nobody's business")
+    maps = {"audit_logs": {"number": "int(note)"}}
+    with FakeSentry({"acme": Log(rows=[row])}) as sentry:
+        run = run_tap(config(sentry, stream_maps=maps))
 
     assert run.returncode == 1
-    [error] = run.log("ERROR")
-    assert error.startswith("A file given to the tap is not JSON: ")
+    assert run.log("ERROR")[-1].startswith("Unexpected ")
+    assert "business" not in run.stderr
     assert "Traceback" not in run.stderr
 
 
-def test_a_config_file_that_is_missing_is_told() -> None:
-    run = run_tap({}, "--config", "/nowhere.json")
-
-    assert run.returncode == 1
-    assert "Traceback" not in run.stderr
-    assert "/nowhere.json" in run.log("ERROR")[0]
-
-
-def test_the_user_agent_is_the_taps_name_and_version() -> None:
-    with FakeSentry({"acme": Log()}) as sentry:
-        run_tap(config(sentry))
-        run_tap(config(sentry, user_agent="our-siem/1"))
-
-    assert [request.headers["user-agent"] for request in sentry.requests] == [
-        f"tap-sentry-audit/{version('tap-sentry-audit')}",
-        "our-siem/1",
-    ]
-
-
-def test_a_path_prefix_of_the_host_is_kept() -> None:
-    with FakeSentry({"acme": Log(entries.even(3))}, access_prefix="/tools/sentry") as sentry:
-        run = run_tap(config(sentry, host=f"{sentry.host}/tools/sentry/"))
-
-    assert len(run.ids) == 3
-
-
-def test_a_target_that_went_away_leaves_no_traceback() -> None:
-    with FakeSentry({"acme": Log(entries.even(3000))}) as sentry:
+def test_a_target_that_goes_away_leaves_no_traceback() -> None:
+    with FakeSentry({"acme": Log(entries.even(600))}) as sentry:
         shell = f"{sys.executable} -m tap_sentry_audit --config=ENV | head -n 3 > {os.devnull}"
         environment = {
             **os.environ,

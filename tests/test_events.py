@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,10 +36,19 @@ def held(inventory: Inventory) -> list[str]:
     return sorted(row["eventID"] for rows in inventory.events.values() for row in rows)
 
 
+def partition(project: str, value: str, organization: str = "acme") -> dict[str, Any]:
+    context = {"organization": organization, "projectID": project}
+    return {"context": context, "replication_key_value": value}
+
+
+def state_of(*partitions: dict[str, Any]) -> dict[str, Any]:
+    return {"bookmarks": {"events": {"partitions": partitions}}}
+
+
 @DATES
-@pytest.mark.parametrize("count", [0, 100, 250])
+@pytest.mark.parametrize("count", [100, 250])
 def test_every_event_comes_once_and_oldest_first(count: int, *, honours_dates: bool) -> None:
-    acme = Inventory.made(projects=3, events=count)
+    acme = Inventory.made(projects=2, events=count)
     with serving(acme, honours_dates=honours_dates) as sentry:
         ended = run(sentry)
 
@@ -50,50 +58,31 @@ def test_every_event_comes_once_and_oldest_first(count: int, *, honours_dates: b
     assert order == sorted(order)
 
 
-def test_events_come_in_full() -> None:
-    with serving(Inventory.made(projects=1, events=1)) as sentry:
-        [record] = run(sentry).records
-
-    assert record["entries"]
-    assert record["organization"] == "acme"
-
-
 @DATES
-def test_the_next_run_brings_what_is_new_of_each_project(*, honours_dates: bool) -> None:
+def test_the_next_run_brings_what_is_new_or_late_in_each_project(*, honours_dates: bool) -> None:
     acme = Inventory.made(projects=3, events=150)
     with serving(acme, honours_dates=honours_dates) as sentry:
         first = run(sentry)
+        last = entries.micros(first.records[-1]["dateCreated"])
         added = [
             *acme.add_events(acme.projects[0]["slug"], [NEWEST + HOUR, NEWEST + 2 * HOUR]),
-            *acme.add_events(acme.projects[2]["slug"], [NEWEST + HOUR]),
+            *acme.add_events(acme.projects[2]["slug"], [last - HOUR // 2, last, NEWEST + HOUR]),
         ]
         second = run(sentry, first.state)
         third = run(sentry, second.state)
 
-    assert ids(second) == added
+    assert sorted(ids(second)) == sorted(added)
     assert ids(third) == []
 
 
 @DATES
-def test_an_event_that_turns_up_late_is_found_within_the_lookback(*, honours_dates: bool) -> None:
-    acme = Inventory.made(projects=1, events=150)
-    with serving(acme, honours_dates=honours_dates) as sentry:
-        first = run(sentry)
-        last = entries.micros(first.records[-1]["dateCreated"])
-        late = acme.add_events(acme.projects[0]["slug"], [last - HOUR // 2])
-        second = run(sentry, first.state)
-
-    assert ids(second) == late
-
-
-@DATES
 def test_events_that_arrive_while_a_project_is_read_disturb_nothing(*, honours_dates: bool) -> None:
-    acme = Inventory.made(projects=1, events=450)
+    acme = Inventory.made(projects=1, events=350)
     slug = acme.projects[0]["slug"]
     before = held(acme)
 
     def arrive(count: int, request: Request) -> None:
-        if request.path.endswith("/events/"):
+        if request.resource == "events":
             acme.add_events(slug, [NEWEST + count * HOUR + number for number in range(37)])
 
     with serving(acme, honours_dates=honours_dates) as sentry:
@@ -106,16 +95,26 @@ def test_events_that_arrive_while_a_project_is_read_disturb_nothing(*, honours_d
     assert sorted(ids(first) + ids(second)) == held(acme)
 
 
+def test_projects_are_read_side_by_side() -> None:
+    with serving(Inventory.made(projects=24, events=2), latency=0.05) as sentry:
+        ended = run(sentry)
+
+    assert len(ended.records) == 48
+    assert sentry.max_concurrent > 2
+
+
+# --- projects that come, go, or cannot be read
+
+
 def test_a_project_that_is_deleted_midway_is_left_out_with_a_warning() -> None:
     acme = Inventory.made(projects=5, events=10)
     slug = acme.projects[3]["slug"]
 
     def delete(_: int, request: Request) -> None:
-        if request.path.endswith("/events/") and slug in acme.events:
+        if request.resource == "events" and slug in acme.events:
             acme.remove_project(slug)
 
-    with serving(acme) as sentry:
-        sentry.faults = delete
+    with serving(acme, faults=delete) as sentry:
         ended = run(sentry)
 
     assert ended.returncode == 0
@@ -134,29 +133,15 @@ def test_projects_that_are_there_and_cannot_be_read_fail_the_run() -> None:
     assert len(ended.log("ERROR")) == 2
 
 
-def test_a_project_that_is_new_comes_whole_even_without_back_fill() -> None:
-    acme = Inventory.made(projects=1, events=5)
-    with serving(acme) as sentry:
-        first = run(sentry, backfill=False)
-        now = entries.micros(datetime.now(UTC))
-        acme.projects.append(acme.projects[0] | {"id": "777", "slug": "new"})
-        acme.events["new"] = []
-        added = acme.add_events("new", [now, now + 1])
-        sentry.clock = lambda: time.time() + 60
-        second = run(sentry, first.state, backfill=False)
+def test_projects_that_may_not_be_read_are_one_line_for_each_organization() -> None:
+    inventories = {slug: Inventory.made(slug, projects=2) for slug in ("one", "two")}
+    scopes = {"token": {"org:read"}}
+    with FakeSentry({}, inventories=inventories, scopes=scopes) as sentry:
+        ended = run(sentry, organization=None, organizations=["one", "two"])
 
-    assert ids(first) == []
-    assert sorted(ids(second)) == sorted(added)
-
-
-def test_an_end_before_the_bookmark_is_no_error_and_no_request() -> None:
-    with serving(Inventory.made(projects=1, events=5)) as sentry:
-        first = run(sentry)
-        sentry.requests.clear()
-        second = run(sentry, first.state, end_date="2020-01-01")
-
-    assert (second.returncode, second.records) == (0, [])
-    assert not [request for request in sentry.requests if request.resource == "events"]
+    needed = "2 of 2 projects: the token may not read events. It needs the scope event:read"
+    assert ended.returncode == 1
+    assert ended.log("ERROR") == [f"one: {needed}", f"two: {needed}"]
 
 
 def test_a_project_without_a_slug_stops_its_organization_alone(
@@ -168,9 +153,8 @@ def test_a_project_without_a_slug_stops_its_organization_alone(
             faults.shape([{"id": "1"}]) if request.path.endswith("/one/projects/") else None
         )
         both = config(sentry, organization=None, organizations=["one", "two"])
-        tap = without_waits(both, catalog=selecting("events"))
         with pytest.raises(SystemExit) as ended:
-            tap.sync_all()
+            without_waits(both, selecting("events")).sync_all()
 
     written = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     records = [message["record"] for message in written if message["type"] == "RECORD"]
@@ -192,85 +176,67 @@ def test_a_project_that_gets_another_slug_keeps_its_bookmark() -> None:
     assert ids(second) == []
 
 
-def test_projects_that_may_not_be_read_are_one_line() -> None:
-    acme = Inventory.made(projects=30, events=1)
-    with serving(acme, scopes={"token": {"org:read"}}) as sentry:
-        ended = run(sentry)
-
-    assert ended.returncode == 1
-    [line] = ended.log("ERROR")
-    assert "30 of 30 projects" in line
-    assert "event:read" in line
-
-
-def test_without_the_list_of_projects_the_scope_for_it_is_named() -> None:
-    with serving(Inventory.made(), scopes={"token": {"event:read"}}) as sentry:
-        ended = run(sentry)
-
-    assert ended.returncode == 1
-    [line] = ended.log("ERROR")
-    assert "org:read" in line
-
-
-def test_projects_are_read_side_by_side_within_the_limit() -> None:
-    acme = Inventory.made(projects=60, events=10)
-    with serving(acme, latency=0.1, rate_limit=40) as sentry:
-        ended = run(sentry)
-
-    assert sorted(ids(ended)) == held(acme)
-    assert sentry.max_concurrent > 2
-    assert sentry.count_429 == 0
-
-
 def test_a_run_that_breaks_off_sends_again_only_what_no_state_holds() -> None:
-    acme = Inventory.made(projects=4, events=120)
+    acme = Inventory.made(projects=3, events=120)
+    last = acme.projects[-1]["slug"]
     with serving(acme) as sentry:
-        last = acme.projects[-1]["slug"]
-        sentry.faults = lambda _, request: (
-            faults.status(400) if f"/{last}/" in request.path else None
-        )
+        sentry.faults = lambda _, request: faults.status(400) if request.project == last else None
         first = run(sentry)
         sentry.faults = ()
         second = run(sentry, first.state)
 
     assert first.returncode == 1
-    assert len(first.records) == 3 * 120
+    assert len(first.records) == 2 * 120
     assert sorted(ids(first) + ids(second)) == held(acme)
 
 
 def test_a_bookmark_that_cannot_be_read_stops_its_project_alone() -> None:
     acme = Inventory.made(projects=2, events=5)
-    broken = acme.projects[0]["id"]
-    partition = {
-        "context": {"organization": "acme", "projectID": broken},
-        "replication_key": "dateCreated",
-        "replication_key_value": "soon",
-    }
-    state = {"bookmarks": {"events": {"partitions": [partition]}}}
     with serving(acme) as sentry:
-        ended = run(sentry, state)
+        ended = run(sentry, state_of(partition(acme.projects[0]["id"], "soon")))
 
     assert ended.returncode == 1
     assert "bookmark" in ended.log("ERROR")[0]
     assert len(ended.records) == 5
 
 
+# --- ranges and first runs
+
+
+@DATES
+def test_a_range_holds_its_start_and_not_its_end(*, honours_dates: bool) -> None:
+    acme = Inventory.made(projects=1, events=0)
+    moments = ["2024-12-04T23:59:59Z", "2024-12-05T00:00:00Z", "2024-12-10T00:00:00Z"]
+    added = acme.add_events(acme.projects[0]["slug"], map(entries.micros, moments))
+    with serving(acme, honours_dates=honours_dates) as sentry:
+        ended = run(sentry, start_date="2024-12-05", end_date="2024-12-10")
+
+    assert ids(ended) == [added[1]]
+
+
+def test_an_end_before_the_bookmark_is_no_error_and_no_request() -> None:
+    acme = Inventory.made(projects=1, events=5)
+    with serving(acme) as sentry:
+        state = state_of(partition(acme.projects[0]["id"], "2025-01-01"))
+        ended = run(sentry, state, end_date="2020-01-01")
+
+    assert (ended.returncode, ended.records) == (0, [])
+    assert {request.resource for request in sentry.requests} == {"organization", "projects"}
+
+
 def test_a_range_without_events_hides_none_that_came_while_it_was_read() -> None:
     acme = Inventory.made(projects=1, events=0)
+    clock = datetime.now(UTC) - timedelta(hours=1)
     added: list[str] = []
 
     def arrive(_: int, request: Request) -> None:
         if request.resource == "events" and not added:
-            # Two seconds on, for clocks are known to a second.
-            time.sleep(2)
-            added.extend(
-                acme.add_events(acme.projects[0]["slug"], [entries.micros(datetime.now(UTC))])
-            )
-            time.sleep(2)
+            moment = entries.micros(clock) + 2_000_000
+            added.extend(acme.add_events(acme.projects[0]["slug"], [moment]))
+            sentry.clock = (clock + timedelta(seconds=4)).timestamp
 
-    with serving(acme, faults=arrive) as sentry:
+    with serving(acme, faults=arrive, clock=clock.timestamp) as sentry:
         first = run(sentry, end_date="2206-01-01", lookback_seconds=0)
-        time.sleep(1)
         second = run(sentry, first.state, lookback_seconds=0)
 
     assert added
@@ -289,3 +255,19 @@ def test_without_backfill_every_project_gets_a_position() -> None:
         for partition in ended.state["bookmarks"]["events"]["partitions"]
     }
     assert positions.keys() == {project["id"] for project in acme.projects}
+
+
+def test_without_backfill_a_new_project_comes_from_the_earliest_bookmark_of_the_others_on() -> None:
+    acme = Inventory.made(projects=3, events=0)
+    one, two, new = acme.projects
+    state = state_of(
+        partition("9", "2024-12-01", organization="beta"),
+        partition(one["id"], "2024-12-10"),
+        partition(two["id"], "2024-12-20"),
+    )
+    moments = map(entries.micros, ("2024-12-05T00:00:00Z", "2024-12-15T00:00:00Z"))
+    _, since = acme.add_events(new["slug"], moments)
+    with serving(acme) as sentry:
+        ended = run(sentry, state, backfill=False)
+
+    assert ids(ended) == [since]

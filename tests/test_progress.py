@@ -10,12 +10,10 @@ import re
 import select
 import subprocess
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_sentry_audit.streams import progress
 from tap_sentry_audit.streams.progress import LINE_SECONDS, Progress, Summary
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.sentry_tap import command, config, run_tap
@@ -27,8 +25,15 @@ if TYPE_CHECKING:
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=10)
-TOKEN = "sntryu_0123456789abcdef"  # noqa: S105  (the stand-in's)
-COUNT = 450
+
+
+# --- the line at an organization's end
+
+
+def read(log: Log, state: object = None) -> Run:
+    """Run the tap with one request at a time, so that their number is certain."""
+    with FakeSentry({"acme": log}) as sentry:
+        return run_tap(config(sentry, max_concurrent_requests=1), state=state)
 
 
 def summary(run: Run, organization: str = "acme") -> str:
@@ -37,26 +42,17 @@ def summary(run: Run, organization: str = "acme") -> str:
     return line
 
 
-# --- the line at an organization's end
+def test_a_first_run_sums_up_what_it_read_and_the_range_that_it_covered() -> None:
+    log = Log(entries.even(450))
+    line = summary(read(log))
 
-
-def test_a_first_run_sums_up_what_it_read() -> None:
-    log = Log(entries.even(COUNT))
-    with FakeSentry({"acme": log}) as sentry:
-        line = summary(run_tap(config(sentry)))
-
-    assert line.startswith("acme: 450 new entries (0 late), 0 known ones left out, 5 requests, ")
-    assert "s waited for the rate limit" in line
-
-
-def test_it_names_the_range_that_was_covered() -> None:
-    log = Log(entries.even(COUNT))
     rows = [row for row in log.rows() if row]
-    with FakeSentry({"acme": log}) as sentry:
-        line = summary(run_tap(config(sentry)))
-
     first, last = (row["dateCreated"][:19].replace("T", " ") for row in (rows[0], rows[-1]))
-    assert re.search(rf"{first}\S* to {last}", line)
+    assert re.fullmatch(
+        r"acme: 450 new entries \(0 late\), 0 known ones left out, 5 requests, "
+        rf"\d\.\d s waited for the rate limit, {first} to {last} UTC",
+        line,
+    )
 
 
 def test_each_organization_has_a_line_of_its_own() -> None:
@@ -71,40 +67,30 @@ def test_each_organization_has_a_line_of_its_own() -> None:
 
 def test_a_second_run_counts_what_is_late_and_what_is_known() -> None:
     log = Log(entries.even(20, days=0.01))
-    with FakeSentry({"acme": log}) as sentry:
-        first = run_tap(config(sentry))
-        newest = entries.micros(first.records[-1]["dateCreated"])
-        log.add([newest - 5_000_000, newest + 5_000_000])
-        line = summary(run_tap(config(sentry), state=first.state))
+    first = read(log)
+    newest = entries.micros(first.records[-1]["dateCreated"])
+    log.add([newest - 5_000_000, newest + 5_000_000])
+    line = summary(read(log, first.state))
 
     assert line.startswith("acme: 2 new entries (1 late), 20 known ones left out, 1 requests")
 
 
-def test_null_rows_are_counted() -> None:
+def test_null_rows_are_in_the_line_and_in_a_warning() -> None:
     log = Log(entries.even(20))
     for number in range(3):
         log.put(None, entries.micros(entries.UNTIL) - number)
-    with FakeSentry({"acme": log}) as sentry:
-        line = summary(run_tap(config(sentry)))
+    run = read(log)
 
-    assert "20 new entries" in line
-    assert ", 3 null rows, " in line
-
-
-def test_an_empty_log_has_a_line_too() -> None:
-    with FakeSentry({"acme": Log()}) as sentry:
-        line = summary(run_tap(config(sentry)))
-
-    assert line.startswith("acme: 0 new entries")
-    assert line.endswith("nothing in the range")
+    assert "acme: 20 new entries" in summary(run)
+    assert ", 3 null rows, " in summary(run)
+    assert run.log("WARNING") == ["acme: Sentry could not show 3 entries (null rows)"]
 
 
-def test_thousands_are_set_apart() -> None:
-    assert str(Summary(new=1_234_567)).startswith("1,234,567 new entries")
-
-
-def test_without_null_rows_none_are_mentioned() -> None:
-    assert "null" not in str(Summary(new=3))
+def test_large_numbers_are_grouped_and_what_there_is_none_of_is_left_out() -> None:
+    assert str(Summary(new=1_234_567, late=2)) == (
+        "1,234,567 new entries (2 late), 0 known ones left out, 0 requests, "
+        "0.0 s waited for the rate limit, nothing in the range"
+    )
 
 
 # --- lines in a log
@@ -113,47 +99,39 @@ def test_without_null_rows_none_are_mentioned() -> None:
 class Shown:
     """A progress on a clock that a test turns."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-        self.now = 0.0
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._now = 0.0
         self._caplog = caplog
-        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: self.now))
         caplog.set_level(logging.INFO)
-        self.progress = Progress("acme", logging.getLogger("test"))
+        self._progress = Progress("acme", logging.getLogger("test"), clock=lambda: self._now)
 
     def show(self, seconds: float, count: int, reached: datetime) -> list[str]:
         """The lines that showing this at a time adds."""
         self._caplog.clear()
-        self.now = seconds
-        self.progress.show(count, reached, END)
+        self._now = seconds
+        self._progress.show(count, reached, END)
         return self._caplog.messages
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Shown:
-    return Shown(monkeypatch, caplog)
-
-
-def test_there_is_no_line_before_its_time(shown: Shown) -> None:
-    assert not shown.show(LINE_SECONDS - 0.1, 100, START)
+def shown(caplog: pytest.LogCaptureFixture) -> Shown:
+    return Shown(caplog)
 
 
 def test_lines_come_every_ten_seconds(shown: Shown) -> None:
     times = [n / 2 for n in range(100)]
     lines = [at for at in times if shown.show(at, 100, START + timedelta(hours=at))]
 
+    assert LINE_SECONDS == 10
     assert lines == [10, 20, 30, 40]
 
 
 def test_a_line_says_organization_percent_position_rate_and_time_left(shown: Shown) -> None:
     shown.show(0, 0, START)
-    [line] = shown.show(20, 4000, START + timedelta(days=4))
 
-    assert "acme" in line
-    assert "40 %" in line
-    assert "2026-01-05 00:00" in line
-    assert "4,000 entries" in line
-    assert "200 a second" in line
-    assert "30 s left" in line
+    assert shown.show(20, 4000, START + timedelta(days=4)) == [
+        "acme: 40 %, at 2026-01-05 00:00, 4,000 entries, 200 a second, about 30 s left"
+    ]
 
 
 def test_it_is_never_more_than_all(shown: Shown) -> None:
@@ -195,82 +173,49 @@ def run_on_a_terminal(settings: dict[str, object], folder: Path) -> tuple[str, s
     return (folder / "stdout").read_text("utf-8"), seen.decode()
 
 
-@pytest.fixture(scope="module")
-def on_a_terminal(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    log = Log(entries.even(COUNT, until=datetime.now(UTC)))
-    with FakeSentry({"acme": log}, latency=0.02) as sentry:
-        return run_on_a_terminal(config(sentry), tmp_path_factory.mktemp("terminal"))
-
-
-def test_a_terminal_shows_a_bar_with_organization_and_percent(
-    on_a_terminal: tuple[str, str],
+def test_a_terminal_shows_a_bar_and_the_summary_and_stdout_has_messages_alone(
+    tmp_path: Path,
 ) -> None:
-    _, terminal = on_a_terminal
+    log = Log(entries.even(450, until=datetime.now(UTC)))
+    with FakeSentry({"acme": log}, latency=0.02) as sentry:
+        stdout, terminal = run_on_a_terminal(config(sentry), tmp_path)
 
+    kinds = [json.loads(line)["type"] for line in stdout.splitlines()]
+    assert set(kinds) == {"SCHEMA", "RECORD", "STATE"}
+    assert kinds.count("RECORD") == 450
     assert re.search(r"\r\S*acme +\[#+-+\] +\d+%", terminal)
-
-
-def test_the_bar_gets_to_its_end(on_a_terminal: tuple[str, str]) -> None:
-    _, terminal = on_a_terminal
     percents = [int(text) for text in re.findall(r"(\d+)%", terminal)]
-
     assert percents == sorted(percents)
     assert percents[-1] >= 99
-
-
-def test_a_terminals_stdout_has_all_messages_and_nothing_else(
-    on_a_terminal: tuple[str, str],
-) -> None:
-    stdout, _ = on_a_terminal
-    kinds = [json.loads(line)["type"] for line in stdout.splitlines()]
-
-    assert set(kinds) <= {"SCHEMA", "RECORD", "STATE"}
-    assert kinds.count("RECORD") == COUNT
-
-
-def test_a_terminal_gets_the_summary_too(on_a_terminal: tuple[str, str]) -> None:
-    _, terminal = on_a_terminal
-
     assert "acme: 450 new entries" in terminal
 
 
-# --- what is where
+# --- a log
 
 
-@pytest.fixture(scope="module", params=["INFO", "DEBUG"])
-def piped(request: pytest.FixtureRequest) -> Run:
-    with FakeSentry({"acme": Log(entries.even(COUNT))}, tokens={TOKEN: "ok"}) as sentry:
-        settings = config(sentry, auth_token=TOKEN)
-        return run_tap(settings, environment={"LOGLEVEL": request.param})
+@pytest.fixture(scope="module")
+def logged() -> Run:
+    token = "sntryu_0123456789abcdef"  # noqa: S105  (the stand-in's)
+    with FakeSentry({"acme": Log(entries.even(150))}, tokens={token: "ok"}) as sentry:
+        return run_tap(config(sentry, auth_token=token), environment={"LOGLEVEL": "DEBUG"})
 
 
-def test_stdout_has_messages_only(piped: Run) -> None:
-    assert {message["type"] for message in piped.messages} == {"SCHEMA", "RECORD", "STATE"}
+def test_a_log_has_metrics_and_no_bar_nor_a_line_for_each_deselected_stream(logged: Run) -> None:
+    lines = logged.log("INFO")
+
+    assert "\r" not in logged.stderr
+    assert "%" not in re.sub("%3A", "", "\n".join(lines))
+    assert any('"record_count"' in text and '"value":150' in text for text in lines)
+    assert not [text for text in lines if "Skipping deselected" in text]
 
 
-def test_a_log_has_no_bar(piped: Run) -> None:
-    assert "\r" not in piped.stderr
-    assert "%" not in re.sub("%3A", "", "\n".join(piped.log("INFO")))
-
-
-def test_the_sdks_metrics_stay(piped: Run) -> None:
-    metrics = [text for text in piped.log("INFO") if text.startswith("METRIC: ")]
-
-    assert any('"record_count"' in text and f'"value":{COUNT}' in text for text in metrics)
-
-
-def test_stderr_has_no_token(piped: Run) -> None:
-    assert TOKEN not in piped.stderr
-    assert "Bearer" not in piped.stderr
-
-
-def test_stderr_has_no_persons_data(piped: Run) -> None:
-    people = [record["actor"] or {} for record in piped.records]
+def test_a_log_has_neither_the_token_nor_the_data_of_persons(logged: Run) -> None:
+    people = [record["actor"] or {} for record in logged.records]
     emails = {actor["email"] for actor in people if actor.get("email")}
-    addresses = {record["ipAddress"] for record in piped.records if record["ipAddress"]}
+    addresses = {record["ipAddress"] for record in logged.records if record["ipAddress"]}
 
     assert emails
     assert len(addresses) >= 5
     # "::1" alone would also be found in other texts, and proves no more than the others.
-    assert [text for text in emails | addresses - {"::1"} if text in piped.stderr] == []
-    assert "@" not in piped.stderr
+    private = emails | addresses - {"::1"} | {"sntryu_0123456789abcdef", "Bearer", "@"}
+    assert [text for text in private if text in logged.stderr] == []

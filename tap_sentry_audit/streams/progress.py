@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
     from datetime import datetime
     from typing import Self
 
@@ -75,12 +76,19 @@ class Summary:
 class Progress:
     """Shows how far a time range has been read."""
 
-    def __init__(self, organization: str, logger: logging.Logger, what: str = "entries") -> None:
-        """Start the clock; `what` names the records."""
+    def __init__(
+        self,
+        organization: str,
+        logger: logging.Logger,
+        what: str = "entries",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start; `what` names the records, `clock` counts seconds."""
         self._what = what
+        self._clock = clock
         self._organization = organization
         self._logger = logger
-        self._began = time.monotonic()
+        self._began = clock()
         self._line_due = self._began + LINE_SECONDS
         self._bar: ProgressBar[None] | None = None
         self._start: datetime | None = None
@@ -101,7 +109,7 @@ class Progress:
 
     def show(self, count: int, reached: datetime, end: datetime) -> None:
         """Show that `count` records up to a time were read; the range ends at `end`."""
-        now = time.monotonic()
+        now = self._clock()
         self._start = self._start or reached
         if self._bar is None and now < self._line_due:
             return

@@ -1,4 +1,4 @@
-"""A plain pipe into the real target-postgres and target-duckdb, and what the tables then hold."""
+"""A plain pipe into real targets, and what files and tables then hold."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 from testing.postgres import Postgres, postgres
+from testing.recorded import audit_rows
 from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
@@ -41,21 +42,14 @@ for (row,) in duckdb.connect(path, read_only=True).execute(query).fetchall():
 """
 
 TYPES = {
-    "target-postgres": {
-        "id": "text",
-        "event": "text",
-        "actor": "jsonb",
-        "data": "jsonb",
-        "targetObject": "bigint",
-        "dateCreated": "timestamp without time zone",
-    },
-    "target-duckdb": {
-        "id": "VARCHAR",
-        "event": "VARCHAR",
-        "actor": "JSON",
-        "data": "JSON",
-        "targetObject": "HUGEINT",
-        "dateCreated": "TIMESTAMP",
+    "id": {"target-postgres": "text", "target-duckdb": "VARCHAR"},
+    "event": {"target-postgres": "text", "target-duckdb": "VARCHAR"},
+    "actor": {"target-postgres": "jsonb", "target-duckdb": "JSON"},
+    "data": {"target-postgres": "jsonb", "target-duckdb": "JSON"},
+    "targetObject": {"target-postgres": "bigint", "target-duckdb": "HUGEINT"},
+    "dateCreated": {
+        "target-postgres": "timestamp without time zone",
+        "target-duckdb": "TIMESTAMP",
     },
 }
 
@@ -66,6 +60,21 @@ NESTED = {
     "targetUser": None,
     "note": "tab\t, \"quote\", 'quote', \\N and\nanother line",
 }
+
+
+def pipe(run: Run, target: str, settings: object, folder: Path) -> object:
+    """Give a run's output to a target and return the last state that it gives back."""
+    path = folder / "target.json"
+    path.write_text(json.dumps(settings))
+    done = subprocess.run(
+        [LOADERS / target / "venv/bin" / target, "--config", path],
+        input=run.stdout,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @dataclass(frozen=True)
@@ -83,18 +92,8 @@ class Database:
         return self.settings["default_target_schema"]
 
     def load(self, run: Run, folder: Path) -> object:
-        """Give a run's output to the target and return the last state that it gives back."""
-        settings = folder / "target.json"
-        settings.write_text(json.dumps(self.settings))
-        done = subprocess.run(
-            [LOADERS / self.target / "venv/bin" / self.target, "--config", settings],
-            input=run.stdout,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        """Load a run's output, and return the last state that the target gives back."""
+        return pipe(run, self.target, self.settings, folder)
 
     def table(self, stream: str) -> list[Row]:
         """Return the rows of a stream without the columns that the target adds."""
@@ -116,7 +115,7 @@ class Database:
         return sorted([row[self.column(name)] for name in names] for row in self.table(stream))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     with postgres() as running:
         yield running
@@ -148,28 +147,39 @@ def into_duckdb(folder: Path) -> Database:
     return Database("target-duckdb", settings, rows, str.lower)
 
 
-@pytest.fixture(params=["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """Return an empty one."""
-    if request.param == "duckdb":
-        return into_duckdb(tmp_path)
+BOTH = ["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)]
+
+
+def empty(name: str, request: pytest.FixtureRequest, folder: Path) -> Database:
+    if name == "duckdb":
+        return into_duckdb(folder)
     return into_postgres(request.getfixturevalue("server"))
 
 
-def written_keys(run: Run) -> dict[str, tuple[list[str], list[list[object]]]]:
-    """Tell of each stream that a run wrote its key's properties and the keys, each once."""
-    names = {message["stream"]: message["key_properties"] for message in run.of_type("SCHEMA")}
-    keys: dict[str, set[tuple[object, ...]]] = {stream: set() for stream in names}
-    for message in run.of_type("RECORD"):
-        stream, record = message["stream"], message["record"]
-        keys[stream].add(tuple(record[name] for name in names[stream]))
-    return {stream: (names[stream], sorted(map(list, keys[stream]))) for stream in names}
+@pytest.fixture(params=BOTH)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """Return an empty one."""
+    return empty(request.param, request, tmp_path)
 
 
-def assert_holds_what_was_written(database: Database, run: Run) -> None:
+def run_all(log: Log, **options: object) -> Run:
+    """Run the tap with all streams."""
+    acme = Inventory.made(projects=2, events=5, issues=5)
+    with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
+        catalog = selecting(*(stream.name for stream in STREAMS))
+        return run_tap(config(sentry, **options), catalog=catalog)
+
+
+def assert_holds_each_key_once(database: Database, run: Run) -> None:
     """Each stream's table has exactly the primary keys of the records that the tap wrote."""
-    for stream, (names, keys) in written_keys(run).items():
-        assert database.keys(stream, names) == keys, stream
+    for schema in run.of_type("SCHEMA"):
+        stream, names = schema["stream"], schema["key_properties"]
+        keys = {
+            tuple(message["record"][name] for name in names)
+            for message in run.of_type("RECORD")
+            if message["stream"] == stream
+        }
+        assert database.keys(stream, names) == sorted(map(list, keys)) != [], stream
 
 
 def as_in(database: Database, record: Row) -> Row:
@@ -188,46 +198,54 @@ def by_id(rows: list[Row]) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
-def test_every_stream_is_a_table_that_has_each_key_once(database: Database, tmp_path: Path) -> None:
-    streams = [stream.name for stream in STREAMS]
-    acme = Inventory.made(projects=3, events=30, issues=20)
-    with FakeSentry({"acme": Log(entries.even(250))}, inventories={"acme": acme}) as sentry:
-        first = run_tap(config(sentry), catalog=selecting(*streams))
-        again = run_tap(config(sentry), catalog=selecting(*streams))
-
-    assert first.returncode == 0, first.stderr
-    assert set(streams) == written_keys(first).keys()
-    assert all(keys for _, keys in written_keys(first).values())
-    for run in first, again:
-        database.load(run, tmp_path)
-        assert_holds_what_was_written(database, run)
+# --- all streams, read twice
 
 
-def test_columns_have_the_types_of_what_is_in_them(database: Database, tmp_path: Path) -> None:
-    with FakeSentry({"acme": Log(entries.even(1))}) as sentry:
-        database.load(run_tap(config(sentry)), tmp_path)
+@pytest.fixture(scope="module", params=BOTH)
+def loaded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Database, Run]:
+    """Load all streams, and again with an entry that has changed; return the second run."""
+    folder = tmp_path_factory.mktemp("loaded")
+    database = empty(request.param, request, folder)
+    at = entries.micros(entries.UNTIL)
+    for note in "as it was", "as it is":
+        changing = entries.row("2", at + 1, actor=None, data={}, note=note)
+        log = Log(rows=[entries.row("1", at, **NESTED), changing])
+        run = run_all(log)
+        database.load(run, folder)
+    return database, run
 
+
+def test_every_stream_is_a_table_that_has_each_key_once(loaded: tuple[Database, Run]) -> None:
+    database, run = loaded
+
+    assert len(run.of_type("SCHEMA")) == len(STREAMS)
+    assert_holds_each_key_once(database, run)
+
+
+def test_columns_have_the_types_of_what_is_in_them(loaded: tuple[Database, Run]) -> None:
+    database, _ = loaded
     types = database.types("audit_logs")
-    expected = TYPES[database.target]
-    assert {name: types[database.column(name)] for name in expected} == expected
+
+    for name, expected in TYPES.items():
+        assert types[database.column(name)] == expected[database.target]
 
 
-def test_nested_content_comes_back_as_it_was(database: Database, tmp_path: Path) -> None:
-    rows = [
-        entries.row("1", entries.micros(entries.UNTIL), **NESTED),
-        entries.row("2", entries.micros(entries.UNTIL) + 1, actor=None, data={}, note=None),
-    ]
-    with FakeSentry({"acme": Log(rows=rows)}) as sentry:
-        run = run_tap(config(sentry))
-    database.load(run, tmp_path)
+def test_each_entry_comes_back_as_it_was_written_last(loaded: tuple[Database, Run]) -> None:
+    database, run = loaded
+    written = [as_in(database, record) for record in run.records if "event" in record]
 
     found = by_id([comparable(row) for row in database.table("audit_logs")])
-    assert found == by_id([as_in(database, record) for record in run.records])
+    assert found == by_id(written)
     assert {name: found["1"][database.column(name)] for name in NESTED} == NESTED
+    assert found["2"]["note"] == "as it is"
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path, depth: int) -> None:
+# --- flattened records
+
+
+def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path) -> None:
     at = entries.micros(entries.UNTIL)
     users = [entries.user(7), {"name": "Terraform", "new": [{"a": 1}]}, {"name": None}]
     rows = [
@@ -235,14 +253,10 @@ def test_flattened_records_are_loaded_whole(database: Database, tmp_path: Path, 
         for number, user in enumerate(users)
     ]
     rows.append(entries.row("3", at + 3, actor=None, data=None, targetUser=None))
-    options = {"flattening_enabled": True, "flattening_max_depth": depth}
-    acme = Inventory.made(projects=2, events=3, issues=3)
-    streams = [stream.name for stream in STREAMS]
-    with FakeSentry({"acme": Log(rows=rows)}, inventories={"acme": acme}) as sentry:
-        run = run_tap(config(sentry, **options), catalog=selecting(*streams))
+    run = run_all(Log(rows=rows), flattening_enabled=True, flattening_max_depth=1)
     database.load(run, tmp_path)
 
-    assert_holds_what_was_written(database, run)
+    assert_holds_each_key_once(database, run)
     found = by_id(database.table("audit_logs"))
     for key, record in by_id(run.records[: len(rows)]).items():
         row, written = comparable(found[key]), as_in(database, record)
@@ -271,56 +285,80 @@ def test_a_target_that_flattens_by_itself_loses_no_open_object(
             assert (None if text is None else json.loads(text)) == record[name]
 
 
-def test_a_second_run_from_the_state_adds_what_is_new(database: Database, tmp_path: Path) -> None:
-    log = Log(entries.even(120))
+# --- runs that follow each other
+
+
+def test_a_run_from_the_state_that_comes_back_adds_just_what_is_new(
+    database: Database, tmp_path: Path
+) -> None:
+    log = Log(entries.even(1100))
     newest = entries.micros(entries.UNTIL)
     with FakeSentry({"acme": log}) as sentry:
-        state = database.load(run_tap(config(sentry)), tmp_path)
+        first = run_tap(config(sentry))
+        state = database.load(first, tmp_path)
         # Two of one moment, and one that is late by half an hour.
         log.add([newest, newest, newest - 30 * MINUTE])
         second = run_tap(config(sentry), state=state)
         database.load(second, tmp_path)
-
-    assert len(second.records) == 3
-    assert database.keys("audit_logs", ["id"]) == sorted([row["id"]] for row in log.rows() if row)
-
-
-def test_a_row_that_comes_again_changed_takes_the_place_of_the_old_one(
-    database: Database, tmp_path: Path
-) -> None:
-    at = entries.micros(entries.UNTIL)
-    before = [
-        entries.row("1", at, note="as it was", actor={"name": "Ada", "has2fa": False}),
-        entries.row("2", at + 1, note="stays"),
-    ]
-    after = [
-        entries.row("1", at, note="as it is", actor={"name": "Ada", "has2fa": True}),
-        before[1],
-        entries.row("3", at + 2, note="new"),
-    ]
-    for rows in before, after:
-        with FakeSentry({"acme": Log(rows=rows)}) as sentry:
-            database.load(run_tap(config(sentry)), tmp_path)
-
-    found = by_id(database.table("audit_logs"))
-    assert {key: row["note"] for key, row in found.items()} == {
-        "1": "as it is",
-        "2": "stays",
-        "3": "new",
-    }
-    assert found["1"]["actor"] == {"name": "Ada", "has2fa": True}
-
-
-def test_the_state_that_comes_back_is_the_last_that_the_tap_sent(
-    database: Database, tmp_path: Path
-) -> None:
-    # Enough for more than one STATE message.
-    with FakeSentry({"acme": Log(entries.even(1100))}) as sentry:
-        first = run_tap(config(sentry))
-        state = database.load(first, tmp_path)
-        nothing_new = run_tap(config(sentry), state=state)
+        nothing_new = run_tap(config(sentry), state=second.state)
 
     assert len(first.of_type("STATE")) > 1
     assert state == first.state
+    assert len(second.records) == 3
+    assert database.keys("audit_logs", ["id"]) == [[key] for key in ids(log)]
     assert nothing_new.records == []
     assert database.load(nothing_new, tmp_path) == nothing_new.state
+
+
+# --- target-jsonl, which appends
+
+
+def append(run: Run, folder: Path) -> object:
+    settings = {"destination_path": str(folder), "do_timestamp_file": False}
+    return pipe(run, "target-jsonl", settings, folder)
+
+
+def appended(folder: Path) -> dict[str, list[str]]:
+    """Return the ids in the file of each stream, sorted."""
+    return {
+        path.stem: sorted(json.loads(line)["id"] for line in path.read_text().splitlines())
+        for path in folder.glob("*.jsonl")
+    }
+
+
+def ids(log: Log) -> list[str]:
+    return sorted(row["id"] for row in log.rows() if row)
+
+
+def test_odd_and_recorded_entries_and_every_stream_pass_the_validation_of_target_jsonl(
+    tmp_path: Path,
+) -> None:
+    odd: list[Row] = [
+        {"actor": {"name": None}},
+        {"actor": {"id": 7, "isActive": "yes", "emails": {}}, "data": [1]},
+        {"targetUser": 3842558, "targetObject": 2**62},
+        {"targetUser": {"id": 5}, "note": None, "ipAddress": None},
+    ]
+    rows = [entries.row(f"odd{number}", number, **row) for number, row in enumerate(odd)]
+    log = Log(rows=[*audit_rows(), *rows])
+    run = run_all(log)
+    append(run, tmp_path)
+
+    files = appended(tmp_path)
+    assert files.keys() == {stream.name for stream in STREAMS}
+    assert files["audit_logs"] == ids(log)
+    assert sum(map(len, files.values())) == len(run.records)
+
+
+def test_polls_of_a_living_log_leave_each_entry_once_in_the_file(tmp_path: Path) -> None:
+    log = Log(entries.even(150))
+    newest = entries.micros(entries.UNTIL)
+    state = None
+    with FakeSentry({"acme": log}) as sentry:
+        for _ in range(4):
+            newest += 7 * MINUTE
+            # Two of one moment, and one that is late by half an hour.
+            log.add([newest, newest, newest - 30 * MINUTE])
+            state = append(run_tap(config(sentry), state=state), tmp_path)
+
+    assert appended(tmp_path) == {"audit_logs": ids(log)}
