@@ -3,96 +3,87 @@
 from __future__ import annotations
 
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
 from testing import recorded
+from testing.local_server import LocalServer
 from testing.sentry_tap import run_tap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SETTINGS = {"auth_token": "token", "organization": "acme"}
-
-
-class _OneRow(BaseHTTPRequestHandler):
-    """Answers every request with the recorded log of an empty organization."""
-
-    seen: list[str]
-
-    def do_GET(self) -> None:
-        self.seen.append(self.path)
-        body = recorded.body("empty_org")
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Link", recorded.headers("empty_org")["Link"])
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-class Server:
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.seen: list[str] = []
-        handler = type("Handler", (_OneRow,), {"seen": self.seen})
-        self.server = HTTPServer(("127.0.0.1", 0), handler)
-        if tls:
-            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
-        self.port = self.server.server_address[1]
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
+    from testing.forked import Run
 
 AUTHORITY = trustme.CA()
+AUDIT_LOGS = "/api/0/organizations/acme/audit-logs/"
 
 
-@pytest.fixture
-def tls_server() -> Iterator[Server]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert("localhost").configure_cert(context)
-    with Server(context) as server:
+class Server(LocalServer):
+    """Answers with the recorded log of an empty organization, as Sentry or as a proxy before it."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.authorizations: list[str | None] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.paths.append(self.path.partition("?")[0])
+                server.authorizations.append(self.headers["Authorization"])
+                body = recorded.body("empty_org")
+                self.send_response(200)
+                self.send_header("Link", recorded.headers("empty_org")["Link"])
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        super().__init__(Handler)
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[Server]:
+    with Server() as server:
         yield server
 
 
-def test_a_proxy_of_the_environment_is_used() -> None:
+@pytest.fixture(name="tls_server")
+def _tls_server() -> Iterator[Server]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("localhost").configure_cert(context)
+    server = Server()
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    server.url = f"localhost:{server.server.server_port}"
+    with server:
+        yield server
+
+
+def run(host: str, **environment: str) -> Run:
+    settings = {"auth_token": "token", "organization": "acme", "host": host}
+    return run_tap(settings, environment=environment)
+
+
+def test_a_proxy_of_the_environment_is_used(server: Server) -> None:
+    ended = run("http://sentry.invalid", HTTP_PROXY=server.url, NO_PROXY="")
+
+    assert ended.returncode == 0
+    assert server.paths == [f"http://sentry.invalid{AUDIT_LOGS}"]
+
+
+def test_no_proxy_is_obeyed(server: Server) -> None:
     with Server() as proxy:
-        settings = SETTINGS | {"host": "http://sentry.invalid"}
-        run = run_tap(
-            settings,
-            environment={"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}", "NO_PROXY": ""},
-        )
+        ended = run(server.url, HTTP_PROXY=proxy.url, NO_PROXY="127.0.0.1")
 
-    assert run.returncode == 0
-    [path] = {path.partition("?")[0] for path in proxy.seen}
-    assert path == "http://sentry.invalid/api/0/organizations/acme/audit-logs/"
-
-
-def test_no_proxy_is_obeyed() -> None:
-    with Server() as proxy, Server() as sentry:
-        run = run_tap(
-            SETTINGS | {"host": f"http://127.0.0.1:{sentry.port}"},
-            environment={
-                "HTTP_PROXY": f"http://127.0.0.1:{proxy.port}",
-                "NO_PROXY": "127.0.0.1",
-            },
-        )
-
-    assert run.returncode == 0
-    assert (len(proxy.seen), len(sentry.seen)) == (0, 1)
+    assert ended.returncode == 0
+    assert proxy.paths == []
+    assert server.paths == [AUDIT_LOGS]
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -101,55 +92,36 @@ def test_a_private_authority_of_the_environment_is_trusted(
 ) -> None:
     bundle = tmp_path / "authority.pem"
     AUTHORITY.cert_pem.write_to_path(str(bundle))
-    environment = {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "", variable: str(bundle)}
-    run = run_tap(
-        SETTINGS | {"host": f"localhost:{tls_server.port}"}, "--test", environment=environment
-    )
+    others = {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+    ended = run(tls_server.url, **others | {variable: str(bundle)})
 
-    assert run.returncode == 0, run.stderr
-    assert len(tls_server.seen) == 1
+    assert ended.returncode == 0, ended.stderr
+    assert tls_server.paths == [AUDIT_LOGS]
 
 
 def test_an_unknown_authority_is_told_at_once(tls_server: Server) -> None:
-    run = run_tap(SETTINGS | {"host": f"localhost:{tls_server.port}"})
+    ended = run(tls_server.url)
 
-    assert run.returncode == 1
-    [error] = run.log("ERROR")
-    assert error.startswith(f"acme: The certificate of localhost:{tls_server.port} cannot be")
+    assert ended.returncode == 1
+    [error] = ended.log("ERROR")
+    assert error.startswith(f"acme: The certificate of {tls_server.url} cannot be trusted (")
     assert error.endswith("set REQUESTS_CA_BUNDLE to its certificate file")
-    assert run.log("WARNING") == []
+    assert ended.log("WARNING") == []
 
 
 def test_a_bundle_that_cannot_be_read_is_told(tls_server: Server) -> None:
-    run = run_tap(
-        SETTINGS | {"host": f"localhost:{tls_server.port}"},
-        environment={"REQUESTS_CA_BUNDLE": "/nowhere.pem"},
-    )
+    ended = run(tls_server.url, REQUESTS_CA_BUNDLE="/nowhere.pem")
 
-    assert run.returncode == 1
-    assert run.log("ERROR") == [
+    assert ended.returncode == 1
+    assert ended.log("ERROR") == [
         "acme: The file in REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read",
     ]
-    assert tls_server.seen == []
+    assert tls_server.paths == []
 
 
-def test_a_netrc_does_not_replace_the_token(tmp_path: Path) -> None:
+def test_a_netrc_does_not_replace_the_token(server: Server, tmp_path: Path) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
-    with Server() as sentry:
-        headers: list[str] = []
+    run(server.url, NETRC=str(netrc))
 
-        class _Noting(_OneRow):
-            seen = sentry.seen
-
-            def do_GET(self) -> None:
-                headers.append(self.headers["Authorization"])
-                super().do_GET()
-
-        sentry.server.RequestHandlerClass = _Noting
-        run_tap(
-            SETTINGS | {"host": f"http://127.0.0.1:{sentry.port}"},
-            environment={"NETRC": str(netrc)},
-        )
-
-    assert headers == ["Bearer token"]
+    assert server.authorizations == ["Bearer token"]

@@ -25,17 +25,6 @@ if TYPE_CHECKING:
 SECOND = 1_000 * MILLISECOND
 HOUR = 3_600 * SECOND
 
-TIMES = st.lists(
-    st.tuples(
-        st.sampled_from([0, 1, 5, 20, 1_000, 60_000, 86_400_000]),  # ms after those before
-        st.integers(1, 40),  # entries
-        st.sampled_from([1, MILLISECOND, 20 * MILLISECOND, 10 * SECOND]),  # that they lie within
-    ),
-    max_size=8,
-).map(lambda drawn: times_of(drawn))
-PAGE_SIZES = st.sampled_from([2, 3, 7, 30, 100])
-WIDTHS = st.sampled_from([1, 4])
-
 
 def times_of(drawn: list[tuple[int, int, int]]) -> list[int]:
     times: list[int] = []
@@ -45,6 +34,18 @@ def times_of(drawn: list[tuple[int, int, int]]) -> list[int]:
         times += [at + n * 7_919 % within for n in range(count)]
         at = max(times)
     return times
+
+
+TIMES = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 5, 20, 1_000, 60_000, 86_400_000]),  # ms after those before
+        st.integers(1, 40),  # entries
+        st.sampled_from([1, MILLISECOND, 20 * MILLISECOND, 10 * SECOND]),  # that they lie within
+    ),
+    max_size=8,
+).map(times_of)
+PAGE_SIZES = st.sampled_from([2, 3, 7, 30, 100])
+WIDTHS = st.sampled_from([1, 4])
 
 
 def at_micros(micros: int) -> datetime:
@@ -260,8 +261,11 @@ def test_an_error_comes_after_all_entries_before_its_page(
 
     found: list[str] = []
     with pytest.raises(BrokenPageError):
-        for chunk in read_range(fetch, None, None, lambda _: width):
-            found += [entry.id for entry in chunk.entries]
+        found.extend(
+            entry.id
+            for chunk in read_range(fetch, None, None, lambda _: width)
+            for entry in chunk.entries
+        )
 
     assert found == ids[: len(found)]
     assert broken - per_page < len(found) <= broken
