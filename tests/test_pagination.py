@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import cycle, islice
 
 import pytest
 
@@ -94,4 +94,4 @@ def test_a_server_that_leads_in_a_circle_is_an_error(cursors: list[str]) -> None
     leading = cycle(cursors)
 
     with pytest.raises(SentryError, match="already"):
-        list(pages(lambda _: ListPage([], next(leading), EPOCH, None, None, b"[]")))
+        list(islice(pages(lambda _: ListPage([], next(leading), EPOCH, None, None, b"")), 9))
