@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_sentry_audit.audit_log.pages import fetch_from
-from tap_sentry_audit.audit_log.reader import CursorIgnoredError, read_range
 from testing.fake_sentry import FakeSentry, Log, entries, faults
 from testing.reading import expected
 from testing.sentry_tap import config, run_tap, without_waits
@@ -75,17 +73,6 @@ def test_a_run_warns_and_the_next_one_sends_only_what_is_new(foreign: Foreign) -
     assert (first.returncode, second.returncode) == (0, 0)
     [warning] = first.log("WARNING")
     assert warning.startswith("acme: this server does not take cursors that it did not make.")
-
-
-@pytest.mark.parametrize("width", [1, 4])
-@pytest.mark.parametrize("count", [100, 1000])
-def test_an_ignored_cursor_is_found_out(count: int, width: int) -> None:
-    log = Log(entries.even(count))
-    with FakeSentry({"acme": log}, foreign_cursors="ignore") as sentry:
-        fetch = fetch_from(without_waits(config(sentry)).client, "acme", "")
-
-        with pytest.raises(CursorIgnoredError):
-            list(read_range(fetch, None, None, lambda _: width))
 
 
 def test_an_ignored_cursor_is_found_out_if_the_newest_page_is_all_null_rows() -> None:

@@ -66,25 +66,27 @@ def test_without_a_link_header_a_full_page_has_more_after_it(count: int, *, more
     assert page.more_newer == more
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html></html>",
-        b"5",
-        b'"rows"',
-        b"{}",
-        b'{"rows": {}}',
-        b'{"rows": [5]}',
-        b'{"rows": [{"id": "1"}]}',
-        b'{"rows": [{"dateCreated": "2026-01-01T00:00:00Z"}]}',
-        b'{"rows": [{"id": "1", "dateCreated": "soon"}]}',
-        b'{"rows": [{"id": "1", "dateCreated": null}]}',
-        b'{"rows": [{"id": "1", "dateCreated": "0001-01-01T00:00:00+02:00"}]}',
-        b"\xff\xfe",
-        b"[" * 100_000,
-    ],
-)
+ROWS = [
+    b"5",
+    b'{"id": "1"}',
+    b'{"dateCreated": "2026-01-01T00:00:00Z"}',
+    b'{"id": "1", "dateCreated": "soon"}',
+    b'{"id": "1", "dateCreated": null}',
+    b'{"id": "1", "dateCreated": "0001-01-01T00:00:00+02:00"}',
+]
+BODIES = [
+    b"",
+    b"<html></html>",
+    b"5",
+    b'"rows"',
+    b"{}",
+    b'{"rows": {}}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("body", [*BODIES, *(b'{"rows": [%s]}' % row for row in ROWS)])
 def test_what_is_no_page_is_an_invalid_body(body: bytes) -> None:
     with pytest.raises(InvalidBodyError):
         parse_page(body, {})

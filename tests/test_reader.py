@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tap_sentry_audit.api.timestamps import EPOCH, parse_time
 from tap_sentry_audit.audit_log.reader import read_range
 from testing.fake_sentry import Log
-from testing.reading import MILLISECOND, START, asking, by_links, expected
+from testing.reading import MILLISECOND, START, asking, expected
 
 if TYPE_CHECKING:
     from tap_sentry_audit.audit_log.pages import Fetch, Page, Query
@@ -107,12 +107,6 @@ def test_a_tie_of_any_width_is_read_whole(count: int, per_page: int, within: int
     log = Log([*tie, *around], ties="shuffled")
 
     assert read_ids(asking(log, per_page)) == expected(log)
-
-
-def test_sentrys_own_pagination_loses_tied_entries() -> None:
-    log = Log([START] * 250, ties="shuffled")
-
-    assert set(by_links(log, 100)) < set(expected(log))
 
 
 @settings(max_examples=60, deadline=None)
@@ -284,22 +278,3 @@ def test_a_reader_that_is_closed_ends_its_threads() -> None:
 
     assert threads
     assert not any(thread.is_alive() for thread in threads)
-
-
-def test_a_reader_that_waits_for_a_page_yields_empty_chunks() -> None:
-    log = Log(range(START, START + 300 * SECOND, SECOND))
-    answered = threading.Event()
-    requests: list[Query] = []
-
-    def fetch(query: Query) -> Page:
-        requests.append(query)
-        if len(requests) == 2:
-            answered.wait(30)
-        return asking(log)(query)
-
-    reading = read_range(fetch, None, None)
-    first, waiting = next(reading), next(reading)
-    answered.set()
-
-    assert len(first.entries) == 99
-    assert waiting.entries == []

@@ -121,14 +121,6 @@ def test_all_before_the_end_is_delivered_once_and_in_order(  # noqa: PLR0913, PL
     assert drive.schedule.is_done
 
 
-def test_no_more_than_the_width_is_taken() -> None:
-    drive = Drive(list(range(START, START + 100_000, 10)), 10, START + 100_000)
-    while drive.take(5):
-        pass
-
-    assert len(drive.taken) == 5
-
-
 EVEN = list(range(START, START + 60_000, 10))
 BURST = sorted([*range(START, START + 600_000, 1_000), *range(START + 30_000, START + 35_400)])
 
