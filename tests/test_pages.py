@@ -8,8 +8,7 @@ from decimal import Decimal
 import pytest
 
 from tap_sentry_audit.api.exceptions import InvalidBodyError
-from tap_sentry_audit.api.pagination import Cursor
-from tap_sentry_audit.audit_log.pages import Page, Query, parse_page
+from tap_sentry_audit.audit_log.pages import Page, parse_page
 from testing import recorded
 
 
@@ -17,16 +16,6 @@ def page_of(*fields: bytes) -> Page:
     """A page of one entry with these fields."""
     row = b", ".join([b'"id": "1", "dateCreated": "2026-01-01T00:00:00Z"', *fields])
     return parse_page(b"[{%s}]" % row, {})
-
-
-def test_a_query_names_only_what_it_asks_for() -> None:
-    assert Query(cursor=None).parameters() == {"per_page": "100"}
-    assert Query(Cursor.at(5), "org.edit", 7).parameters() == {
-        "per_page": "100",
-        "cursor": "4:0:1",
-        "event": "org.edit",
-        "actor": "7",
-    }
 
 
 @pytest.mark.parametrize(
@@ -50,19 +39,12 @@ def test_recorded_pages_are_read_oldest_first(name: str, count: int, *, more: bo
     assert created == sorted(created)
 
 
-def test_null_rows_are_counted() -> None:
-    body = b'{"rows": [null, {"id": "1", "dateCreated": "2026-01-01T00:00:00Z"}, null]}'
-    page = parse_page(body, {})
-
-    assert (len(page.entries), page.null_rows) == (1, 2)
-
-
 @pytest.mark.parametrize(("count", "more"), [(99, False), (100, True)])
 def test_without_a_link_header_a_full_page_has_more_after_it(count: int, *, more: bool) -> None:
     rows = [b"null", *[b'{"id": 1, "dateCreated": "2026-01-01T00:00:00Z"}'] * (count - 1)]
     page = parse_page(b"[%s]" % b",".join(rows), {})
 
-    assert {entry.id for entry in page.entries} == {"1"}
+    assert (len(page.entries), page.null_rows) == (count - 1, 1)
     assert page.more_newer == more
 
 

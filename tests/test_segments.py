@@ -156,36 +156,3 @@ def test_what_waits_is_bounded_while_nobody_takes_anything(times: list[int], wid
             drive.give_back(0)
 
     assert drive.waiting <= width * LOOK_AHEAD
-
-
-def test_a_poll_of_a_page_is_one_segment_and_one_step() -> None:
-    times = list(range(START, START + 50))
-    drive = Drive(times, 100, START + 86_400_000)
-
-    assert not drive.take(12)
-    assert not drive.schedule.is_done
-    drive.deliver()
-    assert drive.delivered == times
-    assert drive.schedule.is_done
-
-
-def test_an_error_is_raised_at_its_turn_after_all_that_lies_before() -> None:
-    times = list(range(START, START + 10_000, 10))
-    drive = Drive(times, 10, START + 10_000)
-    drive.take(2)
-    drive.take(2)
-    drive.schedule.give_back(drive.taken.pop(1), ConnectionError())
-    drive.deliver()
-    drive.schedule.raise_error()
-
-    def read_on() -> None:
-        while not drive.schedule.is_done:
-            drive.schedule.raise_error()
-            drive.take(2)
-            drive.give_back(0)
-            drive.deliver()
-
-    with pytest.raises(ConnectionError):
-        read_on()
-    assert drive.delivered == times[: len(drive.delivered)]
-    assert 50 < len(drive.delivered) < 1000
