@@ -186,16 +186,7 @@ def test_batch_files_are_refused_before_the_first_request(sentry: FakeSentry, so
     assert sentry.requests == []
 
 
-def test_a_whole_number_may_have_a_decimal_point(sentry: FakeSentry) -> None:
-    ended = run_tap(config(sentry, lookback_seconds=60.0, requests_per_second=40.0))
-
-    assert ended.returncode == 0
-    assert ended.state
-    [partition] = ended.state["bookmarks"]["audit_logs"]["partitions"]
-    assert partition["lookback"]["seconds"] == 60
-
-
-@pytest.mark.parametrize("number", ["1.5", "1e50", "1e999999", "-1e999999"])
+@pytest.mark.parametrize("number", ["1.5", "1e999999", "-1e999999"])
 def test_a_number_that_is_no_setting_is_refused_by_name(number: str, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     rest = '"auth_token": "token", "organization": "acme", "unknown": 1e999999'

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tap_sentry_audit.streams.audit_logs import AuditLogs
 from testing.fake_sentry import FakeSentry, Log, entries, faults
 from testing.reading import expected
 from testing.sentry_tap import config, run_tap, without_waits
@@ -25,7 +26,7 @@ FOREIGN = pytest.mark.parametrize("foreign", ["refuse", "ignore"])
 
 def delivered(sentry: FakeSentry, **settings: object) -> list[str]:
     """Ids that the stream sends in this process."""
-    stream = without_waits(config(sentry, **settings)).streams["audit_logs"]
+    stream = AuditLogs(without_waits(config(sentry, **settings)))
     return [record["id"] for record in stream.get_records({"organization": "acme"})]
 
 
