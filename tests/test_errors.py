@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -171,14 +170,8 @@ def test_bad_settings_are_told_before_the_first_request(
 BATCH_CONFIG = {"encoding": {"format": "jsonl"}, "storage": {"root": "file:///tmp"}}
 
 
-@pytest.mark.parametrize("source", ["file", "environment"])
-def test_batch_files_are_refused_before_the_first_request(sentry: FakeSentry, source: str) -> None:
-    if source == "file":
-        run = run_tap(config(sentry, batch_config=BATCH_CONFIG))
-    else:
-        settings = config(sentry) | {"batch_config": json.dumps(BATCH_CONFIG)}
-        variables = {f"TAP_SENTRY_AUDIT_{name}".upper(): str(settings[name]) for name in settings}
-        run = run_tap({}, "--config=ENV", environment=variables)
+def test_batch_files_are_refused_before_the_first_request(sentry: FakeSentry) -> None:
+    run = run_tap(config(sentry, batch_config=BATCH_CONFIG))
 
     assert run.returncode == 1
     assert run.stdout == ""

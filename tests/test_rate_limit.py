@@ -208,17 +208,6 @@ def test_the_settings_rate_holds_where_the_server_allows_more(clock: Time, rate:
     assert 18 / rate <= starts[-1] - starts[0] <= 24 / rate
 
 
-def test_a_server_without_a_date_header_is_paced_by_its_limit(clock: Time) -> None:
-    limiter = RateLimiter(1000, 1, clock.clock)
-    starts = []
-    for _ in range(31):
-        reset = math.floor(clock.time() + 1)
-        headers = header(Limit=10, Remaining=5, Reset=reset)
-        starts.append(ask(limiter, clock, headers, latency=0.001))
-
-    assert 2.5 <= starts[-1] - starts[0] <= 3.5
-
-
 # --- requests at once
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SECOND = 1_000 * MILLISECOND
 HOUR = 3_600 * SECOND
+FAR = EPOCH + timedelta(days=40_000)
 
 
 def times_of(drawn: list[tuple[int, int, int]]) -> list[int]:
@@ -72,22 +73,27 @@ def out_of_order(fetch: Fetch, seed: int, clock: datetime | None = None) -> Fetc
     return fetch_late
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    times=TIMES,
-    per_page=PAGE_SIZES,
-    width=st.sampled_from([1, 8]),
-    is_up_to_date=st.booleans(),
-    seed=st.integers(0, 99),
-)
-def test_every_entry_comes_once_and_in_order(
-    times: list[int], per_page: int, width: int, seed: int, *, is_up_to_date: bool
+@settings(max_examples=80, deadline=None)
+@given(times=TIMES, per_page=PAGE_SIZES, width=st.sampled_from([1, 8]), data=st.data())
+def test_every_entry_from_the_start_to_before_the_end_comes_once_and_in_order(
+    times: list[int], per_page: int, width: int, data: st.DataObject
 ) -> None:
-    log = Log(times, ties="shuffled", seed=seed)
-    clock = at_micros(max(times)) if times and is_up_to_date else None
-    fetch = out_of_order(asking(log, per_page), seed, clock)
+    log = Log(times, ties="shuffled", seed=per_page)
+    near = st.builds(
+        lambda at, off: at_micros(at + off),
+        st.sampled_from([START, *times]),
+        st.sampled_from([-MILLISECOND, -1, 0, 1, MILLISECOND]),
+    )
+    start, end = data.draw(st.none() | near), data.draw(st.none() | near)
+    clock = data.draw(st.sampled_from([None, at_micros(max(times, default=START))]))
+    inside = {
+        row["id"]
+        for row in log.rows()
+        if row and (start or EPOCH) <= parse_time(row["dateCreated"]) < (end or FAR)
+    }
 
-    assert read_ids(fetch, width) == expected(log)
+    found = read_ids(out_of_order(asking(log, per_page), width, clock), width, start, end)
+    assert found == [entry_id for entry_id in expected(log) if entry_id in inside]
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 200])
@@ -107,26 +113,6 @@ def test_a_tie_of_any_width_is_read_whole(count: int, per_page: int, within: int
     log = Log([*tie, *around], ties="shuffled")
 
     assert read_ids(asking(log, per_page)) == expected(log)
-
-
-@settings(max_examples=60, deadline=None)
-@given(times=TIMES, per_page=PAGE_SIZES, width=WIDTHS, data=st.data())
-def test_a_range_has_the_entries_from_its_start_to_before_its_end(
-    times: list[int], per_page: int, width: int, data: st.DataObject
-) -> None:
-    log = Log(times, ties="shuffled")
-    near = st.builds(
-        lambda at, off: at_micros(at + off),
-        st.sampled_from([START, *times]),
-        st.sampled_from([-MILLISECOND, -1, 0, 1, MILLISECOND]),
-    )
-    start, end = data.draw(near), data.draw(near)
-    inside = {
-        row["id"] for row in log.rows() if row and start <= parse_time(row["dateCreated"]) < end
-    }
-
-    found = read_ids(asking(log, per_page), width, start, end)
-    assert found == [entry_id for entry_id in expected(log) if entry_id in inside]
 
 
 @settings(max_examples=30, deadline=None)

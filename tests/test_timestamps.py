@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,9 @@ from tap_sentry_audit.api.timestamps import (
     parse_time,
     to_milliseconds,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (a bound)
 
@@ -31,12 +36,20 @@ def test_the_written_form_of_a_time_reads_back_and_sorts_as_times_do(
     assert (text < format_time(other)) == (one < other)
 
 
-@pytest.mark.parametrize(
-    "text", ["1970-01-01T01:00:00", "1970-01-01T01:00:00Z", "1970-01-01T03:30:00+02:30"]
-)
-def test_a_time_is_in_utc_unless_it_names_a_zone(text: str) -> None:
-    assert parse_time(text) == EPOCH + timedelta(hours=1)
-    assert parse_time(text).tzinfo is UTC
+@pytest.fixture
+def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_tokyo")
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+def test_a_time_is_in_utc_unless_it_names_a_zone(zone: str) -> None:
+    assert parse_time(f"1970-01-01T00:00:00{zone}") == EPOCH
+    assert parse_time("1970-01-01T09:00:00+09:00").tzinfo is UTC
 
 
 @given(MOMENTS)
