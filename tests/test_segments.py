@@ -156,3 +156,25 @@ def test_what_waits_is_bounded_while_nobody_takes_anything(times: list[int], wid
             drive.give_back(0)
 
     assert drive.waiting <= width * LOOK_AHEAD
+
+
+def test_an_error_is_raised_at_its_turn_after_all_that_lies_before() -> None:
+    times = list(range(START, START + 10_000, 10))
+    drive = Drive(times, 10, START + 10_000)
+    drive.take(2)
+    drive.take(2)
+    drive.schedule.give_back(drive.taken.pop(1), ConnectionError())
+    drive.deliver()
+    drive.schedule.raise_error()
+
+    def read_on() -> None:
+        while not drive.schedule.is_done:
+            drive.schedule.raise_error()
+            drive.take(2)
+            drive.give_back(0)
+            drive.deliver()
+
+    with pytest.raises(ConnectionError):
+        read_on()
+    assert drive.delivered == times[: len(drive.delivered)]
+    assert 50 < len(drive.delivered) < 1000
