@@ -19,6 +19,7 @@ TIE = 1_735_689_600_123_000
 MINUTE = 60_000_000
 ONE_EVENT = ["member.invite"]
 SEVERAL = ["member.invite", "member.edit", "team.create"]
+EVENTS = pytest.mark.parametrize("events", [ONE_EVENT, SEVERAL], ids=["one event", "several"])
 
 
 def tied(first_id: int, count: int, events: list[str], seed: int = 0) -> list[Entry]:
@@ -56,10 +57,8 @@ def nothing() -> None:
     """Change nothing."""
 
 
-@pytest.mark.parametrize(
-    ("query", "events"),
-    [(1, ONE_EVENT), (2, SEVERAL), (3, ONE_EVENT), (4, SEVERAL), (5, ONE_EVENT), (7, SEVERAL)],
-)
+@EVENTS
+@pytest.mark.parametrize("query", range(1, 8))
 def test_a_tie_that_grows_while_it_is_read_loses_no_entry(query: int, events: list[str]) -> None:
     organization = log_with(tied(1, 150, events, query))
     before = set(organization.entries)
@@ -73,7 +72,8 @@ def test_a_tie_that_grows_while_it_is_read_loses_no_entry(query: int, events: li
     assert len(run.ids) == len(set(run.ids))
 
 
-@pytest.mark.parametrize(("seed", "events"), [(0, ONE_EVENT), (1, SEVERAL), (2, ONE_EVENT)])
+@EVENTS
+@pytest.mark.parametrize("seed", range(6))
 def test_entries_that_come_and_go_in_a_tie_hide_no_other(seed: int, events: list[str]) -> None:
     rng = Random(seed)  # noqa: S311
     organization = log_with(tied(1, 150, events, seed))
@@ -92,7 +92,7 @@ def test_entries_that_come_and_go_in_a_tie_hide_no_other(seed: int, events: list
     assert len(run.ids) == len(set(run.ids))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
 def test_entries_of_many_people_that_come_and_go_hide_no_other(seed: int) -> None:
     rng = Random(seed)  # noqa: S311
     numbers = iter(range(1, 9_000))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tap_sentry_audit.api.exceptions import SentryError
@@ -42,6 +42,7 @@ class Issues:
 
 @settings(max_examples=60, deadline=None)
 @given(SECONDS)
+@example([5] * 2 * MOST)  # more in one second than are counted
 def test_every_row_comes_once_and_slices_follow_each_other(seconds: list[int]) -> None:
     slices = [
         [time_of(row) for page in slice_.pages for row in page.rows]
