@@ -32,15 +32,3 @@ def expected(log: Log) -> list[str]:
     rows = [row for row in log.rows() if row]
     rows.sort(key=lambda row: (parse_time(row["dateCreated"]), row["id"]))
     return [row["id"] for row in rows]
-
-
-def by_links(log: Log, per_page: int) -> list[str]:
-    """What Sentry's own pagination delivers: every page that its `next` links lead to."""
-    found: list[str] = []
-    query = Query(cursor=None)
-    while True:
-        page = asking(log, per_page)(query)
-        found += [entry.id for entry in page.entries]
-        if not page.older or not page.older.has_results:
-            return found
-        query = Query(page.older.cursor)

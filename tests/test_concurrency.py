@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_sentry_audit.api.concurrency import WorkerPool
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-def taken(work: WorkerPool[float, float], count: int) -> Sequence[float | None]:
-    return [work.take(5) for _ in range(count)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -31,7 +23,9 @@ def test_results_come_in_order(waits: list[float], threads: int, ahead: int) -> 
         time.sleep(wait)
         return wait
 
-    assert taken(WorkerPool(work, waits, threads, ahead), len(waits)) == waits
+    pool = WorkerPool(work, waits, threads, ahead)
+
+    assert [pool.take(5) for _ in waits] == waits
 
 
 def test_no_more_is_worked_on_ahead_than_is_allowed() -> None:
@@ -57,7 +51,7 @@ def test_an_error_comes_at_its_turn_and_the_others_go_on() -> None:
     assert work.take(5) == 0.5
 
 
-def test_who_waits_for_a_result_is_not_kept_longer_than_asked() -> None:
+def test_a_result_is_waited_for_no_longer_than_asked() -> None:
     free = threading.Event()
     work = WorkerPool(lambda _: free.wait(5), [1], threads=1, ahead=1)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -45,7 +44,7 @@ def test_the_fuzzer_sees_a_state_that_does_not_fit_the_records_before_it(
         messages = tap.run(tmp_path, settings, state=None).messages
     run = Run("acme", None, frozenset(), entries, organization.known)
     records = [message for message in messages if message["type"] == "RECORD"]
-    state = deepcopy(messages[-1])
+    state = messages[-1]
 
     assert run.broken_promises(messages) == []
     assert run.broken_promises([*records[:-1], state]) == [
@@ -56,15 +55,3 @@ def test_the_fuzzer_sees_a_state_that_does_not_fit_the_records_before_it(
         "acme: a STATE knows 5 entries that were not sent before it",
         "acme: a STATE's bookmark skips 5 entries",
     ]
-    del _partition(state)["lookback"]["ids"]["7"]
-    assert run.broken_promises([*records, state]) == [
-        "acme: after a STATE, 1 entries would come twice"
-    ]
-    _partition(state)["replication_key_value"] = entries[20].date_created
-    last = run.broken_promises([*messages, state])
-    assert last[-1] == "acme: a STATE's bookmark lies before the last one"
-
-
-def _partition(state: dict[str, Any]) -> dict[str, Any]:
-    partition: dict[str, Any] = state["value"]["bookmarks"]["audit_logs"]["partitions"][0]
-    return partition

@@ -5,12 +5,11 @@ import json
 import signal
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from . import FakeSentry, Inventory, Log, entries
 from .log import FIRST_ID
 
-SHAPES = {"even": entries.even, "bursty": entries.bursty, "ties": entries.ties}
+SHAPES = {"even": entries.even, "bursty": entries.bursty}
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
 KEYS = ["projects", "teams", "members", "releases", "issues", "events"]
 IDS = 100_000_000
@@ -25,31 +24,21 @@ def main() -> None:
     for number, organization in enumerate(asked.organization or ["acme=1000"]):
         slug, _, count = organization.partition("=")
         until = asked.until or datetime.now(UTC)
-        times = SHAPES[asked.shape](int(count), asked.days, until=until, seed=asked.seed)
-        first_id = FIRST_ID + number * IDS
-        logs[slug] = Log(times, ties=asked.ties, seed=asked.seed, first_id=first_id)
+        times = SHAPES[asked.shape](int(count), asked.days, until=until)
+        logs[slug] = Log(times, first_id=FIRST_ID + number * IDS)
         if asked.inventory:
             inventories[slug] = Inventory.made(
-                slug, days=asked.days, until=until, seed=asked.seed, **dict(asked.inventory)
+                slug, days=asked.days, until=until, **dict(asked.inventory)
             )
     sentry = FakeSentry(
         logs,
-        port=asked.port,
-        tokens={asked.token: "ok"},
         latency=asked.latency,
         rate_limit=asked.rate_limit,
         concurrent_limit=asked.concurrent_limit,
-        old_body=asked.old_body,
         inventories=inventories,
     )
     with sentry:
-        if asked.ready_file:
-            # Under its name only when complete, for those who wait for the name.
-            draft = asked.ready_file.with_suffix(".draft")
-            draft.write_text(sentry.url)
-            draft.replace(asked.ready_file)
-        else:
-            _say(sentry.url)
+        _say(sentry.url)
         signal.sigwait(ENDINGS)
     _say(json.dumps(sentry.stats()))
 
@@ -57,20 +46,14 @@ def main() -> None:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fake_sentry", description=__doc__)
     add = parser.add_argument
-    add("--port", type=int, default=0, help="default: a free one")
     add("--organization", metavar="SLUG=COUNT", action="append", help="repeatable")
     add("--inventory", type=_counted, metavar="KEY=NUMBER", action="append", help="repeatable")
     add("--days", type=float, default=30, help="how far back the entries go")
     add("--until", type=datetime.fromisoformat, metavar="TIME", help="their end; default: now")
     add("--shape", choices=SHAPES, default="even", help="of the entries over time")
-    add("--ties", choices=["stable", "shuffled"], default="stable")
     add("--latency", type=float, default=0, metavar="SECONDS")
     add("--rate-limit", type=int, metavar="N", help="requests a second")
     add("--concurrent-limit", type=int, metavar="N", help="requests at once")
-    add("--old-body", action="store_true", help="answer a bare list")
-    add("--seed", type=int, default=0)
-    add("--token", default="token")
-    add("--ready-file", type=Path, metavar="PATH", help="write the URL there")
     return parser
 
 

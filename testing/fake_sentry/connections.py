@@ -26,8 +26,8 @@ class Server(ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, reply: Reply, control: Control) -> None:
-        super().__init__(("127.0.0.1", port), partial(_Connection, reply, control))
+    def __init__(self, reply: Reply, control: Control) -> None:
+        super().__init__(("127.0.0.1", 0), partial(_Connection, reply, control))
         self.connections: set[socket.socket] = set()
 
     def stop(self) -> None:

@@ -97,22 +97,6 @@ def bursty(count: int, days: float = 30, *, until: datetime = UNTIL, seed: int =
     return sorted(moments)
 
 
-def ties(  # noqa: PLR0913
-    count: int,
-    days: float = 30,
-    *,
-    width: int = 30,
-    within: int = 1,
-    until: datetime = UNTIL,
-    seed: int = 0,
-) -> list[int]:
-    """Let `width` entries share each moment, which lasts `within` microseconds."""
-    rng = random(seed)
-    starts = even(-(-count // width), days, until=until, seed=seed)
-    moments = [at - at % within for at in starts for _ in range(width)]
-    return sorted(at + rng.randrange(within) for at in moments[:count])
-
-
 def random(seed: int | str) -> Random:
     return Random(seed)  # noqa: S311
 

@@ -1,6 +1,5 @@
-"""Sentry's limiter: so many requests in a window of time, so many at once."""
+"""Sentry's limiter: so many requests in each second, so many at once."""
 
-import math
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -12,7 +11,6 @@ NO_LIMIT = 999
 @dataclass(frozen=True, slots=True)
 class Limits:
     rate: int | None
-    window: float
     at_once: int | None
 
 
@@ -32,8 +30,8 @@ class Limiter:
             if limits.rate is None and limits.at_once is None:
                 self._running += 1
                 return None, {}
-            # Windows begin at multiples of their length, not at a first request.
-            window = int(now // limits.window)
+            # Windows begin at whole seconds, not at a first request.
+            window = int(now)
             if window != self._window:
                 self._window, self._used = window, 0
             rate = NO_LIMIT if limits.rate is None else limits.rate
@@ -42,14 +40,14 @@ class Limiter:
             if self._running >= at_once:
                 refusal = _refusal(f"{at_once} requests at once")
             elif self._used >= rate:
-                refusal = _refusal(f"{rate} requests in {limits.window:g} seconds")
+                refusal = _refusal(f"{rate} requests in 1 seconds")
             else:
                 self._used += 1
                 self._running += 1
             values = {
                 "Remaining": max(rate - self._used, 0),
                 "Limit": rate,
-                "Reset": math.ceil((window + 1) * limits.window),
+                "Reset": window + 1,
                 "ConcurrentRemaining": None if refusal else at_once - self._running,
                 "ConcurrentLimit": at_once,
             }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from email.utils import formatdate
+from ssl import SSLContext
 from threading import Lock, Thread
 from typing import Any, Literal, Self, TypedDict
 from urllib.parse import parse_qsl, urlsplit
@@ -21,7 +22,6 @@ from .releases import ReleaseList
 
 Access = Literal["ok", "expired", "forbidden"]
 
-MICROSECONDS = 1_000_000
 ROUTE = re.compile(
     r"organizations/(?P<of>[^/]+)/"
     r"(?:(?P<resource>audit-logs|projects|teams|members|releases|issues)/)?"
@@ -79,18 +79,16 @@ class FakeSentry:
     tokens: Mapping[str, Access] = field(default_factory=lambda: {"token": "ok"})
     latency: float = 0
     rate_limit: int | None = None
-    rate_window: float = 1
     concurrent_limit: int | None = None
     old_body: bool = False
     foreign_cursors: Literal["obey", "refuse", "ignore"] = "obey"
     """What becomes of a cursor that this server never handed out."""
     faults: Faults = ()
     clock: Callable[[], float] = time.time
-    date_header: bool = True
     access_prefix: str = ""
     url_prefix: str | None = None
     """Scheme and host of Link URLs, where they are not the server's own."""
-    port: int = 0
+    tls: SSLContext | None = None
     inventories: Mapping[str, Inventory] = field(default_factory=dict)
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
     """By token; one that is not in it has them all."""
@@ -101,6 +99,7 @@ class FakeSentry:
     """Whether events know start and end; those of Sentry 23.7.1 do not."""
     release_list: ReleaseList = field(default_factory=ReleaseList)
 
+    port: int = field(default=0, init=False)
     requests: list[Request] = field(default_factory=list, init=False)
     max_concurrent: int = field(default=0, init=False)
     _concurrent: int = field(default=0, init=False)
@@ -109,8 +108,10 @@ class FakeSentry:
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def __enter__(self) -> Self:
-        self._server = Server(self.port, self.reply, self.control)
+        self._server = Server(self.reply, self.control)
         self.port = self._server.server_address[1]
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         # Closing waits for one turn of this loop: half a second, if not told.
         Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -168,20 +169,16 @@ class FakeSentry:
                 self._concurrent -= 1
                 status = answer.status if answer else 0
                 self.requests[number - 1] = replace(request, status=status)
-        if answer and self.date_header:
+        if answer:
             date = {"Date": formatdate(self.clock(), usegmt=True)}
             answer = replace(answer, headers=answer.headers | date)
         return answer, fault
 
     def control(self, command: str, wanted: dict[str, Any]) -> Answer:
-        """Serve demos and benchmarks that run in a process of their own."""
+        """Obey benchmarks, which run in a process of their own."""
         match command:
             case "stats":
                 return json_answer(200, self.stats())
-            case "add" if wanted.get("organization") in self.organizations:
-                now, count = int(self.clock() * MICROSECONDS), wanted["count"]
-                log = self.organizations[wanted["organization"]]
-                return json_answer(200, {"ids": log.add(range(now - count, now))})
             case "set" if wanted.keys() <= {"rate_limit", "latency", "concurrent_limit"}:
                 for name, value in wanted.items():
                     setattr(self, name, value)
@@ -196,7 +193,7 @@ class FakeSentry:
         return self.faults[number - 1] if number <= len(self.faults) else None
 
     def _limited(self, request: Request, query: endpoint.Query) -> Answer:
-        limits = Limits(self.rate_limit, self.rate_window, self.concurrent_limit)
+        limits = Limits(self.rate_limit, self.concurrent_limit)
         refusal, headers = self._limiter.enter(limits, self.clock())
         if refusal:
             return replace(refusal, headers=refusal.headers | headers)
