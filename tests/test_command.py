@@ -86,26 +86,6 @@ def test_settings_come_from_the_environment() -> None:
     assert len(run.ids) == 4
 
 
-def test_a_number_that_is_none_in_the_environment_is_named() -> None:
-    environment = {"TAP_SENTRY_AUDIT_LOOKBACK_SECONDS": "an hour"}
-    run = run_tap({}, "--config=ENV", environment=environment)
-
-    assert run.returncode == 1
-    [error] = run.log("ERROR")
-    assert error.startswith(
-        "lookback_seconds (from TAP_SENTRY_AUDIT_LOOKBACK_SECONDS) is 'an hour'"
-    )
-
-
-def test_an_unknown_setting_is_warned_of() -> None:
-    with FakeSentry({"acme": Log()}) as sentry:
-        run = run_tap(config(sentry, start_dat="2026-01-01"))
-
-    assert run.log("WARNING") == [
-        "There is no setting 'start_dat'; it is ignored: did you mean start_date?",
-    ]
-
-
 def read_acme(catalog: Message | None, *arguments: str) -> Run:
     inventories = {"acme": Inventory.made(members=2, teams=2)}
     with FakeSentry({"acme": Log(entries.even(5))}, inventories=inventories) as sentry:
@@ -146,26 +126,6 @@ def test_a_run_with_the_audit_log_does_not_warn_of_it(has_catalog: bool) -> None
 @pytest.mark.parametrize("option", ["--discover", "--test"])
 def test_only_a_run_warns_that_the_audit_log_is_not_selected(option: str) -> None:
     assert read_acme(selecting("members"), option).log("WARNING") == []
-
-
-@pytest.mark.parametrize("content", ["", "{", "no json"])
-def test_a_config_file_that_is_no_json_is_told(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(content)
-    run = run_tap({}, "--config", str(path))
-
-    assert run.returncode == 1
-    [error] = run.log("ERROR")
-    assert error.startswith("A file given to the tap is not JSON: ")
-    assert "Traceback" not in run.stderr
-
-
-def test_a_config_file_that_is_missing_is_told() -> None:
-    run = run_tap({}, "--config", "/nowhere.json")
-
-    assert run.returncode == 1
-    assert "Traceback" not in run.stderr
-    assert "/nowhere.json" in run.log("ERROR")[0]
 
 
 def test_the_user_agent_is_the_taps_name_and_version() -> None:

@@ -102,26 +102,6 @@ def test_a_signal_before_the_state_is_read_leaves_one_line_and_no_state(
 
 
 @pytest.mark.parametrize("stop", STOPS)
-def test_a_signal_while_the_program_is_imported_leaves_no_traceback_of_the_tap(
-    stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
-) -> None:
-    given = options(tmp_path, config=config(sentry), state=GIVEN)
-    # Python itself may be interrupted before it comes to the tap's first line.
-    for number in range(10):
-        with subprocess.Popen(
-            command(*given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
-        ) as tap:
-            time.sleep(0.05 + 0.1 * number)
-            tap.send_signal(stop)
-            stdout, stderr = tap.communicate(timeout=10)
-
-        assert "Traceback" not in stderr or "tap_sentry_audit" not in stderr
-        states = [m["value"] for m in messages_of(stdout) if m["type"] == "STATE"]
-        assert all(holds_what_was_given(state) for state in states)
-        assert tap.returncode or states
-
-
-@pytest.mark.parametrize("stop", STOPS)
 def test_a_signal_at_any_moment_of_a_start_keeps_the_given_state(
     stop: signal.Signals, sentry: FakeSentry, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from tap_captivateiq_audit.entries import Page, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tap_captivateiq_audit.config import Settings
     from tap_captivateiq_audit.entries import Days
@@ -37,6 +37,10 @@ _TIMEOUT = 60
 _MAX_SECONDS = 300.0
 _MAX_SECONDS_OF_429 = 4000.0
 _MAX_BACKOFF = 60.0
+_LATER = 0.5
+"""Seconds to wait beyond what the server asks for."""
+_ENDLESS = 1e9
+"""Seconds that stand for a wait of more digits."""
 _SLOW = 10.0
 """Seconds after which a 502 means that the page was too large, and not that the API is down."""
 _PAGES_UNTIL_LARGER = 20
@@ -164,7 +168,9 @@ class Client:
             except (TypeError, ValueError, RecursionError):
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
-        wait = _parse_retry_after(response.headers.get("Retry-After", ""))
+        wait = parse_retry_after(response.headers, time.time())
+        if wait is not None:
+            wait += _LATER
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             what = "the API was asked too often (429)"
             return _RetriableFailure(what, wait, max_seconds=_MAX_SECONDS_OF_429)
@@ -196,17 +202,21 @@ def _backoffs() -> Iterator[float]:
         yield wait / 2 + backoff.full_jitter(wait / 2)
 
 
-def _parse_retry_after(text: str) -> float | None:
-    """Return the seconds that a header Retry-After asks for, and a little more."""
-    text = text.strip()
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that `Retry-After` asks to wait, or None if it asks for nothing.
+
+    It is a whole number of seconds or a date (RFC 9110); a date counts from the server's own clock,
+    or, where there is no `Date`, from `now`, ours, in seconds since 1970.
+    """
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9]) + 0.5
-    date = _parse_date(text)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds()) + 0.5 if date else None
+        return min(float(text), _ENDLESS)
+    moment, date = _parse_date(text), _parse_date(headers.get("Date", ""))
+    return max(0.0, moment.timestamp() - (date.timestamp() if date else now)) if moment else None
 
 
 def _parse_date(text: str) -> datetime | None:
-    """Return the time of an HTTP date; one without a zone is in UTC."""
+    """Return the UTC time in an HTTP header, or None if it has none; one without a zone is UTC."""
     try:
         date = parsedate_to_datetime(text)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)

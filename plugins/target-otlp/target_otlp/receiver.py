@@ -188,7 +188,7 @@ class Receiver:
             message = responses.parse_status_message(self._content(response))
         what = f"{self.name} answered {status} {self._redact(message)}".rstrip()
         if status in RETRIABLE:
-            wait = responses.parse_retry_after(response.headers.get("Retry-After", ""))
+            wait = responses.parse_retry_after(response.headers, time.time())
             return _RetriableFailure(what, wait)
         remedy = _REMEDIES.get(status, "")
         if response.is_redirect:

@@ -439,31 +439,6 @@ def test_what_the_receiver_says_is_told_whatever_it_is() -> None:
     assert "answered 500 missing env var DB_URL. 0 records were accepted" in error
 
 
-@pytest.mark.parametrize("content", ["null", "5", "{broken", None])
-def test_a_config_that_is_none_is_one_clear_error(content: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    if content:
-        path.write_text(content)
-    run = run_target([], f"--config={path}")
-
-    assert run.returncode == 1
-    assert run.log("ERROR")[0].endswith("name files that each hold one JSON object")
-    assert "Traceback" not in run.stderr
-
-
-@pytest.mark.parametrize(
-    "config", [{"stream_maps": "hidden"}, {"stream_maps": None}, {"flattening_enabled": "hidden"}]
-)
-def test_the_sdks_own_settings_are_not_shown_either(
-    server: FakeReceiver, config: dict[str, object]
-) -> None:
-    run = run_target([schema(), record(1)], endpoint=server.url, **config)
-
-    assert run.returncode == 1
-    assert "hidden" not in run.stderr
-    assert "Unexpected" not in run.stderr
-
-
 def _number(message: Message) -> int:
     """The number of a record, or of what a state has done; others come before all."""
     if message["type"] == "RECORD":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -149,15 +148,6 @@ def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: obje
     assert problem.startswith(f"{name} ")
     assert ": " in problem
     assert "hidd" not in problem
-
-
-@pytest.mark.parametrize(
-    "name", ["max_batch_size", "max_retry_seconds", "timeout_seconds"], ids=str
-)
-def test_a_whole_number_may_have_a_decimal_point_as_in_json(name: str) -> None:
-    parsed = parse_settings({"endpoint": URL, **json.loads(f'{{"{name}": 5.0}}')}, {})
-
-    assert repr(getattr(parsed, name)) == "5"
 
 
 def test_a_run_takes_a_batch_size_with_a_decimal_point() -> None:
