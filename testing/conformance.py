@@ -377,7 +377,10 @@ class _EveryProgram:
     ) -> None:
         here = tmp_path / "here"
         (tmp_path / "singer_sdk.py").write_text(
-            f"import pathlib, time\npathlib.Path({str(here)!r}).touch()\ntime.sleep(60)\n"
+            "import pathlib, time\n"
+            f"pathlib.Path({str(here)!r}).touch()\n"
+            "while True:\n"
+            "    time.sleep(0.01)\n"
         )
         command = {
             signal.SIGINT: [sys.executable, "-m", self.program.package],

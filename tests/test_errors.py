@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -201,41 +200,6 @@ def test_bad_settings_are_told_before_the_first_request(
         "start_date is 'nope', which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z",
     ]
     assert sentry.requests == []
-
-
-BATCH_CONFIG = {"encoding": {"format": "jsonl"}, "storage": {"root": "file:///tmp"}}
-
-
-@pytest.mark.parametrize("source", ["file", "environment"])
-def test_batch_files_are_refused_before_the_first_request(sentry: FakeSentry, source: str) -> None:
-    if source == "file":
-        run = run_tap(config(sentry, batch_config=BATCH_CONFIG))
-    else:
-        settings = config(sentry) | {"batch_config": json.dumps(BATCH_CONFIG)}
-        variables = {f"TAP_SENTRY_AUDIT_{name}".upper(): str(settings[name]) for name in settings}
-        run = run_tap({}, "--config=ENV", environment=variables)
-
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert any(text.startswith("batch_config cannot be used: ") for text in run.log("ERROR"))
-    assert sentry.requests == []
-
-
-def test_batch_files_are_not_offered() -> None:
-    about = json.loads(run_tap({}, "--about", "--format=json").stdout)
-
-    assert "batch" not in about["capabilities"]
-    assert "batch_config" not in about["settings"]["properties"]
-
-
-def test_a_whole_number_may_have_a_decimal_point() -> None:
-    with FakeSentry({"acme": Log(entries.even(3))}) as sentry:
-        ended = run_tap(config(sentry, lookback_seconds=60.0, requests_per_second=40.0))
-
-    assert (ended.returncode, len(ended.ids)) == (0, 3)
-    assert ended.state
-    [partition] = ended.state["bookmarks"]["audit_logs"]["partitions"]
-    assert partition["lookback"]["seconds"] == 60
 
 
 @pytest.mark.parametrize("number", ["1.5", "1e50", "1e999999", "-1e999999"])

@@ -7,7 +7,6 @@ Facts from CaptivateIQ's published description: `GET audit-logs/` with `start_da
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import backoff
 import requests
 
+from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.config import NAME
 from tap_captivateiq_audit.entries import Page, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
@@ -86,8 +86,16 @@ class _Session(requests.Session):
 class Client:
     """Access to the API with one token."""
 
-    def __init__(self, settings: Settings, rate_limiter: RateLimiter) -> None:
-        """Make a session; nothing is requested yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        rate_limiter: RateLimiter,
+        clock: Clock | None = None,
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        """Make a session; nothing is requested yet. `timeout` is in seconds, for each response."""
+        self._clock = clock or Clock()
+        self._timeout = timeout
         self._url = f"{settings.api_url}/audit-logs/"
         self._rate_limiter = rate_limiter
         self._session = _Session()
@@ -123,9 +131,9 @@ class Client:
         lasted: dict[float, float] = {}
         for backed_off in _backoffs():
             self._rate_limiter.wait()
-            began = time.monotonic()
+            began = self._clock.monotonic()
             result = self._try(days, offset)
-            took = time.monotonic() - began
+            took = self._clock.monotonic() - began
             if isinstance(result, Page):
                 self._good_pages += 1
                 if self._good_pages >= _PAGES_UNTIL_LARGER:
@@ -141,7 +149,7 @@ class Client:
                 raise ApiError(message)
             lasted[result.max_seconds] = so_far + wait
             _log.warning("%s: trying again in %.0f s", result.what, wait)
-            time.sleep(wait)
+            self._clock.sleep(wait)
         raise AssertionError  # the backoffs do not end
 
     def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
@@ -153,7 +161,7 @@ class Client:
             "offset": str(offset),
         }
         try:
-            response = self._session.get(self._url, params=parameters, timeout=_TIMEOUT)
+            response = self._session.get(self._url, params=parameters, timeout=self._timeout)
         except requests.exceptions.SSLError as error:
             message = f"{self._url} cannot be trusted ({_cause(error)}): check api_url"
             raise ApiError(message) from None
@@ -168,7 +176,7 @@ class Client:
             except (TypeError, ValueError, RecursionError):
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
-        wait = parse_retry_after(response.headers, time.time())
+        wait = parse_retry_after(response.headers, self._clock.time())
         if wait is not None:
             wait += _LATER
         if status == HTTPStatus.TOO_MANY_REQUESTS:

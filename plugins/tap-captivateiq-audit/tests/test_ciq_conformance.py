@@ -21,7 +21,7 @@ TestConformance = conformance_suite(
         unusable="hidden hidden",
         retry_after=parse_retry_after,
         without_sdk=(
-            *("bookmark", "client", "config", "entries", "exceptions"),
+            *("bookmark", "client", "clock", "config", "entries", "exceptions"),
             *("rate_limit", "reader", "state"),
         ),
     )
