@@ -94,7 +94,7 @@ def assert_left_quietly(run: Run, signum: int) -> None:
     """What a run says that was stopped before it took up its state."""
     name = signal.Signals(signum).name
     assert run.stderr.splitlines()[-1] == (
-        f"tap-captivateiq-audit was stopped by {name} before it began: nothing was read"
+        f"tap-captivateiq-audit was stopped by {name}: no state was written"
     )
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
@@ -103,7 +103,7 @@ def assert_left_quietly(run: Run, signum: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "signum"),
-    [("config", signal.SIGINT), ("state", signal.SIGTERM), ("catalog", signal.SIGINT)],
+    [("state", signal.SIGTERM), ("catalog", signal.SIGINT)],
 )
 def test_a_signal_while_a_file_is_read_ends_the_program_quietly(
     name: str, signum: int, tmp_path: Path
@@ -200,7 +200,7 @@ def test_a_connection_test_that_is_stopped_has_failed_and_writes_no_state(
 
     assert '"STATE"' not in run.stdout
     assert run.stderr.splitlines()[-1] == (
-        f"tap-captivateiq-audit was stopped by {signal.Signals(signum).name}"
+        f"tap-captivateiq-audit was stopped by {signal.Signals(signum).name}: no state was written"
     )
     assert "Traceback" not in run.stderr
     assert run.returncode == 128 + signum
@@ -287,9 +287,9 @@ def test_no_signal_at_any_moment_of_a_run_loses_what_the_state_holds() -> None:
         run_tap(config(server), state=state)
         whole = time.monotonic() - began
         runs = []
-        for number in range(60):
+        for number in range(24):
             signum = (signal.SIGINT, signal.SIGTERM)[number % 2]
-            send = stopping(signum, whole * number / 60)
+            send = stopping(signum, whole * number / 24)
             runs.append((signum, run_tap(config(server), state=state, meanwhile=send)))
 
     for _, run in runs:
@@ -308,9 +308,9 @@ def test_no_signal_at_any_moment_of_a_discovery_writes_a_state() -> None:
     began = time.monotonic()
     run_tap({}, "--discover")
     whole = time.monotonic() - began
-    for number in range(20):
+    for number in range(8):
         signum = (signal.SIGINT, signal.SIGTERM)[number % 2]
-        run = run_tap({}, "--discover", meanwhile=stopping(signum, whole * number / 20))
+        run = run_tap({}, "--discover", meanwhile=stopping(signum, whole * number / 8))
 
         assert "STATE" not in run.stdout
         assert "Traceback" not in run.stderr

@@ -178,58 +178,6 @@ def test_opentelemetrys_variables_are_enough(server: FakeReceiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "environment", "line"),
-    [
-        (
-            {},
-            {},
-            "endpoint is missing: write where the receiver is, such as http://localhost:4318",
-        ),
-        (
-            {"max_batch_size": 5000},
-            {},
-            "max_batch_size is 5000: write a whole number from 1 to 1000",
-        ),
-        (
-            {"headers": {"Authorization": "hidden\n"}},
-            {},
-            (
-                "headers has a value, number 1, with spaces around it, line breaks or "
-                "characters that HTTP cannot carry: copy it once more"
-            ),
-        ),
-        (
-            {},
-            {"TARGET_OTLP_MAX_BATCH_SIZE": "many"},
-            "max_batch_size (from TARGET_OTLP_MAX_BATCH_SIZE) cannot be read: write a whole number",
-        ),
-        (
-            {},
-            {"TARGET_OTLP_HEADERS": "Authorization: hidden"},
-            (
-                "headers (from TARGET_OTLP_HEADERS) cannot be read: write JSON, such as "
-                '{"name": "value"}'
-            ),
-        ),
-    ],
-    ids=str,
-)
-def test_a_bad_setting_is_one_clear_error_before_the_first_request(
-    server: FakeReceiver, config: dict[str, object], environment: dict[str, str], line: str
-) -> None:
-    endpoint = {"endpoint": server.url} if config or environment else {}
-    options = ["--config=ENV"] if environment else []
-    run = run_target_in(environment, messages(1), *options, **endpoint, **config)
-
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert run.log("ERROR")[0] == line
-    assert "Traceback" not in run.stderr
-    assert "hidden" not in run.stderr
-    assert not server.requests
-
-
-@pytest.mark.parametrize(
     ("line", "told"),
     [
         (b"{secret", "is no message in JSON."),

@@ -69,14 +69,22 @@ def failure(server: FakeReceiver, clock: StandingClock | None = None, **config: 
     [
         Reply(200),
         Reply(200, b"\n\x00", PROTOBUF),
-        Reply(200, b"\n\x00"),
         Reply(200, b"{}", JSON),
         Reply(200, b'{"partialSuccess": {}}', JSON),
         Reply(200, b'{"partialSuccess": null}', JSON),
         Reply(200, b'{"partialSuccess": {"rejectedLogRecords": "0"}}', JSON),
         Reply(201),
-        Reply(202, b" \r\n"),
+        Reply(201, b"\n\x00", {"Content-Type": "text/plain"}),
+        Reply(202, b" \r\n\t"),
+        Reply(202, b"\xef\xbb\xbf\r\n{}\r\n"),
         Reply(204),
+        Reply(200, b"\xef\xbb\xbf"),
+        # An unknown field in the partial success.
+        Reply(200, b"\n\x02\x18\x07"),
+        Reply(200, b'{"partial_success":{"rejected_log_records":"0","error_message":""}}'),
+        Reply(200, b'{"partialSuccess":{"rejectedLogRecords":0,"new":[1]}}'),
+        Reply(200, gzip.compress(b"{}", mtime=0), {"Content-Encoding": "gzip"}),
+        Reply(200, gzip.compress(b"", mtime=0), {"Content-Encoding": "gzip"}),
     ],
     ids=str,
 )
@@ -175,14 +183,14 @@ def test_no_more_of_an_answer_is_read_than_anybody_needs() -> None:
         assert len(failure(server)) < 500
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 413, 415, 418, 422, 500, 501])
+@pytest.mark.parametrize("status", [400, 408, 413, 422, 500, 501])
 def test_other_failures_are_not_tried_again(status: int) -> None:
     with FakeReceiver(Reply(status, b"no")) as server:
         assert failure(server).startswith(f"{server.url}/v1/logs answered {status} no")
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [203, 205, 206, 299, 599, 999])
+@pytest.mark.parametrize("status", [203, 206, 299, 999])
 def test_a_status_that_is_no_acceptance_is_a_failure(status: int) -> None:
     with FakeReceiver(Reply(status)) as server:
         assert failure(server) == f"{server.url}/v1/logs answered {status}"
