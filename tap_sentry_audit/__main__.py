@@ -14,6 +14,7 @@ signals.handle_with(signals.stop_at_once)
 
 def main() -> None:
     """Run the tap; an error becomes one line on stderr and a non-zero exit code."""
+    signals.handle_with(signals.stop_at_once)  # whoever imported this may have set others since
     # This import takes about a second: a signal must not end in a traceback meanwhile.
     from tap_sentry_audit.command import run  # noqa: PLC0415
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import signal
 import sys
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_sentry_audit import signals
-from tap_sentry_audit.config import unusable_variables
+from tap_sentry_audit.config import SettingsError
 from tap_sentry_audit.streams.progress import is_relevant
 from tap_sentry_audit.tap import TapSentryAudit
 
@@ -39,6 +38,8 @@ def run() -> None:
 
 
 def _explain(error: Exception) -> list[str]:
+    if isinstance(error, SettingsError):
+        return error.problems
     if isinstance(error, ConfigValidationError):
         # The SDK logs these itself, but not under --test.
         return list(error.errors)
@@ -46,12 +47,5 @@ def _explain(error: Exception) -> list[str]:
         return [str(error)]
     if hasattr(error, "doc"):  # json's and simplejson's errors have it, and no others
         return [f"A file given to the tap is not JSON: {error}"]
-    if isinstance(error, FileNotFoundError):
-        return [f"{error} Check what was given as --config"]
-    if isinstance(error, ValueError):
-        # The SDK turns variables into numbers before a tap can look at them.
-        problems = unusable_variables(os.environ, TapSentryAudit.config_jsonschema)
-        if problems:
-            return problems
     # The error's text can hold a part of an entry, as a stream map's does.
     return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,13 +19,22 @@ from urllib.parse import urlsplit
 from dotenv import load_dotenv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
 NAME = "tap-sentry-audit"
 
+_PREFIX = "TAP_SENTRY_AUDIT_"
+"""What the names of environment variables begin with."""
+
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_FLAG_WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
+_FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
+_FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
+_NO_BATCHES = (
+    "cannot be used: the state would go out before the records that it stands for, and stream "
+    "maps would not apply to them. Leave it out"
+)
 
 T = TypeVar("T")
 
@@ -135,7 +146,7 @@ def _time(value: object) -> datetime:
 
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
-        _refuse("is neither true nor false")
+        _refuse(f"is {value!r}: write true or false")
     return value
 
 
@@ -355,10 +366,7 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
             problems.append(f"{name} is missing: {setting.cure}")
     settings = Settings(**parsed)
     if "batch_config" in given:
-        problems.append(
-            "batch_config cannot be used: the state would go out before the records that it stands "
-            "for, and stream maps would not apply to them. Leave it out",
-        )
+        problems.append(f"batch_config {_NO_BATCHES}")
     slugs = given.keys() & {"organization", "organizations"}
     if not slugs:
         problems.append(
@@ -382,7 +390,7 @@ def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) ->
     """
     known = schema["properties"]
     found = []
-    for name in config.keys() - known.keys():
+    for name in (name for name in config.keys() - known.keys() if config[name] is not None):
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f": did you mean {nearest[0]}?" if nearest else ""
         found.append(f"There is no setting {name!r}; it is ignored{hint}")
@@ -399,42 +407,88 @@ def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) ->
     return sorted(found)
 
 
-def unusable_variables(environment: Mapping[str, str], schema: Schema) -> list[str]:
-    """Return what is wrong with numbers and flags in environment variables.
+def parse_variables(environment: Mapping[str, str], schema: Schema) -> dict[str, object]:
+    """Return the settings in environment variables, as JSON would have them.
 
-    `schema` is as for `remarks`. The SDK converts the variables itself: it fails on a bad number
-    without naming it, and takes every word that it does not know for false.
+    `schema` is as for `remarks`. The SDK's own conversion fails on a bad number without naming it,
+    and takes every word that it does not know for false.
+
+    Raises:
+        SettingsError: With every problem: the setting, its variable, what is wrong and the cure.
+
     """
-    found = []
+    found: dict[str, object] = {}
+    problems: list[str] = []
     for name, definition in schema["properties"].items():
-        variable = f"{NAME}_{name}".upper().replace("-", "_")
+        variable = f"{_PREFIX}{name.upper()}"
         if variable not in environment:
             continue
-        text = environment[variable].strip()
-        types = definition.get("type", ())
-        if "integer" in types and not re.fullmatch(r"[+-]?\d+", text):
-            found.append(f"{name} (from {variable}) is {text!r}: write a whole number")
-        if "boolean" in types and text.lower() not in _FLAG_WORDS:
-            found.append(f"{name} (from {variable}) is {text!r}: write true or false")
+        found[name] = _from_text(environment[variable], definition.get("type", ()))
+        try:
+            if name in _TABLE:
+                _TABLE[name].parse(found[name])
+        except _ProblemError as problem:
+            problems.append(f"{name} (from {variable}) {problem}")
+    # The SDK passes over what is no setting.
+    if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
+        problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
+    if problems:
+        raise SettingsError(problems)
     return found
 
 
-def load_dotenv_file() -> Path | None:
-    """Add the variables of the nearest `.env` file to the environment; return the file's path.
+def _from_text(text: str, types: Collection[str]) -> object:
+    """Return a variable's text as JSON would have it, or as it is if it is of no such type."""
+    word = text.strip()
+    if "integer" in types and _WHOLE_NUMBER.fullmatch(word):
+        return int(word.partition(".")[0])
+    if "boolean" in types and word.lower() in _FLAG_WORDS:
+        return _FLAG_WORDS[word.lower()]
+    if "array" in types or "object" in types:
+        with suppress(ValueError, RecursionError):
+            return json.loads(word, parse_float=Decimal)
+        return text.split(",") if "array" in types else text
+    return text
 
-    Variables that are already set win. As in the SDK, the search goes up from the SDK's own folder.
+
+def read_config_file(path: str) -> dict[str, Any]:
+    """Return the settings in a file; numbers with a decimal point are Decimals.
+
+    Raises:
+        SettingsError: The file cannot be read, or holds something else.
+
+    """
+    cure = "give --config a file that holds one JSON object"
+    try:
+        settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
+    except OSError as error:
+        problem = f"{path} cannot be read ({type(error).__name__}): {cure}"
+        raise SettingsError([problem]) from None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise SettingsError([f"{path} holds no JSON object: {cure}"])
+    return settings
+
+
+def load_dotenv_file() -> Path | None:
+    """Set the variables of a `.env` file that the environment lacks; return its path.
+
+    The file is the one that singer-sdk 0.54 takes with `--config=ENV`: the first in the folders
+    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises:
         SettingsError: The file cannot be read.
 
     """
     sdk = find_spec("singer_sdk")
-    folders = Path(sdk.origin).parents if sdk and sdk.origin else ()
-    path = next((folder / ".env" for folder in folders if (folder / ".env").is_file()), None)
-    try:
-        if path:
-            load_dotenv(path, override=False)
-    except (OSError, ValueError) as error:
-        problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
-        raise SettingsError([problem]) from None
-    return path
+    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
+        path = folder / ".env"
+        try:
+            if path.is_file() or path.is_fifo():
+                return path if load_dotenv(path, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
+            raise SettingsError([problem]) from None
+    return None

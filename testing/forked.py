@@ -7,11 +7,14 @@ time. How the commands start by themselves is tested with the installed ones.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,17 +78,22 @@ def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
     package: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
-    stdin: bytes = b"",
+    stdin: bytes | None = b"",
     timeout: float = 60,
     meanwhile: Callable[[int], None] | None = None,
 ) -> Run:
     """Run `python -m package` to its end, in an environment of these variables alone.
 
-    `meanwhile` is called with the id of the process as soon as it runs.
+    A stdin of None stays open and empty. `meanwhile` is called with the id of the process as soon
+    as it runs.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        (folder / "stdin").write_bytes(stdin)
+        if stdin is None:
+            os.mkfifo(folder / "stdin")
+            stack.callback(os.close, os.open(folder / "stdin", os.O_RDWR))
+        else:
+            (folder / "stdin").write_bytes(stdin)
         for output in ("stdout", "stderr"):
             (folder / output).touch()  # a signal can end the process before it opens them
         process = start(package, arguments, environment, folder)
@@ -99,6 +107,31 @@ def run(  # noqa: PLR0913, PLR0917  (all that a process is given)
             raise TimeoutError(message)
         stdout, stderr = ((folder / of).read_text("utf-8") for of in ("stdout", "stderr"))
         return Run(process.exitcode, stdout, stderr)
+
+
+def run_below(
+    folder: Path,
+    package: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: bytes = b"",
+) -> Run:
+    """Run `python -m package` with an SDK that lies below a folder, where it looks for `.env`."""
+    packages = folder / "venv" / "site-packages"
+    packages.mkdir(parents=True)
+    spec = importlib.util.find_spec("singer_sdk")
+    assert spec
+    assert spec.origin
+    (packages / "singer_sdk").symlink_to(Path(spec.origin).parent)
+    done = subprocess.run(
+        [sys.executable, "-m", package, *arguments],
+        env={**environment, "PYTHONPATH": str(packages)},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def start(

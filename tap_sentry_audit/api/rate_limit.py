@@ -36,6 +36,9 @@ LONGEST_WAIT = 300.0
 MAX_BODY = 256 << 20
 """Bytes of one response. A hundred events of Sentry's largest size are less than half of it."""
 
+_ENDLESS = 1e9
+"""Seconds that stand for a wait of more digits."""
+
 _PIECE = 1 << 20
 """Bytes to read at a time. In requests' pieces of 10 kB, a request takes a tenth longer."""
 
@@ -70,16 +73,11 @@ class Limits:
 
 
 def parse_limits(headers: Mapping[str, str], now: float) -> Limits:
-    """Return the limits in a response's headers.
-
-    A `Retry-After` that is a date counts from the server's clock, or, where there is no `Date`,
-    from `now`, ours, in seconds since 1970.
-    """
+    """Return the limits in a response's headers; `now` is as for `parse_retry_after`."""
 
     def number(name: str) -> int | None:
         return parse_integer(headers.get(f"X-Sentry-Rate-Limit-{name}", ""))
 
-    date = _epoch_seconds(headers.get("Date", ""))
     return Limits(
         limit=number("Limit"),
         remaining=number("Remaining"),
@@ -87,18 +85,22 @@ def parse_limits(headers: Mapping[str, str], now: float) -> Limits:
         concurrent_limit=number("ConcurrentLimit"),
         # ConcurrentRemaining can be the word None (Sentry 23.7.1).
         concurrent_remaining=number("ConcurrentRemaining"),
-        retry_after=_retry_after(headers.get("Retry-After", ""), now if date is None else date),
-        date=date,
+        retry_after=parse_retry_after(headers, now),
+        date=_epoch_seconds(headers.get("Date", "")),
     )
 
 
-def _retry_after(text: str, now: float) -> float | None:
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text)
-    moment = _epoch_seconds(text)
-    if moment is None:
-        return None
-    return max(0.0, moment - now)
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that `Retry-After` asks to wait, or None if it asks for nothing.
+
+    It is a whole number of seconds or a date (RFC 9110); a date counts from the server's own clock,
+    or, where there is no `Date`, from `now`, ours, in seconds since 1970.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _ENDLESS)
+    moment, date = _epoch_seconds(text), _epoch_seconds(headers.get("Date", ""))
+    return None if moment is None else max(0.0, moment - (now if date is None else date))
 
 
 def _epoch_seconds(http_date: str) -> float | None:

@@ -44,9 +44,13 @@ def parse_time(text: str) -> datetime:
 
 @lru_cache(maxsize=64)  # responses of the same second have the same text
 def parse_http_date(text: str) -> datetime | None:
-    """Return the UTC time in an HTTP header such as `Date`, or None if it has none."""
+    """Return the UTC time in an HTTP header such as `Date`, or None if it has none.
+
+    A time without a zone is UTC: RFC 9110 knows no other.
+    """
     try:
-        return parsedate_to_datetime(text).astimezone(UTC)
+        date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except (OverflowError, ValueError):
         return None
 

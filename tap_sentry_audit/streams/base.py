@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +15,6 @@ from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream, Tap
-from singer_sdk.configuration._dict_config import parse_environment_config  # for _env_var_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
     from types import FrameType
 
+    import click
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
     from tap_sentry_audit.api.pagination import ListPage
     from tap_sentry_audit.config import Schema
+
+_WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
 
 class SentryTap(Tap):
@@ -155,17 +158,19 @@ class SentryTap(Tap):
         The SDK has no public hook. Its method lets the file win, without a word about it
         (singer-sdk 0.54.9, configuration/_dict_config.py).
         """
-        try:
-            path = config.load_dotenv_file()
-        except SettingsError as error:
-            raise _unusable(error.problems) from None
-        if path:
+        if path := config.load_dotenv_file():
             cls.logger.info("Settings that the environment lacks come from %s", path)
         cls.append_builtin_config(cls.config_jsonschema)
-        schema, prefix = cls.config_jsonschema, cls._env_var_prefix
-        given = parse_environment_config(schema, prefix, dotenv_path=os.devnull)
-        batch_config = os.environ.get(f"{prefix}BATCH_CONFIG")
-        return given | ({"batch_config": batch_config} if batch_config else {})
+        return config.parse_variables(os.environ, cls.config_jsonschema)
+
+    @classmethod
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:  # noqa: ANN401  (the SDK's)
+        """Read the files of --config; the SDK takes a list for an object without settings."""
+        given = super().cb_config(ctx, param, tuple(name for name in value if name == "ENV"))
+        for name in value:
+            if name != "ENV":
+                given.config.update(config.read_config_file(name))
+        return given
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
@@ -173,30 +178,30 @@ class SentryTap(Tap):
         The SDK has no public hook, and its errors echo values, secrets included (singer-sdk 0.54.9,
         plugin_base.py).
         """
-        problems = config.unusable_variables(os.environ, self.config_jsonschema)
         try:
             settings = self.settings
         except SettingsError as error:
-            problems += error.problems
+            problems = error.problems
+        else:
+            # The SDK's own check does not take 1.0, which is a Decimal, for an integer.
+            self._config |= {
+                name: getattr(settings, name)
+                for name, value in self.config.items()
+                if isinstance(value, Decimal) and name in config.JSON_SCHEMA["properties"]
+            }
+            self.append_builtin_config(self.config_jsonschema)
+            for remark in config.remarks(self.config, settings, self.config_jsonschema):
+                self.logger.warning(remark)
+            # Only the SDK's own settings can be wrong now; its errors would quote their values.
+            problems = [
+                f"{name} has a wrong type or value: compare it with --about"
+                for error in super()._validate_config(raise_errors=False)
+                for name in _WRONG_TYPE.findall(error)
+            ]
         if problems and raise_errors:
-            raise _unusable(problems)
-        if problems:
-            return problems
-        # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
-        self._config |= {
-            name: getattr(settings, name)
-            for name, value in self.config.items()
-            if isinstance(value, Decimal) and name in config.JSON_SCHEMA["properties"]
-        }
-        self.append_builtin_config(self.config_jsonschema)
-        for remark in config.remarks(self.config, settings, self.config_jsonschema):
-            self.logger.warning(remark)
-        return super()._validate_config(raise_errors=raise_errors)
-
-
-def _unusable(problems: list[str]) -> ConfigValidationError:
-    message = "the settings cannot be used"
-    return ConfigValidationError(message, errors=problems, schema=SentryTap.config_jsonschema)
+            message = "the settings cannot be used"
+            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
+        return problems
 
 
 class SentryStream(RESTStream[str | None]):

@@ -14,6 +14,7 @@ The modules from the top down; each imports only from modules below it:
     client       CaptivateIQ's HTTP API
     rate_limit   when a request may start
     config       the table of settings
+    clock        what time it is, and how to wait
     entries      entries, pages and days, as the API has them
     exceptions   what can go wrong
 """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _exit(signum: int, _frame: object) -> None:
     """Report the signal in one line, and exit without cleanup: there is nothing to clean up."""
     name = signal.Signals(signum).name
-    line = f"tap-captivateiq-audit was stopped by {name} before it began: nothing was read\n"
+    line = f"tap-captivateiq-audit was stopped by {name}: no state was written\n"
     try:
         os.write(2, line.encode())
     finally:

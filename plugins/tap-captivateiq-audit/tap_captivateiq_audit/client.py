@@ -7,7 +7,6 @@ Facts from CaptivateIQ's published description: `GET audit-logs/` with `start_da
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,12 +18,13 @@ from typing import TYPE_CHECKING
 import backoff
 import requests
 
+from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.config import NAME
 from tap_captivateiq_audit.entries import Page, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tap_captivateiq_audit.config import Settings
     from tap_captivateiq_audit.entries import Days
@@ -37,6 +37,10 @@ _TIMEOUT = 60
 _MAX_SECONDS = 300.0
 _MAX_SECONDS_OF_429 = 4000.0
 _MAX_BACKOFF = 60.0
+_LATER = 0.5
+"""Seconds to wait beyond what the server asks for."""
+_ENDLESS = 1e9
+"""Seconds that stand for a wait of more digits."""
 _SLOW = 10.0
 """Seconds after which a 502 means that the page was too large, and not that the API is down."""
 _PAGES_UNTIL_LARGER = 20
@@ -82,8 +86,16 @@ class _Session(requests.Session):
 class Client:
     """Access to the API with one token."""
 
-    def __init__(self, settings: Settings, rate_limiter: RateLimiter) -> None:
-        """Make a session; nothing is requested yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        rate_limiter: RateLimiter,
+        clock: Clock | None = None,
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        """Make a session; nothing is requested yet. `timeout` is in seconds, for each response."""
+        self._clock = clock or Clock()
+        self._timeout = timeout
         self._url = f"{settings.api_url}/audit-logs/"
         self._rate_limiter = rate_limiter
         self._session = _Session()
@@ -119,9 +131,9 @@ class Client:
         lasted: dict[float, float] = {}
         for backed_off in _backoffs():
             self._rate_limiter.wait()
-            began = time.monotonic()
+            began = self._clock.monotonic()
             result = self._try(days, offset)
-            took = time.monotonic() - began
+            took = self._clock.monotonic() - began
             if isinstance(result, Page):
                 self._good_pages += 1
                 if self._good_pages >= _PAGES_UNTIL_LARGER:
@@ -137,7 +149,7 @@ class Client:
                 raise ApiError(message)
             lasted[result.max_seconds] = so_far + wait
             _log.warning("%s: trying again in %.0f s", result.what, wait)
-            time.sleep(wait)
+            self._clock.sleep(wait)
         raise AssertionError  # the backoffs do not end
 
     def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
@@ -149,7 +161,7 @@ class Client:
             "offset": str(offset),
         }
         try:
-            response = self._session.get(self._url, params=parameters, timeout=_TIMEOUT)
+            response = self._session.get(self._url, params=parameters, timeout=self._timeout)
         except requests.exceptions.SSLError as error:
             message = f"{self._url} cannot be trusted ({_cause(error)}): check api_url"
             raise ApiError(message) from None
@@ -164,7 +176,9 @@ class Client:
             except (TypeError, ValueError, RecursionError):
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
-        wait = _parse_retry_after(response.headers.get("Retry-After", ""))
+        wait = parse_retry_after(response.headers, self._clock.time())
+        if wait is not None:
+            wait += _LATER
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             what = "the API was asked too often (429)"
             return _RetriableFailure(what, wait, max_seconds=_MAX_SECONDS_OF_429)
@@ -196,17 +210,21 @@ def _backoffs() -> Iterator[float]:
         yield wait / 2 + backoff.full_jitter(wait / 2)
 
 
-def _parse_retry_after(text: str) -> float | None:
-    """Return the seconds that a header Retry-After asks for, and a little more."""
-    text = text.strip()
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that `Retry-After` asks to wait, or None if it asks for nothing.
+
+    It is a whole number of seconds or a date (RFC 9110); a date counts from the server's own clock,
+    or, where there is no `Date`, from `now`, ours, in seconds since 1970.
+    """
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9]) + 0.5
-    date = _parse_date(text)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds()) + 0.5 if date else None
+        return min(float(text), _ENDLESS)
+    moment, date = _parse_date(text), _parse_date(headers.get("Date", ""))
+    return max(0.0, moment.timestamp() - (date.timestamp() if date else now)) if moment else None
 
 
 def _parse_date(text: str) -> datetime | None:
-    """Return the time of an HTTP date; one without a zone is in UTC."""
+    """Return the UTC time in an HTTP header, or None if it has none; one without a zone is UTC."""
     try:
         date = parsedate_to_datetime(text)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)

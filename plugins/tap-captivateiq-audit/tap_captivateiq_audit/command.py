@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
-from tap_captivateiq_audit.config import SettingsError, unusable_variables
+from tap_captivateiq_audit.config import SettingsError
 from tap_captivateiq_audit.exceptions import ApiError, StateError
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
@@ -40,8 +39,5 @@ def _explain(error: Exception) -> list[str]:
         return [" ".join(str(error).split())]
     if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
         return [f"A file given to the tap is not JSON: {error}"]
-    if isinstance(error, FileNotFoundError):
-        return [f"{error} Check what was given as --config"]
-    problems = unusable_variables(os.environ) if isinstance(error, ValueError) else []
     # The error's own text could hold a part of an entry.
-    return problems or [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from importlib.util import find_spec
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
+
+from dotenv import load_dotenv
 
 from tap_captivateiq_audit.entries import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 NAME = "tap-captivateiq-audit"
 API_URL = "https://api.captivateiq.com/ciq/v1"
 
-_PREFIX = NAME.upper().replace("-", "_")
-_WORDS = {"true", "1", "yes", "on", "false", "0", "no", "off"}
+_PREFIX = "TAP_CAPTIVATEIQ_AUDIT_"
+"""What the names of environment variables begin with."""
+
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
+_FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
+_FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 _EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
 _WRITE_URL = f"write {API_URL}"
 _NO_URL = f"is no URL: {_WRITE_URL}"
@@ -47,8 +58,10 @@ def _refuse(problem: str) -> NoReturn:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        _refuse("is no text: write it in quotes")
+    if not isinstance(value, str):
+        _refuse("is not a text: put it in quotes")
+    if not value.strip():
+        _refuse("is empty: give it a value or leave it out")
     return value
 
 
@@ -97,7 +110,7 @@ def _time(value: object) -> datetime:
 
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
-        _refuse("is neither true nor false")
+        _refuse(f"is {value!r}: write true or false")
     return value
 
 
@@ -108,12 +121,17 @@ class _Whole:
     least: int
     most: int
 
-    def __call__(self, value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
-        # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
-        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        if not is_number or not self.least <= value <= self.most or value % 1:
-            _refuse(f"is {value!r}: write a whole number from {self.least} to {self.most}")
-        return int(value)
+    def __call__(self, value: object) -> int:
+        # To a JSON schema 1.0 is an integer, and a configuration file has it as a Decimal.
+        if (
+            isinstance(value, int | float | Decimal)
+            and not isinstance(value, bool)
+            and self.least <= value <= self.most
+            and not value % 1
+        ):
+            return int(value)
+        shown = value if isinstance(value, Decimal) else repr(value)
+        _refuse(f"is {shown}: write a whole number from {self.least} to {self.most}")
 
 
 _JSON_TYPES = {bool: "boolean", int: "integer"}
@@ -214,6 +232,11 @@ JSON_SCHEMA: dict[str, Any] = {
 }
 
 
+_PARSERS: dict[str, Callable[[object], object]] = {
+    each.name: each.metadata["parse"] for each in fields(Settings)
+}
+
+
 def parse_settings(config: Mapping[str, object]) -> Settings:
     """Return the settings, parsed and checked.
 
@@ -238,7 +261,10 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
 
 
 def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[str]:
-    """Return what a user should know about settings that can be used."""
+    """Return what a user should know about settings that can be used.
+
+    `known` has the properties of `JSON_SCHEMA`, and those that the SDK adds.
+    """
     found = []
     for name in sorted(name for name in config.keys() - known.keys() if config[name] is not None):
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
@@ -249,24 +275,83 @@ def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[s
     return found
 
 
-def unusable_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with numbers and flags, and batch_config, in environment variables.
+def parse_variables(
+    environment: Mapping[str, str], known: Mapping[str, dict[str, Any]]
+) -> dict[str, object]:
+    """Return the settings in environment variables, as JSON would have them.
 
-    The SDK parses them itself: it fails on an invalid number without naming it, and takes every
-    word that it does not know for false.
+    `known` is as for `remarks`. The SDK's own conversion fails on a bad number without naming it,
+    and takes every word that it does not know for false.
+
+    Raises SettingsError with every problem: the setting, its variable, what is wrong, and the cure.
     """
-    found = []
-    for each in fields(Settings):
-        variable = f"{_PREFIX}_{each.name.upper()}"
-        text = environment.get(variable, "").strip().lower()
-        kind, *_ = each.metadata["schema"]["type"]
+    found: dict[str, object] = {}
+    problems: list[str] = []
+    for name, definition in known.items():
+        variable = f"{_PREFIX}{name.upper()}"
         if variable not in environment:
             continue
-        if kind == "integer" and not text.isdecimal():
-            found.append(f"{each.name} (from {variable}) is {text!r}: write a whole number")
-        if kind == "boolean" and text not in _WORDS:
-            found.append(f"{each.name} (from {variable}) is {text!r}: write true or false")
+        found[name] = _from_text(environment[variable], definition.get("type", ()))
+        try:
+            if name in _PARSERS:
+                _PARSERS[name](found[name])
+        except _InvalidValueError as problem:
+            problems.append(f"{name} (from {variable}) {problem}")
     # The SDK passes over what is no setting.
-    if environment.get(f"{_PREFIX}_BATCH_CONFIG", "").strip() not in {"", "null"}:
-        found.append(f"batch_config (from {_PREFIX}_BATCH_CONFIG) {_NO_BATCHES}")
+    if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
+        problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
+    if problems:
+        raise SettingsError(problems)
     return found
+
+
+def _from_text(text: str, types: Collection[str]) -> object:
+    """Return a variable's text as JSON would have it, or as it is if it is of no such type."""
+    word = text.strip()
+    if "integer" in types and _WHOLE_NUMBER.fullmatch(word):
+        return int(word.partition(".")[0])
+    if "boolean" in types and word.lower() in _FLAG_WORDS:
+        return _FLAG_WORDS[word.lower()]
+    if "array" in types or "object" in types:
+        with suppress(ValueError, RecursionError):
+            return json.loads(word, parse_float=Decimal)
+    return text
+
+
+def read_config_file(path: str) -> dict[str, Any]:
+    """Return the settings in a file; numbers with a decimal point are Decimals.
+
+    Raises SettingsError if it cannot be read, or holds something else.
+    """
+    cure = "give --config a file that holds one JSON object"
+    try:
+        settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
+    except OSError as error:
+        problem = f"{path} cannot be read ({type(error).__name__}): {cure}"
+        raise SettingsError([problem]) from None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise SettingsError([f"{path} holds no JSON object: {cure}"])
+    return settings
+
+
+def load_dotenv_file() -> Path | None:
+    """Set the variables of a `.env` file that the environment lacks; return its path.
+
+    The file is the one that singer-sdk 0.54 takes with `--config=ENV`: the first in the folders
+    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
+
+    Raises SettingsError if it cannot be read.
+    """
+    sdk = find_spec("singer_sdk")
+    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
+        path = folder / ".env"
+        try:
+            if path.is_file() or path.is_fifo():
+                return path if load_dotenv(path, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
+            raise SettingsError([problem]) from None
+    return None

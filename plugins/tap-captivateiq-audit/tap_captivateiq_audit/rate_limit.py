@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.config import NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SECOND, _HOUR = 1.0, 3600.0
 _MARGIN = 0.05
@@ -25,17 +21,10 @@ class RateLimiter:
     CaptivateIQ's Standard plan allows 5 and 1,500, Enterprise 15 and 6,000 (vendor's FAQ).
     """
 
-    def __init__(
-        self,
-        per_second: int,
-        per_hour: int,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Begin with no requests; the clock and the sleep are in seconds."""
+    def __init__(self, per_second: int, per_hour: int, clock: Clock | None = None) -> None:
+        """Begin with no requests."""
         self._limits = ((per_second, _SECOND), (per_hour, _HOUR))
-        self._monotonic = monotonic
-        self._sleep = sleep
+        self._clock = clock or Clock()
         self._started: deque[float] = deque(maxlen=max(per_second, per_hour))
         self.requests = 0
 
@@ -44,12 +33,12 @@ class RateLimiter:
         for limit, seconds in self._limits:
             if len(self._started) < limit:
                 continue
-            wait = self._started[-limit] + seconds + _MARGIN - self._monotonic()
+            wait = self._started[-limit] + seconds + _MARGIN - self._clock.monotonic()
             if wait > _LOGGED_WAIT:
                 until = datetime.now(UTC) + timedelta(seconds=wait)
                 message = "%s requests in an hour are used up: waiting until %s UTC"
                 _log.warning(message, f"{limit:,}", f"{until:%H:%M:%S}")
             if wait > 0:
-                self._sleep(wait)
-        self._started.append(self._monotonic())
+                self._clock.sleep(wait)
+        self._started.append(self._clock.monotonic())
         self.requests += 1

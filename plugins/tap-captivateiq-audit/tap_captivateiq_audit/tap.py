@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
-import singer_sdk
-from dotenv import load_dotenv
 from singer_sdk import Tap
-from singer_sdk.configuration._dict_config import parse_environment_config  # for _env_var_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
@@ -23,9 +20,11 @@ from tap_captivateiq_audit.config import (
     JSON_SCHEMA,
     NAME,
     SettingsError,
+    load_dotenv_file,
     parse_settings,
+    parse_variables,
+    read_config_file,
     remarks,
-    unusable_variables,
 )
 from tap_captivateiq_audit.messages import MessageWriter
 from tap_captivateiq_audit.state import parse_bookmarks, read_state_file
@@ -34,9 +33,11 @@ from tap_captivateiq_audit.stream import AuditLogs
 if TYPE_CHECKING:
     from types import FrameType
 
+    import click
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
 
 _STDERR = 2
+_WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
 
 class TapCaptivateiqAudit(Tap):
@@ -85,24 +86,23 @@ class TapCaptivateiqAudit(Tap):
         """
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        """Exit at once: a sync with a STATE of all that it sent, a test or a discovery with none.
+        """Exit at once: with a STATE of all that was sent, or with a failure if there is none.
 
         The SDK has no public hook for it (singer-sdk 0.54.9, tap_base.py:507). Its own method omits
         a STATE that equals the last one, which the target may not have any more.
         """
         del frame
-        code, end = 128 + signum, ""
+        code, end = 128 + signum, "no state was written"
         stream = self._audit_logs
-        if self._is_sync:
+        if self._is_sync and (state := stream.tap_state if stream else self.state):
             try:
-                if state := stream.tap_state if stream else self.state:
-                    self.write_message(StateMessage(state))
+                self.write_message(StateMessage(state))
             except OSError:  # the target is gone
-                end = ": its last STATE could not be written"
+                end = "its last STATE could not be written"
             else:
                 code = int(stream is not None and stream.has_failed)
-                end = ": its last STATE holds all that it sent" if state else ": nothing was sent"
-        line = f"{self.name} was stopped by {signal.Signals(signum).name}{end}\n"
+                end = "its last STATE holds all that it sent"
+        line = f"{self.name} was stopped by {signal.Signals(signum).name}: {end}\n"
         with suppress(OSError):
             os.write(_STDERR, line.encode())
         # The code that the signal interrupted could swallow the exception of sys.exit.
@@ -115,12 +115,19 @@ class TapCaptivateiqAudit(Tap):
         The SDK has no public hook for it (singer-sdk 0.54.9, plugin_base.py:333). Its own lets the
         values of the file win.
         """
-        if file := _load_dotenv_file():
-            cls.logger.info("Settings that the environment lacks come from %s", file)
+        if path := load_dotenv_file():
+            cls.logger.info("Settings that the environment lacks come from %s", path)
         cls.append_builtin_config(cls.config_jsonschema)
-        return parse_environment_config(
-            cls.config_jsonschema, cls._env_var_prefix, dotenv_path=os.devnull
-        )
+        return parse_variables(os.environ, cls.config_jsonschema["properties"])
+
+    @classmethod
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:  # noqa: ANN401  (the SDK's)
+        """Read the files of --config; the SDK takes a list for an object without settings."""
+        given = super().cb_config(ctx, param, tuple(name for name in value if name == "ENV"))
+        for name in value:
+            if name != "ENV":
+                given.config.update(read_config_file(name))
+        return given
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings before the SDK does.
@@ -128,38 +135,25 @@ class TapCaptivateiqAudit(Tap):
         The SDK has no public hook for it, and its own errors echo values, secrets included
         (singer-sdk 0.54.9, plugin_base.py:447).
         """
-        problems = unusable_variables(os.environ)
         try:
             settings = parse_settings(self.config)
         except SettingsError as error:
-            problems += error.problems
+            problems = error.problems
+        else:
+            # The SDK's own check does not take 1.0, which is a Decimal, for an integer.
+            for name, value in self.config.items():
+                if isinstance(value, Decimal) and hasattr(settings, name):
+                    self._config[name] = int(value)
+            self.append_builtin_config(self.config_jsonschema)
+            for remark in remarks(self.config, self.config_jsonschema["properties"]):
+                self.logger.warning(remark)
+            # Only the SDK's own settings can be wrong now; its errors would quote their values.
+            problems = [
+                f"{name} has a wrong type or value: compare it with --about"
+                for error in super()._validate_config(raise_errors=False)
+                for name in _WRONG_TYPE.findall(error)
+            ]
         if problems and raise_errors:
             message = "the settings cannot be used"
             raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
-        if problems:
-            return problems
-        # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
-        for name, value in self.config.items():
-            if isinstance(value, Decimal) and hasattr(settings, name):
-                self._config[name] = int(value)
-        self.append_builtin_config(self.config_jsonschema)
-        for remark in remarks(self.config, self.config_jsonschema["properties"]):
-            self.logger.warning(remark)
-        return super()._validate_config(raise_errors=raise_errors)
-
-
-def _load_dotenv_file() -> Path | None:
-    """Set the variables of a `.env` file that the environment lacks; return it if it sets any.
-
-    The file is the one that the SDK would take: the first in the folders above the SDK's own code,
-    such as a project's with the virtual environment in it.
-    """
-    for folder in Path(singer_sdk.__file__).parents:
-        file = folder / ".env"
-        try:
-            if file.is_file() or file.is_fifo():
-                return file if load_dotenv(file, override=False) else None
-        except (OSError, ValueError) as error:
-            problem = f"{file} cannot be read ({type(error).__name__}): mend it or take it away"
-            raise SettingsError([problem]) from None
-    return None
+        return problems

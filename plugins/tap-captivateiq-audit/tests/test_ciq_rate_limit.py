@@ -7,25 +7,12 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.rate_limit import RateLimiter
+from testing.standing_clock import StandingClock
 
 if TYPE_CHECKING:
     import pytest
-
-
-class Clock:
-    """A clock that stands still but for sleeps and for what a request takes."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @given(
@@ -36,8 +23,8 @@ class Clock:
 def test_no_second_and_no_hour_has_more_requests_than_it_may(
     per_second: int, per_hour: int, takes: list[float]
 ) -> None:
-    clock = Clock()
-    rate_limiter = RateLimiter(per_second, per_hour, clock.monotonic, clock.sleep)
+    clock = StandingClock()
+    rate_limiter = RateLimiter(per_second, per_hour, Clock(clock.monotonic, clock.sleep))
     times = []
     for seconds in takes:
         rate_limiter.wait()
@@ -50,19 +37,19 @@ def test_no_second_and_no_hour_has_more_requests_than_it_may(
 
 
 def test_nothing_waits_below_the_limits() -> None:
-    clock = Clock()
-    rate_limiter = RateLimiter(5, 1500, clock.monotonic, clock.sleep)
+    clock = StandingClock()
+    rate_limiter = RateLimiter(5, 1500, Clock(clock.monotonic, clock.sleep))
     for _ in range(5):
         rate_limiter.wait()
 
-    assert clock.slept == []
+    assert clock.waits == []
 
 
 def test_an_hour_that_is_used_up_is_told_with_the_time_until_when(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = Clock()
-    rate_limiter = RateLimiter(5, 1500, clock.monotonic, clock.sleep)
+    clock = StandingClock()
+    rate_limiter = RateLimiter(5, 1500, Clock(clock.monotonic, clock.sleep))
     for _ in range(1501):
         rate_limiter.wait()
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.captivateiq_tap import ENVIRONMENT, config, run_tap
+from testing.captivateiq_tap import config, run_tap
 from testing.fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
-from testing.forked import Run
 
 if TYPE_CHECKING:
     from testing.fake_captivateiq import Row
-    from testing.forked import Message
+    from testing.forked import Message, Run
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TARGET = Path(__file__).parents[3] / ".meltano/loaders/target-jsonl/venv/bin/target-jsonl"
@@ -263,58 +259,3 @@ def test_test_says_whether_the_token_is_good() -> None:
     assert (good.returncode, bad.returncode) == (0, 1)
     assert bad.log("ERROR")[-1].startswith("api_token is not accepted (401)")
     assert "Traceback" not in bad.stderr
-
-
-def test_a_run_that_is_told_to_stop_ends_with_a_state_of_all_that_it_sent(tmp_path: Path) -> None:
-    log = Log(hours(600))
-    (tmp_path / "state.json").write_text("{}")
-    sent: list[str] = []
-    with FakeCaptivateIQ(log) as server:
-        # Slow enough to be caught in the middle.
-        settings = config(server, start_date=log.rows[0]["created_at"], requests_per_second=2)
-        (tmp_path / "config.json").write_text(json.dumps(settings))
-        command = [sys.executable, "-m", "tap_captivateiq_audit"]
-        files = [f"--{name}={tmp_path / name}.json" for name in ("config", "state")]
-        with (tmp_path / "stdout").open("wb") as stdout:
-            process = subprocess.Popen(
-                [*command, *files], env=ENVIRONMENT, stdout=stdout, stderr=subprocess.DEVNULL
-            )
-        while len(server.requests) < 4 and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
-        stopped = Run(process.returncode, (tmp_path / "stdout").read_text(), "")
-        sent += stopped.ids
-        sent += run_tap(config(server), state=stopped.state).ids
-
-    assert stopped.returncode == 0
-    assert 0 < len(stopped.ids) < 600
-    assert sent == ids(log.rows)
-
-
-def test_a_signal_breaks_off_no_state(tmp_path: Path) -> None:
-    # More than a pipe holds: the STATE at the end stands in it for a while.
-    log = Log([row(number, NOW - timedelta(seconds=3000 - number)) for number in range(2500)])
-    with FakeCaptivateIQ(log) as server:
-        settings = config(server, start_date=log.rows[0]["created_at"])
-        (tmp_path / "config.json").write_text(json.dumps(settings))
-        with subprocess.Popen(
-            [sys.executable, "-m", "tap_captivateiq_audit", f"--config={tmp_path}/config.json"],
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as process:
-            assert process.stdout
-            lines: list[str] = []
-            while sum('"RECORD"' in line for line in lines) < 2500:
-                lines.append(process.stdout.readline())
-            time.sleep(0.3)
-            process.send_signal(signal.SIGTERM)
-            lines += process.stdout
-    states = [line for line in lines if '"STATE"' in line]
-
-    assert process.returncode == 0
-    assert (
-        len(json.loads(states[-1])["value"]["bookmarks"]["audit_logs"]["lookback"]["ids"]) == 2500
-    )

@@ -14,4 +14,5 @@ The modules from the top down; each imports only from modules below it:
     values       JSON values as OpenTelemetry's
     signals      stops a run where it only waits
     config       the table of settings
+    clock        what time it is, and how to wait
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
-from target_otlp.config import SettingsError, unusable_variables
+from target_otlp.config import SettingsError
 from target_otlp.receiver import DeliveryError
 from target_otlp.signals import handle_signals
 from target_otlp.target import TargetOtlp
@@ -63,9 +62,5 @@ def _explain(error: Exception) -> list[str]:
         return error.problems
     if isinstance(error, DeliveryError | InvalidInputLine | SingerSDKError):
         return [" ".join(str(error).split())]
-    problems = []
-    if isinstance(error, ValueError):
-        # The SDK parses variables before the target can check them.
-        problems = unusable_variables(os.environ, TargetOtlp.config_jsonschema["properties"])
     # The error's own text could hold a part of a record.
-    return problems or [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
+    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

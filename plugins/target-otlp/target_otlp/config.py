@@ -10,14 +10,18 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from importlib.metadata import version
+from importlib.util import find_spec
 from ipaddress import ip_address
 from os.path import isfile
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
+from dotenv import load_dotenv
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 NAME = "target-otlp"
 VERSION = version(NAME)
@@ -39,6 +43,12 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _OWN_HEADERS = {"content-type", "content-encoding", "content-length", "transfer-encoding", "host"}
 _WHERE = "write where the receiver is, such as http://localhost:4318"
 _NO_URL = f"is no URL: {_WHERE}"
+_PREFIX = "TARGET_OTLP_"
+"""What the names of the target's own environment variables begin with."""
+
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
+_FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
+_FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 _GENERAL, _LOGS = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_LOGS_"
 _MOST_MILLISECONDS = 600_000
 
@@ -78,7 +88,7 @@ def _refuse(problem: str) -> NoReturn:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        _refuse("is no text: put it in quotes")
+        _refuse("is not a text: put it in quotes")
     return value
 
 
@@ -105,12 +115,17 @@ class _Whole:
     least: int
     most: int
 
-    def __call__(self, value: Any) -> int:  # noqa: ANN401  (whatever JSON can hold)
-        # To a JSON schema 1.0 is an integer, and the SDK reads it as a Decimal.
-        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        if not is_number or not self.least <= value <= self.most or value % 1:
-            _refuse(f"is {value!r}: write a whole number from {self.least} to {self.most}")
-        return int(value)
+    def __call__(self, value: object) -> int:
+        # To a JSON schema 1.0 is an integer, and a configuration file has it as a Decimal.
+        if (
+            isinstance(value, int | float | Decimal)
+            and not isinstance(value, bool)
+            and self.least <= value <= self.most
+            and not value % 1
+        ):
+            return int(value)
+        shown = value if isinstance(value, Decimal) else repr(value)
+        _refuse(f"is {shown}: write a whole number from {self.least} to {self.most}")
 
 
 def _milliseconds(value: object) -> float:
@@ -446,6 +461,11 @@ JSON_SCHEMA: dict[str, Any] = {
 }
 
 
+_PARSERS: dict[str, Callable[[object], object]] = {
+    each.name: each.metadata["parse"] for each in fields(Settings) if each.metadata["schema"]
+}
+
+
 def parse_settings(
     config: Mapping[str, object], environment: Mapping[str, str] = MappingProxyType({})
 ) -> Settings:
@@ -495,9 +515,12 @@ def _client_certificate_problem(certificate: str | None, key: str | None) -> str
 def remarks(
     config: Mapping[str, object], settings: Settings, known: Mapping[str, object]
 ) -> list[str]:
-    """Return what a user should know about settings that can be used."""
+    """Return what a user should know about settings that can be used.
+
+    `known` has the properties of `JSON_SCHEMA`, and those that the SDK adds.
+    """
     found = []
-    for name in sorted(config.keys() - known.keys()):
+    for name in sorted(name for name in config.keys() - known.keys() if config[name] is not None):
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f": did you mean {nearest[0]}?" if nearest else ""
         found.append(f"There is no setting {name!r}; it is ignored{hint}")
@@ -509,23 +532,81 @@ def remarks(
     return found
 
 
-def unusable_variables(
-    environment: Mapping[str, str], properties: Mapping[str, dict[str, Any]]
-) -> list[str]:
-    """Return what is wrong with the target's own environment variables.
+def parse_variables(
+    environment: Mapping[str, str], known: Mapping[str, dict[str, Any]]
+) -> dict[str, object]:
+    """Return the settings in environment variables, as JSON would have them.
 
-    The SDK parses them itself, and fails on an invalid one without naming it.
+    `known` is as for `remarks`. An empty variable is none, as OpenTelemetry has it. The SDK's own
+    conversion fails on a bad number without naming it, and takes every word that it does not know
+    for false.
+
+    Raises SettingsError with every problem: the setting, its variable, what is wrong, and the cure.
     """
-    found = []
-    for name, definition in properties.items():
-        variable = f"{NAME}_{name}".upper().replace("-", "_")
-        for kind, parse, hint in (
-            ("integer", int, "write a whole number"),
-            ("object", json.loads, 'write JSON, such as {"name": "value"}'),
-        ):
-            if variable in environment and kind in definition.get("type", ()):
-                try:
-                    parse(environment[variable])
-                except ValueError:
-                    found.append(f"{name} (from {variable}) cannot be read: {hint}")
+    found: dict[str, object] = {}
+    problems: list[str] = []
+    for name, definition in known.items():
+        variable = f"{_PREFIX}{name.upper()}"
+        if not environment.get(variable):
+            continue
+        found[name] = _from_text(environment[variable], definition.get("type", ()))
+        try:
+            if name in _PARSERS:
+                _PARSERS[name](found[name])
+        except _InvalidValueError as problem:
+            problems.append(f"{name} (from {variable}) {problem}")
+    if problems:
+        raise SettingsError(problems)
     return found
+
+
+def _from_text(text: str, types: Collection[str]) -> object:
+    """Return a variable's text as JSON would have it, or as it is if it is of no such type."""
+    word = text.strip()
+    if "integer" in types and _WHOLE_NUMBER.fullmatch(word):
+        return int(word.partition(".")[0])
+    if "boolean" in types and word.lower() in _FLAG_WORDS:
+        return _FLAG_WORDS[word.lower()]
+    if "array" in types or "object" in types:
+        with suppress(ValueError, RecursionError):
+            return json.loads(word, parse_float=Decimal)
+    return text
+
+
+def read_config_file(path: str) -> dict[str, Any]:
+    """Return the settings in a file; numbers with a decimal point are Decimals.
+
+    Raises SettingsError if it cannot be read, or holds something else.
+    """
+    cure = "give --config a file that holds one JSON object"
+    try:
+        settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
+    except OSError as error:
+        problem = f"{path} cannot be read ({type(error).__name__}): {cure}"
+        raise SettingsError([problem]) from None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise SettingsError([f"{path} holds no JSON object: {cure}"])
+    return settings
+
+
+def load_dotenv_file() -> Path | None:
+    """Set the variables of a `.env` file that the environment lacks; return its path.
+
+    The file is the one that singer-sdk 0.54 takes with `--config=ENV`: the first in the folders
+    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
+
+    Raises SettingsError if it cannot be read.
+    """
+    sdk = find_spec("singer_sdk")
+    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
+        path = folder / ".env"
+        try:
+            if path.is_file() or path.is_fifo():
+                return path if load_dotenv(path, override=False) else None
+        except (OSError, ValueError) as error:
+            problem = f"{path} cannot be read ({type(error).__name__}): correct or remove it"
+            raise SettingsError([problem]) from None
+    return None

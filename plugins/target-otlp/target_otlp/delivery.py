@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from target_otlp.clock import Clock
 from target_otlp.config import NAME, VERSION
 from target_otlp.mapping import fill
 from target_otlp.receiver import DeliveryError, Receiver
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 State: TypeAlias = "dict[str, Json]"
 
-LONGEST_WAIT = 60_000_000_000
+_LONGEST_WAIT = 60_000_000_000
 """Nanoseconds after which the next record completes a batch that is not full."""
 
 _FRAMING = 12
@@ -39,10 +39,15 @@ class Delivery:
     """
 
     def __init__(
-        self, settings: Settings, write_state: Callable[[State], None], stop: Stop | None = None
+        self,
+        settings: Settings,
+        write_state: Callable[[State], None],
+        stop: Stop | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Make a delivery; nothing is sent yet."""
-        self.receiver = Receiver(settings, stop)
+        self._clock = clock or Clock()
+        self.receiver = Receiver(settings, stop, self._clock)
         self.accepted = 0
         """Records that the receiver has accepted."""
         self._settings = settings
@@ -67,7 +72,7 @@ class Delivery:
 
     def add(self, record: Record, mapping: LogMapping) -> bool:
         """Add a record, and `send` a full batch; return whether the record has a time."""
-        now = time.time_ns()
+        now = self._clock.time_ns()
         log_record = self._log_records.add(observed_time_unix_nano=now)
         fill(log_record, record, mapping)
         has_time = log_record.time_unix_nano > 0
@@ -81,7 +86,7 @@ class Delivery:
         self._waiting += 1
         self._added += 1
         is_full = self._waiting >= self._settings.max_batch_size
-        if is_full or now - self._since > LONGEST_WAIT:
+        if is_full or now - self._since > _LONGEST_WAIT:
             self.send()
         return has_time
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-import time
 import zlib
 from base64 import b64decode
 from contextlib import suppress
@@ -22,6 +21,7 @@ from google.protobuf.json_format import MessageToDict
 from urllib3.exceptions import HTTPError
 
 from target_otlp import responses
+from target_otlp.clock import Clock
 from target_otlp.config import NAME, VERSION
 from target_otlp.responses import InvalidResponseError, PartialSuccess
 from target_otlp.signals import Stop, StoppedError
@@ -91,8 +91,11 @@ class _Session(requests.Session):
 class Receiver:
     """One session with a receiver."""
 
-    def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
+    def __init__(
+        self, settings: Settings, stop: Stop | None = None, clock: Clock | None = None
+    ) -> None:
         """Make a session; nothing is sent yet."""
+        self._clock = clock or Clock()
         self._settings = settings
         self._stop = stop or Stop()
         self._session = _Session()
@@ -122,7 +125,7 @@ class Receiver:
         Raises DeliveryError if it is refused, or not accepted in time.
         """
         body = self._body(request)
-        began = time.monotonic()
+        began = self._clock.monotonic()
         for backed_off in _backoffs():
             is_last = self._stop.signum is not None
             result = self._try(body)
@@ -134,13 +137,13 @@ class Receiver:
             later = uniform(0.1, 0.5)  # noqa: S311  (no secret)
             wait = backed_off if result.wait is None else result.wait + later
             most = self._settings.max_retry_seconds
-            if time.monotonic() - began + wait > most:
+            if self._clock.monotonic() - began + wait > most:
                 asked = "" if result.wait is None else f", asks to wait {result.wait:,.0f} s"
                 message = f"{result.what}{asked}; max_retry_seconds is {most:g}"
                 raise DeliveryError(message)
             _log.warning("%s: trying again in %.1f s", result.what, wait)
             with suppress(StoppedError), self._stop:
-                time.sleep(wait)
+                self._clock.sleep(wait)
         raise AssertionError  # the backoffs do not end
 
     def _body(self, request: ExportLogsServiceRequest) -> bytes:
@@ -188,7 +191,7 @@ class Receiver:
             message = responses.parse_status_message(self._content(response))
         what = f"{self.name} answered {status} {self._redact(message)}".rstrip()
         if status in RETRIABLE:
-            wait = responses.parse_retry_after(response.headers.get("Retry-After", ""))
+            wait = responses.parse_retry_after(response.headers, self._clock.time_ns() / 1e9)
             return _RetriableFailure(what, wait)
         remedy = _REMEDIES.get(status, "")
         if response.is_redirect:
@@ -198,7 +201,7 @@ class Receiver:
 
     def _content(self, response: requests.Response) -> bytes:
         """Return the body; one that is truncated or too slow is an HTTPError or OSError."""
-        end = time.monotonic() + self._settings.timeout_seconds
+        end = self._clock.monotonic() + self._settings.timeout_seconds
         content = b""
         # One read at a time: otherwise a body that trickles in could take forever.
         while len(content) < _MOST_BYTES:
@@ -208,7 +211,7 @@ class Receiver:
                 response.raw.release_conn()
                 break
             content += part
-            if time.monotonic() > end:
+            if self._clock.monotonic() > end:
                 raise TimeoutError
         content = _unzipped(content, response.headers.get("Content-Encoding", ""))
         if response.status_code in ACCEPTED and len(content) >= _MOST_BYTES:

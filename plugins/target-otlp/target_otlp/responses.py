@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from math import ceil
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _PARTIAL_SUCCESS = ("partialSuccess", "partial_success")
 _REJECTED = ("rejectedLogRecords", "rejected_log_records")
 _NO_OBJECT = "JSON that is no object"
 _INT64 = 1 << 63
-_LONGEST = 1e9
+_ENDLESS = 1e9
+"""Seconds that stand for a wait of more digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +138,26 @@ def parse_status_message(body: bytes) -> str:
     return _text(dict(_fields(body) or []).get(2)) or _text(body)
 
 
-def parse_retry_after(text: str) -> float | None:
-    """Return the seconds that a header Retry-After asks for, in either of its forms."""
-    text = text.strip()
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that `Retry-After` asks to wait, or None if it asks for nothing.
+
+    It is a whole number of seconds or a date (RFC 9110); a date counts from the server's own clock,
+    or, where there is no `Date`, from `now`, ours, in seconds since 1970.
+    """
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:20]), _LONGEST)
+        return min(float(text), _ENDLESS)
+    moment, date = _parse_date(text), _parse_date(headers.get("Date", ""))
+    return max(0.0, moment.timestamp() - (date.timestamp() if date else now)) if moment else None
+
+
+def _parse_date(text: str) -> datetime | None:
+    """Return the UTC time in an HTTP header, or None if it has none; one without a zone is UTC."""
     try:
         date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - time.time())
 
 
 def _json(text: str) -> tuple[object, str]:

@@ -7,18 +7,24 @@ import re
 import signal
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import singer_sdk
-from dotenv import load_dotenv
 from singer_sdk import Target
-from singer_sdk.configuration._dict_config import parse_environment_config  # for _env_var_config
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.sinks import RecordSink
 
-from target_otlp.config import JSON_SCHEMA, NAME, Settings, SettingsError, parse_settings, remarks
+from target_otlp.config import (
+    JSON_SCHEMA,
+    NAME,
+    Settings,
+    SettingsError,
+    load_dotenv_file,
+    parse_settings,
+    parse_variables,
+    read_config_file,
+    remarks,
+)
 from target_otlp.delivery import Delivery
 from target_otlp.mapping import stream_mapping
 from target_otlp.messages import MessageReader, write_state
@@ -136,12 +142,10 @@ class TargetOtlp(Target):
         The SDK has no public hook for it (singer-sdk 0.54.9, plugin_base.py:333). Its own lets the
         values of the file win.
         """
-        if path := _load_dotenv_file():
+        if path := load_dotenv_file():
             self.logger.info("Settings that the environment lacks come from %s", path)
         self.append_builtin_config(self.config_jsonschema)
-        return parse_environment_config(
-            self.config_jsonschema, self._env_var_prefix, dotenv_path=os.devnull
-        )
+        return parse_variables(os.environ, self.config_jsonschema["properties"])
 
     def _setup_signal_handlers(self) -> None:
         """Leave signals to the command until a line was read.
@@ -172,7 +176,7 @@ class TargetOtlp(Target):
         except SettingsError as error:
             problems = error.problems
         else:
-            # The SDK reads 1.0 as a Decimal, which its own check does not take for an integer.
+            # The SDK's own check does not take 1.0, which is a Decimal, for an integer.
             for name, value in self.config.items():
                 if isinstance(value, Decimal) and hasattr(settings, name):
                     self._config[name] = int(value)
@@ -188,13 +192,9 @@ class TargetOtlp(Target):
             if self.config.get("stream_maps", {}) is None:
                 problems.append("stream_maps is null: leave it out")
         if problems and raise_errors:
-            raise self._unusable(problems)
+            message = "the settings cannot be used"
+            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
         return problems
-
-    @classmethod
-    def _unusable(cls, problems: list[str]) -> ConfigValidationError:
-        message = "the settings cannot be used"
-        return ConfigValidationError(message, errors=problems, schema=cls.config_jsonschema)
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
@@ -203,28 +203,9 @@ class TargetOtlp(Target):
 
     @classmethod
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:  # noqa: ANN401  (the SDK's)
-        """Read the files of --config."""
-        try:
-            return super().cb_config(ctx, param, value)
-        except (OSError, TypeError, ValueError):
-            names = ", ".join(name for name in value if name != "ENV")
-            problem = f"--config is {names}: name files that each hold one JSON object"
-            raise cls._unusable([problem]) from None
-
-
-def _load_dotenv_file() -> Path | None:
-    """Set the variables of a `.env` file that the environment lacks; return its path.
-
-    The file is the one that singer-sdk 0.54 takes with `--config ENV`: the first in the folders
-    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
-    is empty, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
-    """
-    for folder in Path(singer_sdk.__file__).parents:
-        path = folder / ".env"
-        try:
-            if path.is_file() or path.is_fifo():
-                return path if load_dotenv(path, override=False) else None
-        except (OSError, ValueError) as error:
-            problem = f"Mend {path} or move it away: it cannot be read ({type(error).__name__})"
-            raise SettingsError([problem]) from None
-    return None
+        """Read the files of --config; the SDK takes a list for an object without settings."""
+        given = super().cb_config(ctx, param, tuple(name for name in value if name == "ENV"))
+        for name in value:
+            if name != "ENV":
+                given.config.update(read_config_file(name))
+        return given

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from target_otlp import delivery as delivery_module
+from target_otlp.clock import Clock
 from target_otlp.config import LogMapping
 from target_otlp.delivery import Delivery
 from target_otlp.receiver import DeliveryError
@@ -31,7 +31,12 @@ class Sent:
     def __init__(self, server: FakeReceiver, **config: object) -> None:
         self.server = server
         self.states: list[State] = []
-        self.delivery = Delivery(settings(server.url, **config), self.states.append)
+        self.now = 0
+        self.delivery = Delivery(
+            settings(server.url, **config),
+            self.states.append,
+            clock=Clock(time_ns=lambda: self.now),
+        )
 
     def add(self, *ids: object) -> None:
         for id_ in ids:
@@ -71,14 +76,17 @@ def test_a_record_that_is_larger_than_a_batch_may_be_goes_alone() -> None:
         assert sent.batches == [1, 1, 1]
 
 
-def test_nothing_waits_longer_than_a_minute_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_waits_longer_than_a_minute_for_others() -> None:
     with FakeReceiver() as server:
         sent = Sent(server)
+        sent.now = 1
         sent.add(1)
-        assert sent.batches == []
-        monkeypatch.setattr(delivery_module, "LONGEST_WAIT", 0)
+        sent.now += 60 * 10**9
         sent.add(2)
-        assert sent.batches == [2]
+        assert sent.batches == []
+        sent.now += 1
+        sent.add(3)
+        assert sent.batches == [3]
 
 
 def test_nothing_is_sent_where_nothing_waits() -> None:
@@ -174,16 +182,19 @@ def test_a_message_to_an_acceptance_is_a_warning(caplog: pytest.LogCaptureFixtur
     assert caplog.messages == [f"{server.url}/v1/logs says: use gzip"]
 
 
-def test_a_record_that_was_only_half_filled_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+class Interrupted(dict[str, Any]):
+    """A record in the middle of which Ctrl-C comes."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (a value in JSON)
         raise KeyboardInterrupt
 
+
+def test_a_record_that_was_only_half_filled_is_not_sent() -> None:
     with FakeReceiver() as server:
         sent = Sent(server)
         sent.add(1)
-        monkeypatch.setattr(delivery_module, "fill", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            sent.add(2)
+            sent.delivery.add(Interrupted(id="2"), MAPPING)
         sent.delivery.send()
         assert server.ids == ["1"]
 

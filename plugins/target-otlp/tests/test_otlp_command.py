@@ -50,15 +50,6 @@ def server() -> Iterator[FakeReceiver]:
         yield running
 
 
-@pytest.mark.parametrize("option", ["--version", "--help", "--about"])
-def test_what_needs_no_settings_asks_for_none(option: str) -> None:
-    run = run_target([], option)
-
-    assert run.returncode == 0
-    assert run.stdout
-    assert not run.log("ERROR")
-
-
 def test_about_lists_the_settings_and_which_one_is_secret() -> None:
     about = json.loads(run_target([], "--about", "--format=json").stdout)
 
@@ -175,58 +166,6 @@ def test_opentelemetrys_variables_are_enough(server: FakeReceiver) -> None:
 
     assert run.returncode == 0
     assert server.requests[0].path == "/v1/logs"
-
-
-@pytest.mark.parametrize(
-    ("config", "environment", "line"),
-    [
-        (
-            {},
-            {},
-            "endpoint is missing: write where the receiver is, such as http://localhost:4318",
-        ),
-        (
-            {"max_batch_size": 5000},
-            {},
-            "max_batch_size is 5000: write a whole number from 1 to 1000",
-        ),
-        (
-            {"headers": {"Authorization": "hidden\n"}},
-            {},
-            (
-                "headers has a value, number 1, with spaces around it, line breaks or "
-                "characters that HTTP cannot carry: copy it once more"
-            ),
-        ),
-        (
-            {},
-            {"TARGET_OTLP_MAX_BATCH_SIZE": "many"},
-            "max_batch_size (from TARGET_OTLP_MAX_BATCH_SIZE) cannot be read: write a whole number",
-        ),
-        (
-            {},
-            {"TARGET_OTLP_HEADERS": "Authorization: hidden"},
-            (
-                "headers (from TARGET_OTLP_HEADERS) cannot be read: write JSON, such as "
-                '{"name": "value"}'
-            ),
-        ),
-    ],
-    ids=str,
-)
-def test_a_bad_setting_is_one_clear_error_before_the_first_request(
-    server: FakeReceiver, config: dict[str, object], environment: dict[str, str], line: str
-) -> None:
-    endpoint = {"endpoint": server.url} if config or environment else {}
-    options = ["--config=ENV"] if environment else []
-    run = run_target_in(environment, messages(1), *options, **endpoint, **config)
-
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert run.log("ERROR")[0] == line
-    assert "Traceback" not in run.stderr
-    assert "hidden" not in run.stderr
-    assert not server.requests
 
 
 @pytest.mark.parametrize(
@@ -437,31 +376,6 @@ def test_what_the_receiver_says_is_told_whatever_it_is() -> None:
 
     (error,) = run.log("ERROR")
     assert "answered 500 missing env var DB_URL. 0 records were accepted" in error
-
-
-@pytest.mark.parametrize("content", ["null", "5", "{broken", None])
-def test_a_config_that_is_none_is_one_clear_error(content: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    if content:
-        path.write_text(content)
-    run = run_target([], f"--config={path}")
-
-    assert run.returncode == 1
-    assert run.log("ERROR")[0].endswith("name files that each hold one JSON object")
-    assert "Traceback" not in run.stderr
-
-
-@pytest.mark.parametrize(
-    "config", [{"stream_maps": "hidden"}, {"stream_maps": None}, {"flattening_enabled": "hidden"}]
-)
-def test_the_sdks_own_settings_are_not_shown_either(
-    server: FakeReceiver, config: dict[str, object]
-) -> None:
-    run = run_target([schema(), record(1)], endpoint=server.url, **config)
-
-    assert run.returncode == 1
-    assert "hidden" not in run.stderr
-    assert "Unexpected" not in run.stderr
 
 
 def _number(message: Message) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +9,7 @@ import trustme
 
 from target_otlp.config import SettingsError, parse_settings, remarks
 from target_otlp.target import TargetOtlp
-from testing.fake_receiver import FakeReceiver
-from testing.otlp_target import record, run_target, schema, settings
+from testing.otlp_target import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,31 +87,15 @@ def test_an_endpoint_that_is_none_is_one_clear_problem(url: object) -> None:
     assert "hidden" not in problem
 
 
-def test_a_missing_endpoint_is_one_clear_problem() -> None:
-    assert (
-        problems(endpoint=None)
-        == problems(endpoint="")
-        == ["endpoint is missing: write where the receiver is, such as http://localhost:4318"]
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("max_batch_size", 0),
-        ("max_batch_size", 1001),
-        ("max_batch_size", "500"),
-        ("max_batch_size", True),
-        ("max_batch_size", 1.5),
         ("max_batch_bytes", 999),
-        ("max_batch_bytes", 10**9),
+        ("max_batch_bytes", (64 << 20) + 1),
         ("max_retry_seconds", -1),
+        ("max_retry_seconds", 86_401),
         ("timeout_seconds", 0),
-        ("timeout_seconds", -1),
-        ("timeout_seconds", "soon"),
-        ("timeout_seconds", True),
         ("timeout_seconds", 601),
-        ("timeout_seconds", float("nan")),
         ("compression", "zstd"),
         ("compression", False),
         ("encoding", "xml"),
@@ -149,34 +131,6 @@ def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: obje
     assert problem.startswith(f"{name} ")
     assert ": " in problem
     assert "hidd" not in problem
-
-
-@pytest.mark.parametrize(
-    "name", ["max_batch_size", "max_retry_seconds", "timeout_seconds"], ids=str
-)
-def test_a_whole_number_may_have_a_decimal_point_as_in_json(name: str) -> None:
-    parsed = parse_settings({"endpoint": URL, **json.loads(f'{{"{name}": 5.0}}')}, {})
-
-    assert repr(getattr(parsed, name)) == "5"
-
-
-def test_a_run_takes_a_batch_size_with_a_decimal_point() -> None:
-    with FakeReceiver() as server:
-        messages = [schema(), *(record(number) for number in range(5))]
-        run = run_target(messages, endpoint=server.url, max_batch_size=2.0, timeout_seconds=3.0)
-
-        assert [len(request.log_records) for request in server.requests] == [2, 2, 1]
-    assert run.returncode == 0
-
-
-def test_every_problem_is_told_at_once() -> None:
-    found = problems(endpoint="http://", compression="x", mapping={"a": {"x": "$"}})
-
-    assert found == [
-        "endpoint is no URL: write where the receiver is, such as http://localhost:4318",
-        "compression is 'x': write none or gzip",
-        "mapping of a has 'x': it can have time, event_name, id, severity, body and attributes",
-    ]
 
 
 @pytest.mark.parametrize(

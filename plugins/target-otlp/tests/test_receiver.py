@@ -5,10 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +13,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
 )
 
-from target_otlp import receiver
+from target_otlp.clock import Clock
 from target_otlp.config import parse_settings
 from target_otlp.receiver import DeliveryError, Receiver
 from target_otlp.responses import PartialSuccess
 from testing.fake_receiver import FakeReceiver, Reply, partial_success
 from testing.otlp_target import settings
+from testing.standing_clock import StandingClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +30,8 @@ SECRET = "Bearer hunter2hunter2"  # noqa: S105  (the test's)
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let no time pass but what is slept, and return the sleeps."""
-    slept: list[float] = []
-    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept), time=time.time)
-    monkeypatch.setattr(receiver, "time", clock)
-    return slept
+def clock() -> StandingClock:
+    return StandingClock()
 
 
 def request(records: int = 1) -> ExportLogsServiceRequest:
@@ -50,17 +43,24 @@ def request(records: int = 1) -> ExportLogsServiceRequest:
 
 
 def send(server: FakeReceiver, **config: object) -> PartialSuccess:
-    return send_in({}, server, **config)
+    return send_in({}, server, None, **config)
 
 
-def send_in(environment: dict[str, str], server: FakeReceiver, **config: object) -> PartialSuccess:
+def send_in(
+    environment: dict[str, str],
+    server: FakeReceiver,
+    clock: StandingClock | None = None,
+    **config: object,
+) -> PartialSuccess:
+    """Send a request by the clock of the machine, unless there is another."""
     read = parse_settings({"endpoint": server.url, **config}, environment)
-    return Receiver(read).send(request())
+    given = Clock(clock.monotonic, clock.sleep) if clock else None
+    return Receiver(read, clock=given).send(request())
 
 
-def failure(server: FakeReceiver, **config: object) -> str:
+def failure(server: FakeReceiver, clock: StandingClock | None = None, **config: object) -> str:
     with pytest.raises(DeliveryError) as caught:
-        send(server, **config)
+        send_in({}, server, clock, **config)
     return str(caught.value)
 
 
@@ -69,14 +69,22 @@ def failure(server: FakeReceiver, **config: object) -> str:
     [
         Reply(200),
         Reply(200, b"\n\x00", PROTOBUF),
-        Reply(200, b"\n\x00"),
         Reply(200, b"{}", JSON),
         Reply(200, b'{"partialSuccess": {}}', JSON),
         Reply(200, b'{"partialSuccess": null}', JSON),
         Reply(200, b'{"partialSuccess": {"rejectedLogRecords": "0"}}', JSON),
         Reply(201),
-        Reply(202, b" \r\n"),
+        Reply(201, b"\n\x00", {"Content-Type": "text/plain"}),
+        Reply(202, b" \r\n\t"),
+        Reply(202, b"\xef\xbb\xbf\r\n{}\r\n"),
         Reply(204),
+        Reply(200, b"\xef\xbb\xbf"),
+        # An unknown field in the partial success.
+        Reply(200, b"\n\x02\x18\x07"),
+        Reply(200, b'{"partial_success":{"rejected_log_records":"0","error_message":""}}'),
+        Reply(200, b'{"partialSuccess":{"rejectedLogRecords":0,"new":[1]}}'),
+        Reply(200, gzip.compress(b"{}", mtime=0), {"Content-Encoding": "gzip"}),
+        Reply(200, gzip.compress(b"", mtime=0), {"Content-Encoding": "gzip"}),
     ],
     ids=str,
 )
@@ -149,10 +157,10 @@ def test_what_was_rejected_counts_in_an_answer_that_a_proxy_has_compressed() -> 
         b"no HTTP\r\n\r\n",
     ],
 )
-def test_an_answer_that_breaks_off_is_tried_again(answer: bytes, waits: list[float]) -> None:
+def test_an_answer_that_breaks_off_is_tried_again(answer: bytes, clock: StandingClock) -> None:
     with FakeReceiver(Reply(raw=answer), Reply(200)) as server:
-        assert send(server) == PartialSuccess()
-    assert len(waits) == 1
+        assert send_in({}, server, clock) == PartialSuccess()
+    assert len(clock.waits) == 1
 
 
 def test_an_answer_whose_encoding_is_not_what_it_says_is_read_as_it_is() -> None:
@@ -175,14 +183,14 @@ def test_no_more_of_an_answer_is_read_than_anybody_needs() -> None:
         assert len(failure(server)) < 500
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 413, 415, 418, 422, 500, 501])
+@pytest.mark.parametrize("status", [400, 408, 413, 422, 500, 501])
 def test_other_failures_are_not_tried_again(status: int) -> None:
     with FakeReceiver(Reply(status, b"no")) as server:
         assert failure(server).startswith(f"{server.url}/v1/logs answered {status} no")
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [203, 205, 206, 299, 599, 999])
+@pytest.mark.parametrize("status", [203, 206, 299, 999])
 def test_a_status_that_is_no_acceptance_is_a_failure(status: int) -> None:
     with FakeReceiver(Reply(status)) as server:
         assert failure(server) == f"{server.url}/v1/logs answered {status}"
@@ -204,46 +212,32 @@ def test_a_redirect_is_a_failure_and_is_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_failure_that_passes_is_tried_again_ever_more_rarely(
-    status: int, waits: list[float]
+    status: int, clock: StandingClock
 ) -> None:
     with FakeReceiver(*[Reply(status)] * 4, Reply(200)) as server:
-        assert send(server) == PartialSuccess()
+        assert send_in({}, server, clock) == PartialSuccess()
         assert len(server.requests) == 5
-    for wait, longest in zip(waits, (1, 2, 4, 8), strict=True):
+    for wait, longest in zip(clock.waits, (1, 2, 4, 8), strict=True):
         assert longest / 2 <= wait <= longest
 
 
-def test_a_connection_that_breaks_is_tried_again(waits: list[float]) -> None:
+def test_a_connection_that_breaks_is_tried_again(clock: StandingClock) -> None:
     with FakeReceiver(Reply(hangs_up=True), Reply(hangs_up=True), Reply(200)) as server:
-        assert send(server) == PartialSuccess()
-    assert len(waits) == 2
+        assert send_in({}, server, clock) == PartialSuccess()
+    assert len(clock.waits) == 2
 
 
-def test_an_answer_that_does_not_come_in_time_is_tried_again(waits: list[float]) -> None:
-    with FakeReceiver(Reply(after_seconds=2), Reply(200)) as server:
-        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "800"}, server) == PartialSuccess()
+def test_an_answer_that_does_not_come_in_time_is_tried_again(clock: StandingClock) -> None:
+    with FakeReceiver(Reply(after_seconds=0.5), Reply(200)) as server:
+        assert send_in({"OTEL_EXPORTER_OTLP_TIMEOUT": "200"}, server, clock) == PartialSuccess()
         assert len(server.requests) == 2
-    assert len(waits) == 1
+    assert len(clock.waits) == 1
 
 
-def test_retry_after_is_obeyed_in_seconds(waits: list[float]) -> None:
+def test_retry_after_is_obeyed_and_a_little_more(clock: StandingClock) -> None:
     with FakeReceiver(Reply(503, headers={"Retry-After": "120"}), Reply(200)) as server:
-        send(server)
-    assert 120.1 <= waits[0] <= 120.5
-
-
-def test_retry_after_is_obeyed_as_a_date(waits: list[float]) -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    with FakeReceiver(Reply(429, headers={"Retry-After": date}), Reply(200)) as server:
-        send(server)
-    assert 97 < waits[0] < 101
-
-
-def test_a_date_without_a_zone_is_in_utc(waits: list[float]) -> None:
-    date = (datetime.now(UTC) + timedelta(seconds=100)).strftime("%a %b %d %H:%M:%S %Y")
-    with FakeReceiver(Reply(429, headers={"Retry-After": date}), Reply(200)) as server:
-        send(server)
-    assert 97 < waits[0] < 101
+        send_in({}, server, clock)
+    assert 120.1 <= clock.waits[0] <= 120.5
 
 
 def test_a_retry_after_of_ages_is_beyond_any_cap() -> None:
@@ -251,42 +245,35 @@ def test_a_retry_after_of_ages_is_beyond_any_cap() -> None:
         assert "asks to wait 1,000,000,000 s" in failure(server)
 
 
-@pytest.mark.parametrize(
-    "text", ["soon", "-5", "", "1e3", "\u00b2", "Mon, 01 Jan 99999 00:00:00 GMT"]
-)
-def test_a_retry_after_that_is_none_is_ignored(text: str, waits: list[float]) -> None:
-    with FakeReceiver(Reply(429, headers={"Retry-After": text}), Reply(200)) as server:
-        send(server)
-    assert 0.5 <= waits[0] <= 1
-
-
-def test_a_retry_after_of_zero_is_no_reason_to_hammer(waits: list[float]) -> None:
+def test_a_retry_after_of_zero_is_no_reason_to_hammer(clock: StandingClock) -> None:
     with FakeReceiver(*[Reply(429, headers={"Retry-After": "0"})] * 3, Reply(200)) as server:
-        send(server)
-    assert all(wait >= 0.1 for wait in waits)
+        send_in({}, server, clock)
+    assert all(wait >= 0.1 for wait in clock.waits)
 
 
-def test_trying_again_ends_at_its_cap(waits: list[float]) -> None:
+def test_trying_again_ends_at_its_cap(clock: StandingClock) -> None:
     with FakeReceiver(Reply(503, b"overloaded")) as server:
-        told = failure(server, max_retry_seconds=60)
+        told = failure(server, clock=clock, max_retry_seconds=60)
     assert told == f"{server.url}/v1/logs answered 503 overloaded; max_retry_seconds is 60"
-    assert 30 < sum(waits) <= 60
+    assert 30 < sum(clock.waits) <= 60
 
 
-def test_a_wait_beyond_the_cap_is_not_begun(waits: list[float]) -> None:
+def test_a_wait_beyond_the_cap_is_not_begun(clock: StandingClock) -> None:
     with FakeReceiver(Reply(429, headers={"Retry-After": "3600"})) as server:
-        told = failure(server)
+        told = failure(server, clock=clock)
         assert len(server.requests) == 1
     assert told.endswith("answered 429, asks to wait 3,600 s; max_retry_seconds is 300")
-    assert not waits
+    assert not clock.waits
 
 
-def test_a_receiver_that_is_not_there_is_named(waits: list[float]) -> None:
+def test_a_receiver_that_is_not_there_is_named(clock: StandingClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with pytest.raises(DeliveryError, match=rf"{url}/v1/logs cannot be reached \(Connection"):
-        Receiver(settings(url, max_retry_seconds=5)).send(request())
-    assert waits
+        Receiver(
+            settings(url, max_retry_seconds=5), clock=Clock(clock.monotonic, clock.sleep)
+        ).send(request())
+    assert clock.waits
 
 
 def test_the_message_of_a_status_is_shown_whatever_its_form() -> None:
