@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from testing.fake_receiver import FakeReceiver
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 from testing.postgres import Postgres, postgres
+from testing.recipes import block
 from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
@@ -51,14 +52,6 @@ asked = f"SELECT to_json(asked) FROM ({query}) AS asked"
 for (row,) in duckdb.connect(path, read_only=True).execute(asked).fetchall():
     print(row)
 """
-
-
-def block(name: str, readme: str = README) -> str:
-    """The one block of a README that stands behind `<!-- test: name -->`."""
-    [found] = re.findall(
-        rf"^<!-- test: {re.escape(name)} -->\n```\w+\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL
-    )
-    return str(found)
 
 
 def filled_in(recipe: str, **values: object) -> str:
@@ -146,7 +139,7 @@ def write_config(folder: Path, sentry: FakeSentry) -> None:
 def test_the_connection_test_says_that_the_audit_log_can_be_read(tmp_path: Path) -> None:
     with FakeSentry({"acme": Log(entries.even(3))}) as sentry:
         recipe = filled_in(
-            block("connection"), **{'"sntryu_…"': f'"token", "host": "{sentry.url}"'}
+            block("connection", README), **{'"sntryu_…"': f'"token", "host": "{sentry.url}"'}
         )
         said = follow(recipe, tmp_path, environment(tmp_path / "home", BIN))
 
@@ -155,7 +148,7 @@ def test_the_connection_test_says_that_the_audit_log_can_be_read(tmp_path: Path)
 
 
 def test_masking_leaves_nobodys_name_and_address() -> None:
-    [extractor] = YAML(typ="safe", pure=True).load(block("masking"))
+    [extractor] = YAML(typ="safe", pure=True).load(block("masking", README))
     settings = extractor["config"]
     assert settings["stream_map_config"] == {"salt": "$AUDIT_SALT"}
     settings["stream_map_config"]["salt"] = "pepper"
@@ -183,7 +176,7 @@ def test_masking_leaves_nobodys_name_and_address() -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     with postgres() as running:
-        running.run(block("postgres-database"))
+        running.run(block("postgres-database", README))
         # For everybody but the loader: times must be right also on a server that is far from UTC.
         running.run("ALTER DATABASE sentry SET TimeZone = 'Pacific/Kiritimati'")
         yield running
@@ -205,7 +198,7 @@ class Pipe:
         self.ask = ask
         (folder / "target.json").write_text(settings)
         self._script = folder / "pipe"
-        self._script.write_text(block("upserting-pipe").replace("target-postgres", target))
+        self._script.write_text(block("upserting-pipe", README).replace("target-postgres", target))
         self._variables = environment(folder / "home", BIN, self.target.parent, **variables)
 
     def run(self) -> None:
@@ -230,7 +223,7 @@ def pipe_into_postgres(folder: Path, server: Postgres) -> Pipe:
 
     server.run("DROP SCHEMA IF EXISTS sentry CASCADE", "sentry")
     # The server is not on the network, but on a socket in a folder.
-    settings = filled_in(block("postgres-target.json"), localhost="")
+    settings = filled_in(block("postgres-target.json", README), localhost="")
     return Pipe(folder, "target-postgres", settings, ask, PGHOST=str(server.folder))
 
 
@@ -238,7 +231,7 @@ def pipe_into_duckdb(folder: Path) -> Pipe:
     def ask(query: str) -> list[Row]:
         return duckdb_rows(folder / "audit.duckdb", query)
 
-    return Pipe(folder, "target-duckdb", block("duckdb-target.json"), ask)
+    return Pipe(folder, "target-duckdb", block("duckdb-target.json", README), ask)
 
 
 @pytest.fixture(params=["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)])
@@ -293,7 +286,7 @@ def test_the_query_knows_that_times_are_utc(pipe: Pipe) -> None:
     with FakeSentry({"acme": Log(rows=rows)}) as sentry:
         pipe.load(run_tap(config(sentry)).stdout)
 
-    found = pipe.ask(block("query").strip().rstrip(";"))
+    found = pipe.ask(block("query", README).strip().rstrip(";"))
     assert [(row["note"], row["who"]) for row in found] == [
         ("new", "ada@acme.example"),
         ("newer", "ada@acme.example"),
@@ -318,7 +311,7 @@ def test_the_join_finds_the_member_behind_each_entry(pipe: Pipe) -> None:
         assert run.returncode == 0, run.stderr
         pipe.load(run.stdout)
 
-    found = pipe.ask(block("join").strip().rstrip(";"))
+    found = pipe.ask(block("join", README).strip().rstrip(";"))
     assert len(users) > 1
     assert [(row["email"], row["role"]) for row in found] == [
         (None, None),
@@ -331,17 +324,17 @@ def test_the_join_finds_the_member_behind_each_entry(pipe: Pipe) -> None:
 
 def appending_script() -> str:
     """The script in which the block for append-only files has taken its place."""
-    script = block("upserting-pipe").splitlines()
+    script = block("upserting-pipe", README).splitlines()
     begin = next(n for n, line in enumerate(script) if line.startswith("tap-sentry-audit "))
     end = next(n for n, line in enumerate(script) if line.startswith("tail "))
-    return "\n".join([*script[:begin], block("appending-pipe"), *script[end + 1 :]])
+    return "\n".join([*script[:begin], block("appending-pipe", README), *script[end + 1 :]])
 
 
 @pytest.fixture
 def appending(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a way to run the script, with other programs before those that it names."""
     (tmp_path / "pipe").write_text(appending_script())
-    (tmp_path / "target.json").write_text(block("jsonl-target.json"))
+    (tmp_path / "target.json").write_text(block("jsonl-target.json", README))
     loader = LOADERS / "target-jsonl/venv/bin"
 
     def run(*programs: Path) -> subprocess.CompletedProcess[str]:
@@ -428,7 +421,7 @@ def test_members_are_selected_beside_the_audit_log_where_nothing_was_selected(
     acme = Inventory.made(members=5)
     with FakeSentry({"acme": Log(entries.even(30))}, inventories={"acme": acme}) as sentry:
         variables = environment(tmp_path / "home", BIN, **of(sentry), MELTANO_AUTO_INSTALL="false")
-        follow(block("select"), tmp_path, variables)
+        follow(block("select", README), tmp_path, variables)
         follow("meltano run tap-sentry-audit target-jsonl", tmp_path, variables)
 
     found = {path.stem: len(lines(path)) for path in (tmp_path / "output").iterdir()}
@@ -443,12 +436,12 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
     with FakeSentry({"acme": log}, inventories={"acme": acme}, scopes=scopes) as sentry:
         variables = environment(tmp_path / "home", BIN, **of(sentry))
         follow(f"meltano init --no-usage-stats {project}", tmp_path, variables)
-        recipe = filled_in(block("own-project"), **{"/srv/tap-sentry-audit": ROOT})
+        recipe = filled_in(block("own-project", README), **{"/srv/tap-sentry-audit": ROOT})
         follow(recipe, project, variables)
         copy_loaders(project)
         follow("meltano install", project, variables)
 
-        said = follow(block("meltano-connection"), project, variables)
+        said = follow(block("meltano-connection", README), project, variables)
         assert "acme: audit_logs can be read" in said
         follow("meltano run tap-sentry-audit target-jsonl", project, variables)
         assert {path.name for path in project.glob("output/*.jsonl")} == {"audit_logs.jsonl"}
@@ -473,7 +466,7 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
     scopes = {"token": {"org:read"}}
     with FakeSentry({"acme": log}, inventories={"acme": acme}, scopes=scopes) as sentry:
         variables = environment(tmp_path / "home", BIN, **of(sentry))
-        refused = ended(block("meltano-connection"), project, variables)
+        refused = ended(block("meltano-connection", README), project, variables)
     assert refused.returncode != 0
     assert "needs the scope org:write" in refused.stderr
 
@@ -511,7 +504,7 @@ def test_the_project_of_the_checkout_loads_files_databases_years_and_a_receiver(
     with FakeSentry({"acme": log}) as sentry, FakeReceiver() as receiver:
         variables = environment(tmp_path / "home", **of(sentry), **database)
         (checkout / ".env").write_text("KEPT=yes\n")
-        follow(block("with-meltano"), checkout, variables)
+        follow(block("with-meltano", README), checkout, variables)
         assert (checkout / ".env").read_text() == "KEPT=yes\n"
         assert ids_in(checkout / "output/audit_logs.jsonl") == ids
         in_duckdb = duckdb_rows(
@@ -521,18 +514,20 @@ def test_the_project_of_the_checkout_loads_files_databases_years_and_a_receiver(
         in_postgres = server.rows("SELECT id FROM sentry.audit_logs", "sentry")
         assert sorted(row["id"] for row in in_postgres) == ids
 
-        recipe = filled_in(block("otlp"), **{"https://otlp.example.com": receiver.url, "…": "key"})
+        recipe = filled_in(
+            block("otlp", README), **{"https://otlp.example.com": receiver.url, "…": "key"}
+        )
         follow(recipe, checkout, variables)
         assert sorted(map(str, receiver.ids)) == ids
         assert receiver.requests[0].headers["authorization"] == "Bearer key"
 
         part = variables | {"TARGET_DUCKDB_PATH": "output/2025.duckdb"}
-        follow(block("years"), checkout, part)
+        follow(block("years", README), checkout, part)
         found = duckdb_rows(checkout / "output/2025.duckdb", "SELECT id FROM sentry.audit_logs")
         assert sorted(row["id"] for row in found) == sorted(ids[100:200])
 
         # Hourly, with an alarm.
-        [line] = block("hourly").splitlines()
+        [line] = block("hourly", README).splitlines()
         schedule, command = line[:11], line[11:]
         assert schedule == "7 * * * *  "
         alarm = tmp_path / "bin" / "mail"
@@ -567,7 +562,7 @@ def test_each_way_to_install_brings_this_version(pipx: Path, tmp_path: Path) -> 
     version = subprocess.check_output([BIN / "tap-sentry-audit", "--version"], encoding="utf-8")
 
     variables = environment(home, pipx, BIN)
-    said = follow(block("install"), ROOT, variables)
+    said = follow(block("install", README), ROOT, variables)
 
     assert "Usage: tap-sentry-audit" in said
     for program in home / ".local/bin/tap-sentry-audit", pipx / "tap-sentry-audit":
@@ -580,12 +575,12 @@ def test_the_installed_targets_lose_nothing_and_stay_as_they_are(
 ) -> None:
     home = tmp_path / "home"
     variables = environment(home, home / ".local/bin", pipx, PGHOST=str(server.folder))
-    follow(block("install-targets"), ROOT, variables)
+    follow(block("install-targets", README), ROOT, variables)
     server.run("DROP SCHEMA IF EXISTS sentry CASCADE", "sentry")
     python = home / ".local/share/pipx/venvs/target-duckdb/bin/python"
     log = Log(entries.even(2500))
     # Five batches, each of which would lose its first entry.
-    small = json.loads(block("duckdb-target.json")) | {"batch_size_rows": 500}
+    small = json.loads(block("duckdb-target.json", README)) | {"batch_size_rows": 500}
     ids = ids_of(log)
 
     def load(target: str, name: str, settings: str, script: str) -> Path:
@@ -598,13 +593,15 @@ def test_the_installed_targets_lose_nothing_and_stay_as_they_are(
         return folder
 
     with FakeSentry({"acme": log}) as sentry:
-        upserting = block("upserting-pipe")
-        settings = filled_in(block("postgres-target.json"), localhost="")
+        upserting = block("upserting-pipe", README)
+        settings = filled_in(block("postgres-target.json", README), localhost="")
         load("target-postgres", "postgres", settings, upserting)
         found = server.rows("SELECT id FROM sentry.audit_logs", "sentry")
         assert sorted(row["id"] for row in found) == ids
 
-        jsonl = load("target-jsonl", "jsonl", block("jsonl-target.json"), appending_script())
+        jsonl = load(
+            "target-jsonl", "jsonl", block("jsonl-target.json", README), appending_script()
+        )
         assert ids_in(jsonl / "out/audit_logs.jsonl") == ids
 
         for name in "new", "reinstalled":
