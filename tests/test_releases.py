@@ -125,6 +125,7 @@ SHUFFLED = ReleaseList(ties="shuffled")
         (made(NARROW, single=150), replace(SHUFFLED, dates="whole seconds")),
         # A date over the edge of every page.
         (made([1, *[7] * 60]), ReleaseList()),
+        (made([1, *[7] * 60]), ReleaseList(dates="whole seconds")),
         # A date of several pages, in one project or in several, and nothing but one.
         (made([340], single=120, projects=1), SHUFFLED),
         (made([340], single=120, projects=3), SHUFFLED),
