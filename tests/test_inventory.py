@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_sentry_audit.tap import TapSentryAudit
+from tap_sentry_audit.tap import STREAMS, TapSentryAudit
 from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, Request, faults
 from testing.fake_sentry.answers import json_answer
 from testing.sentry_tap import config, run_tap, selecting, without_waits
@@ -28,6 +28,11 @@ def acme(**changes: Any) -> FakeSentry:  # noqa: ANN401
 
 def of(ended: Run, stream: str) -> list[dict[str, Any]]:
     return [message["record"] for message in ended.of_type("RECORD") if message["stream"] == stream]
+
+
+def test_every_stream_says_which_scope_it_needs() -> None:
+    for stream in STREAMS:
+        assert stream.scopes[0] in stream.permission
 
 
 def test_every_row_of_a_list_comes_once_and_an_organization_is_one_record() -> None:

@@ -15,6 +15,8 @@ def main() -> int:
     parser.add_argument("prefix", nargs="?", default="", help="how the cases' names begin")
     asked = parser.parse_args()
     names = [name for name in CASES if name.startswith(asked.prefix)]
+    if not names:
+        parser.error(f"no case begins with {asked.prefix!r}: there are {', '.join(CASES)}")
     found = 0
     for name in names:
         lines = played(name)

@@ -89,8 +89,8 @@ def recorded_sentry() -> FakeSentry:
     """Serve what was recorded of a Sentry 23.7.1, at a time shortly after."""
     events: dict[str, list[Any]] = {row["slug"]: [] for row in recorded_list("projects")}
     events["project-000"] = recorded_list("events")
-    lists = ("organization", "projects", "teams", "members", "releases", "issues")
-    acme = Inventory(**{name: recorded_list(name) for name in lists}, events=events)
+    names = {path.stem for path in (HERE / "recorded").glob("*.json")} - {"events"}
+    acme = Inventory(**{name: recorded_list(name) for name in names}, events=events)
     after = datetime(2026, 11, 21, 1, tzinfo=UTC).timestamp()
     log = Log(rows=recorded.audit_rows()[::9])
     return serving(log, inventories={"acme": acme}, clock=lambda: after)
