@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -50,3 +51,11 @@ def test_the_command_is_installed() -> None:
     told = subprocess.check_output([command, "--version"], encoding="utf-8")
 
     assert told.startswith(f"tap-sentry-audit v{VERSION},")
+
+
+def test_no_test_file_imports_another() -> None:
+    files = [*ROOT.glob("tests/test_*.py"), *ROOT.glob("plugins/*/tests/test_*.py")]
+    importing = re.compile(r"^\s*(from|import) (tests\.)?test_", re.MULTILINE)
+
+    assert len(files) > 50
+    assert [path.name for path in files if importing.search(path.read_text())] == []
