@@ -8,6 +8,7 @@ import pytest
 
 from tap_sentry_audit.api.timestamps import parse_time
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries, faults
+from testing.fake_sentry.answers import json_answer
 from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
@@ -119,6 +120,24 @@ def test_an_issue_that_is_seen_while_a_run_breaks_off_hides_none() -> None:
     assert first.returncode == 1
     assert 0 < len(first.ids) < 1500
     assert set(first.ids) | set(second.ids) == held(acme)
+
+
+def test_an_issue_that_is_seen_again_behind_the_range_does_not_take_the_bookmark_along() -> None:
+    acme = Inventory.made(issues=1)
+    # Found by the time in the search index, shown with the time in the database.
+    row = acme.issues[0] | {"lastSeen": "2024-12-20T05:00:00Z"}
+
+    def lag(_: int, request: Request) -> faults.Fault | None:
+        return json_answer(200, [row]) if request.resource == "issues" else None
+
+    with serving(acme) as sentry:
+        sentry.faults = lag
+        ended = run(sentry, end_date="2024-12-20")
+
+    assert ended.ids == [row["id"]]
+    assert ended.state
+    [partition] = ended.state["bookmarks"]["issues"]["partitions"]
+    assert partition["replication_key_value"] <= "2024-12-20T00:00:00.000000Z"
 
 
 # --- ranges
