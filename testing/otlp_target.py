@@ -52,7 +52,7 @@ def settings(endpoint: str, **config: object) -> Settings:
 
 def run_target(messages: Iterable[Message] | bytes, *arguments: str, **config: object) -> Run:
     """Give messages to the target and let it run to its end."""
-    return run_target_in({}, messages, *arguments, **config)
+    return run_target_in({}, messages, *arguments, meanwhile=None, **config)
 
 
 def run_target_in(

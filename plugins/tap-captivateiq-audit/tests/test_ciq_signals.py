@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testing.captivateiq_tap import ENVIRONMENT, NOW, config, hours, run_tap
-from testing.conformance import wait_until
+from testing.conformance import wait_until, wait_until_full
 from testing.fake_captivateiq import FakeCaptivateIQ, Log, row
 
 if TYPE_CHECKING:
@@ -129,6 +129,21 @@ def piped(folder: Path, settings: Message) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_signal_while_a_record_is_written_ends_with_a_state_that_has_it(tmp_path: Path) -> None:
+    rows = [row(number, NOW, data={"text": "x" * 300_000}) for number in range(3)]
+    with FakeCaptivateIQ(Log(rows)) as server:
+        settings = config(server, start_date=f"{NOW:%Y-%m-%d}")
+        with piped(tmp_path, settings) as process:
+            assert process.stdout
+            wait_until_full(process.stdout)
+            process.send_signal(signal.SIGTERM)
+            messages = [json.loads(line) for line in process.stdout]
+
+    sent = {message["record"]["id"] for message in messages if message["type"] == "RECORD"}
+    assert 0 < len(sent) < 3
+    assert ids(messages[-1]["value"]) == sent
 
 
 def test_a_run_that_failed_has_failed_though_a_signal_comes_before_its_end(tmp_path: Path) -> None:

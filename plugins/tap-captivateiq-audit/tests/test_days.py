@@ -95,12 +95,20 @@ def test_pages_may_have_another_size_and_order_each_time(
     undisturbed=st.integers(0, 8),
     leaving=st.integers(0, 4),
     arriving=st.integers(0, 4),
+    at_once=st.integers(1, 3),
     seed=st.integers(0, 10_000),
 )
 def test_whatever_comes_and_goes_what_stays_is_found(  # noqa: PLR0913, PLR0917
-    order: str, most: int, undisturbed: int, leaving: int, arriving: int, seed: int
+    order: str,
+    most: int,
+    undisturbed: int,
+    leaving: int,
+    arriving: int,
+    at_once: int,
+    seed: int,
 ) -> None:
-    log = Log(at_random(25, 3, seed), order, most=most, undisturbed=undisturbed, leaving=leaving)
+    log = Log(at_random(25, 3, seed), order, most=most, leaving=leaving)
+    log.undisturbed, log.at_once = undisturbed, at_once
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(arriving)]
     there = {one["id"] for one in log.rows}
 

@@ -219,6 +219,12 @@ def test_names_of_streams_with_dots_may_come_so_too() -> None:
     assert stream_mapping(read.mapping, "plain").id == ("c",)
 
 
+def test_a_stream_may_have_any_name() -> None:
+    found = filled(stream_mapping(settings("http://localhost").mapping, "\ud800"), {})
+
+    assert attributes(found) == {"singer.stream": "\\ud800"}
+
+
 def test_what_a_stream_does_not_say_comes_from_that_of_every_stream() -> None:
     given = {
         "*": {"time": "$.at", "id": "$.id", "attributes": {"x": "$.x", "y": "$.y"}},

@@ -118,7 +118,7 @@ def test_an_endpoint_that_is_no_url_is_one_clear_problem(url: object) -> None:
     ids=repr,
 )
 def test_a_value_that_cannot_be_used_is_one_clear_problem(name: str, value: object) -> None:
-    told = problem(**{name: value})
+    told = problem({}, **{name: value})
 
     assert told.startswith(f"{name} ")
     assert ": " in told

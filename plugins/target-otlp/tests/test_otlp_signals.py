@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import subprocess
-import sys
-import termios
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.conformance import wait_until
+from testing.conformance import wait_until, wait_until_full
 from testing.fake_receiver import FakeReceiver, Reply
 from testing.otlp_target import COMMAND, ENVIRONMENT, record, run_target_in, schema, state
 
@@ -117,11 +114,6 @@ def test_a_request_that_is_under_way_is_not_sent_twice(number: signal.Signals) -
     assert run.messages in ([], [{"done": 500}])
 
 
-def bytes_in(pipe: int) -> int:
-    """How much is in a pipe that nobody has read."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
 @pytest.mark.parametrize(("number", "unbuffered"), [(signal.SIGINT, ""), (signal.SIGTERM, "1")])
 def test_a_signal_truncates_no_state(number: signal.Signals, unbuffered: str) -> None:
     long: Message = {"type": "STATE", "value": {"text": "x" * 300_000}}
@@ -132,9 +124,7 @@ def test_a_signal_truncates_no_state(number: signal.Signals, unbuffered: str) ->
         assert process.stdin
         assert process.stdout
         process.stdin.close()
-        # A pipe takes so much, and then its writer waits.
-        pipe = process.stdout.fileno()
-        wait_until(lambda: bytes_in(pipe) >= 1 << 16)
+        wait_until_full(process.stdout)
         process.send_signal(number)
         stdout, stderr = process.stdout.read(), process.stderr.read() if process.stderr else ""
         process.wait(60)
