@@ -155,14 +155,6 @@ def test_without_backfill_a_first_run_reads_nothing_and_the_next_one_what_came_s
     assert second.ids == ids([new])
 
 
-def test_start_date_is_where_a_first_run_begins() -> None:
-    start = NOW - timedelta(hours=30)
-    with FakeCaptivateIQ(Log(hours(50))) as server:
-        run = run_tap(config(server, start_date=start.isoformat()))
-
-    assert run.ids == ids(hours(50)[20:])
-
-
 @pytest.mark.parametrize("is_inclusive", [True, False])
 @pytest.mark.parametrize("zone", [-12, 14])
 def test_a_first_run_begins_with_the_first_entry_wherever_days_begin(
@@ -179,17 +171,6 @@ def test_entries_of_one_time_come_in_the_order_of_their_ids() -> None:
     rows = [row(number, NOW) for number in (3, 1, 2)]
     with FakeCaptivateIQ(Log(rows, "arbitrary")) as server:
         assert run_tap(config(server)).ids == sorted(ids(rows))
-
-
-def test_an_entry_in_the_future_comes_once_and_hides_none() -> None:
-    log = Log([row(1, NOW + timedelta(days=300)), *hours(3, first=2)])
-    with FakeCaptivateIQ(log) as server:
-        first = run_tap(config(server))
-        log.rows.append(row(900, NOW - timedelta(minutes=1)))
-        second = run_tap(config(server), state=first.state)
-
-    assert len(first.ids) == 4
-    assert second.ids == [log.rows[-1]["id"]]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,13 +190,10 @@ def test_a_state_that_cannot_be_written_is_reported(
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def stopping(signum: int, after_seconds: float) -> Callable[[int], None]:
-    def send(process: int) -> None:
-        time.sleep(after_seconds)
-        with suppress(ProcessLookupError):  # it has ended
-            os.kill(process, signum)
-
-    return send
+def stop_after(seconds: float, signum: int, process: int) -> None:
+    time.sleep(seconds)
+    with suppress(ProcessLookupError):  # it has ended
+        os.kill(process, signum)
 
 
 def test_no_signal_at_any_moment_of_a_run_loses_what_the_state_holds(
@@ -209,8 +207,8 @@ def test_no_signal_at_any_moment_of_a_run_loses_what_the_state_holds(
     codes = set()
     for number in range(24):
         signum = (signal.SIGINT, signal.SIGTERM)[number % 2]
-        send = stopping(signum, whole * number / 24)
-        run = run_tap(config(server), state=state, meanwhile=send)
+        stop = partial(stop_after, whole * number / 24, signum)
+        run = run_tap(config(server), state=state, meanwhile=stop)
 
         codes.add(run.returncode)
         assert "Traceback" not in run.stderr
@@ -221,16 +219,3 @@ def test_no_signal_at_any_moment_of_a_run_loses_what_the_state_holds(
             assert ids(run.state) == ids(state) | set(run.ids)
     assert len(codes) > 1
     assert 0 in codes
-
-
-def test_a_discovery_that_is_stopped_writes_no_state() -> None:
-    began = time.monotonic()
-    run_tap({}, "--discover")
-    whole = time.monotonic() - began
-    for number in range(6):
-        send = stopping(signal.SIGTERM, whole * number / 6)
-        run = run_tap({}, "--discover", meanwhile=send)
-
-        assert "STATE" not in run.stdout
-        assert "Traceback" not in run.stderr
-        assert run.returncode in {0, 128 + signal.SIGTERM}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -220,13 +219,3 @@ def test_the_part_of_a_second_that_the_servers_date_leaves_out_is_no_error() -> 
 
     assert run.returncode == 0
     assert not run.log("ERROR")
-
-
-def test_a_bookmark_of_this_very_moment_is_no_error() -> None:
-    with FakeCaptivateIQ(Log([])) as server:
-        state = run_tap(config(server, backfill=False)).state
-        for _ in range(3):
-            run = run_tap(config(server, backfill=False), state=json.loads(json.dumps(state)))
-            state = run.state
-
-            assert run.returncode == 0

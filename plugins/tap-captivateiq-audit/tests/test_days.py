@@ -140,14 +140,6 @@ def test_no_day_of_the_future_is_asked_for() -> None:
     assert api.spans[-1].end is None
 
 
-def test_a_span_of_one_page_takes_one_request() -> None:
-    api = Api(Log(at_random(100, 3, 1)))
-
-    read_days(api, Days(None, None))
-
-    assert api.requests == 1
-
-
 def test_what_comes_in_on_top_while_pages_are_read_costs_one_request_more() -> None:
     log = Log(at_random(250, 3, 1), "descending")
     api = Api(log)

@@ -90,12 +90,6 @@ def test_nothing_waits_longer_than_a_minute_for_others() -> None:
         assert sent.batches == [3]
 
 
-def test_nothing_is_sent_where_nothing_waits() -> None:
-    with FakeReceiver() as server:
-        Sent(server).delivery.send()
-        assert not server.requests
-
-
 def test_state_waits_until_all_before_it_is_accepted() -> None:
     with FakeReceiver() as server:
         sent = Sent(server, max_batch_size=3)
