@@ -83,10 +83,16 @@ def test_a_receiver_that_fails_while_the_target_stops_is_a_failure_at_once(statu
     assert "Traceback" not in stderr
 
 
-def test_a_signal_ends_a_wait_before_another_try() -> None:
+@pytest.mark.parametrize("moment", [0, 1], ids=["in the request", "in the wait"])
+def test_a_signal_ends_a_wait_before_another_try(moment: float) -> None:
+    def stop(process: int) -> None:
+        time.sleep(moment)
+        os.kill(process, signal.SIGTERM)
+
     began = time.monotonic()
-    with FakeReceiver(Reply(503, headers={"Retry-After": "60"}), Reply()) as server:
-        run = run_full(server, lambda process: os.kill(process, signal.SIGTERM))
+    fails = Reply(503, headers={"Retry-After": "60"}, after_seconds=0.5)
+    with FakeReceiver(fails, Reply()) as server:
+        run = run_full(server, stop)
 
         assert len(server.kept) == 500
     assert run.returncode == 0
