@@ -54,7 +54,8 @@ def test_a_run_writes_the_schema_each_entry_in_full_and_a_state() -> None:
         source="api",
     )
     del odd["ip_address"]
-    with FakeCaptivateIQ(Log([odd, row(1, at)])) as server:
+    misfits = {"version": True, "parent_objects": ["a"]}
+    with FakeCaptivateIQ(Log([odd, row(1, at, **misfits)])) as server:
         run = run_tap(config(server, start_date="2026-01-01", lookback_days=0))
 
     schema, *rest = run.messages
@@ -62,7 +63,8 @@ def test_a_run_writes_the_schema_each_entry_in_full_and_a_state() -> None:
     assert schema["key_properties"] == ["id"]
     assert schema["bookmark_properties"] == ["created_at"]
     times = [f"{at:%Y-%m-%dT%H:%M:%S}.{fraction}Z" for fraction in ("000000", "500000")]
-    plain: Message = {**row(1, at), "created_at": times[0], "additional_fields": None}
+    plain: Message = row(1, at, version=None, parent_objects=None)
+    plain |= {"created_at": times[0], "additional_fields": misfits}
     others = {"version": "1", "source": "api"}
     expected = {**odd, "created_at": times[1], "version": None, "ip_address": None}
     del expected["source"]
