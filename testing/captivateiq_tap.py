@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,13 @@ from hypothesis import strategies as st
 
 from tap_captivateiq_audit.entries import parse_page
 from testing import forked
-from testing.fake_captivateiq import TOKEN
+from testing.fake_captivateiq import TOKEN, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tap_captivateiq_audit.entries import Days, Page
-    from testing.fake_captivateiq import FakeCaptivateIQ, Log
+    from testing.fake_captivateiq import FakeCaptivateIQ, Log, Row
     from testing.forked import Message, Run
 
 # Without the settings of whoever runs the tests.
@@ -27,6 +28,13 @@ ENVIRONMENT = {
     for name, value in os.environ.items()
     if not name.startswith("TAP_CAPTIVATEIQ_") and not name.lower().endswith("_proxy")
 }
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def hours(count: int, first: int = 1) -> list[Row]:
+    """One entry for each of the last hours, the latest an hour ago."""
+    return [row(first + number, NOW - timedelta(hours=count - number)) for number in range(count)]
 
 
 def config(server: FakeCaptivateIQ, **settings: object) -> Message:
@@ -68,11 +76,15 @@ class Api:
 
     def __init__(self, log: Log) -> None:
         self.log = log
+        self.spans: list[Days] = []
+        """The days of each request for a first page."""
         self.requests = 0
 
     def __call__(self, span: Days, offset: int) -> Page:
         self.requests += 1
         assert self.requests < 3000, "it does not end"
+        if offset == 0:
+            self.spans.append(span)
         days = {"start_date": span.start, "end_date": span.end}
         parameters = {name: str(day) for name, day in days.items() if day}
         return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))

@@ -8,6 +8,7 @@ each of them keeps. This module imports none of them.
 from __future__ import annotations
 
 import ast
+import fcntl
 import importlib
 import json
 import os
@@ -15,13 +16,14 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import IO, TYPE_CHECKING, ClassVar, Protocol
 
 import pytest
 
@@ -744,6 +746,20 @@ def wait_until(is_so: Callable[[], object]) -> None:
     while not is_so():
         assert time.monotonic() < limit
         time.sleep(0.005)
+
+
+def wait_until_full(pipe: IO[str]) -> None:
+    """Wait until the writer of a long line waits, because nobody reads the pipe.
+
+    A pipe has 16 pages of 4 KiB, and what came before the line has at most one of them.
+    """
+    in_it = bytearray(4)
+
+    def is_full() -> bool:
+        fcntl.ioctl(pipe, termios.FIONREAD, in_it)
+        return int.from_bytes(in_it, sys.byteorder) >= 15 << 12
+
+    wait_until(is_full)
 
 
 def imported(source: str, package: str) -> set[str]:

@@ -26,8 +26,9 @@ TOKEN = "secret-token"  # noqa: S105  (the stand-in's)
 class Log:
     """An organization's audit log and how the server shows it; `zone` is in hours.
 
-    `arriving` comes in by itself, one row before each request; `leaving` is how many of the oldest
-    rows go away so, as a retention would let them. The first `undisturbed` requests see neither.
+    `arriving` comes in by itself, `at_once` rows before each request; `leaving` is how many of the
+    oldest rows go away so, as a retention would let them. The first `undisturbed` requests see
+    neither.
     Pages have at most `most` rows, or at most one of `varying`.
     """
 
@@ -40,6 +41,7 @@ class Log:
     counts: str = "all"
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
+    at_once: int = 1
     undisturbed: int = 0
     varying: list[int] = field(default_factory=list)
     requests: int = 0
@@ -48,7 +50,7 @@ class Log:
     def answer(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         """The body for a request's parameters."""
         self.requests += 1
-        if self.requests > self.undisturbed:
+        for _ in range(self.at_once if self.requests > self.undisturbed else 0):
             self.rows += [self.arriving.pop(0)] if self.arriving else []
             if self.leaving:
                 self.leaving -= 1

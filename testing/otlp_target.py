@@ -13,7 +13,7 @@ from target_otlp.config import Settings, parse_settings
 from testing import forked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from testing.forked import Message, Run
 
@@ -52,16 +52,17 @@ def settings(endpoint: str, **config: object) -> Settings:
 
 def run_target(messages: Iterable[Message] | bytes, *arguments: str, **config: object) -> Run:
     """Give messages to the target and let it run to its end."""
-    return run_target_in({}, messages, *arguments, **config)
+    return run_target_in({}, messages, *arguments, meanwhile=None, **config)
 
 
 def run_target_in(
     environment: Mapping[str, str],
     messages: Iterable[Message] | bytes,
     *arguments: str,
+    meanwhile: Callable[[int], None] | None = None,
     **config: object,
 ) -> Run:
-    """Run the target with environment variables."""
+    """Run the target with environment variables; `meanwhile` is called with its process's id."""
     if not isinstance(messages, bytes):
         messages = "".join(f"{json.dumps(message)}\n" for message in messages).encode()
     with tempfile.TemporaryDirectory() as folder:
@@ -72,4 +73,5 @@ def run_target_in(
             [f"--config={path}", *arguments],
             {**ENVIRONMENT, **environment},
             messages,
+            meanwhile=meanwhile,
         )

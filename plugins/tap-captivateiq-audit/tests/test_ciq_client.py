@@ -101,7 +101,7 @@ def test_pages_are_never_too_small_to_overlap_and_grow_again() -> None:
 
 
 def test_an_answer_that_does_not_come_is_asked_for_in_smaller_pages() -> None:
-    with FakeCaptivateIQ(LOG, Reply(200, after_seconds=0.4)) as server:
+    with FakeCaptivateIQ(LOG, Reply(200, after_seconds=2)) as server:
         client(server, StandingClock(11), timeout=0.1).fetch(DAYS, 0)
         assert [request["limit"] for request in server.requests] == ["100", "50"]
 
@@ -192,6 +192,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     ("body", "told"),
     [
         (b'{"data": [{"created_at": "2026-01-01"}]}', "sent an entry without an id"),
+        (b'{"data": [{"id": "", "created_at": "2026-01-01"}]}', "sent an entry without an id"),
         (b'{"data": [7]}', "sent an entry without an id"),
         (b'{"data": [{"id": "a"}]}', "without a readable created_at: id a"),
         (b'{"data": [{"id": "a", "created_at": "x"}]}', "without a readable created_at: id a"),

@@ -17,7 +17,7 @@ from testing.captivateiq_tap import SERVERS, Api
 from testing.fake_captivateiq import Log, row
 
 if TYPE_CHECKING:
-    from tap_captivateiq_audit.entries import Entry, Page
+    from tap_captivateiq_audit.entries import Entry
     from testing.fake_captivateiq import Row
 
 TODAY = datetime(2026, 3, 31, tzinfo=UTC)
@@ -67,62 +67,21 @@ def test_every_entry_comes_once_and_in_order(
     assert [entry.created for entry in found] == sorted(entry.created for entry in found)
 
 
-@settings(deadline=None, max_examples=20)
-@given(
-    total=st.integers(0, 60),
-    most=st.sampled_from([7, 25, 100]),
-    is_inclusive=st.booleans(),
-    seed=st.integers(),
-)
-def test_a_server_that_shuffles_each_answer_hides_nothing(
-    total: int,
-    most: int,
-    is_inclusive: bool,  # noqa: FBT001  (drawn)
-    seed: int,
-) -> None:
-    log = Log(at_random(total, 5, seed), "shuffled", is_inclusive, most=most)
-    log.dice = Random(seed)  # noqa: S311  (no secret)
-
-    found = read_days(Api(log), Days(None, None))
-
-    assert found.keys() == {one["id"] for one in log.rows}
-
-
-@given(leaving=st.integers(1, 30), order=st.sampled_from(["ascending", "descending"]))
-def test_rows_that_slip_to_a_page_already_read_because_others_go_away_are_found(
-    leaving: int, order: str
-) -> None:
-    log = Log(at_random(80, 3, 1), order, most=10, leaving=leaving)
-
-    found = read_days(Api(log), Days(None, None))
-
-    assert found.keys() >= {one["id"] for one in log.rows}
-
-
-@pytest.mark.parametrize("order", ["ascending", "descending", "arbitrary"])
-@pytest.mark.parametrize("changes", [1, 2, 3])
-def test_rows_that_come_and_go_between_pages_so_that_the_count_stays_hide_nothing(
-    order: str, changes: int
-) -> None:
-    log = Log(at_random(20, 3, 1), order, most=10, leaving=changes, undisturbed=1)
-    log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(changes)]
-
-    found = read_days(Api(log), Days(None, None))
-
-    assert found.keys() >= {one["id"] for one in log.rows}
-
-
 @settings(deadline=None, max_examples=100)
 @given(
-    order=st.sampled_from(["ascending", "descending", "arbitrary"]),
+    server=st.sampled_from(["ascending", "descending", "arbitrary"]).flatmap(
+        lambda order: st.tuples(st.just(order), st.sampled_from(["all", "nothing"]))
+    )
+    # The entries of a server that shuffles them can only be counted.
+    | st.just(("shuffled", "all")),
     following=st.sampled_from(["url", "never", "always"]),
-    counts=st.sampled_from(["all", "nothing"]),
     varying=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     seed=st.integers(0, 10_000),
 )
-def test_pages_may_have_another_size_each_time(
-    order: str, following: str, counts: str, varying: list[int], seed: int
+def test_pages_may_have_another_size_and_order_each_time(
+    server: tuple[str, str], following: str, varying: list[int], seed: int
 ) -> None:
+    order, counts = server
     log = Log(at_random(20, 3, seed), order, next=following, counts=counts, varying=varying)
     log.dice = Random(seed)  # noqa: S311  (no secret)
 
@@ -136,27 +95,26 @@ def test_pages_may_have_another_size_each_time(
     undisturbed=st.integers(0, 8),
     leaving=st.integers(0, 4),
     arriving=st.integers(0, 4),
+    at_once=st.integers(1, 3),
     seed=st.integers(0, 10_000),
 )
 def test_whatever_comes_and_goes_what_stays_is_found(  # noqa: PLR0913, PLR0917
-    order: str, most: int, undisturbed: int, leaving: int, arriving: int, seed: int
+    order: str,
+    most: int,
+    undisturbed: int,
+    leaving: int,
+    arriving: int,
+    at_once: int,
+    seed: int,
 ) -> None:
-    log = Log(at_random(25, 3, seed), order, most=most, undisturbed=undisturbed, leaving=leaving)
+    log = Log(at_random(25, 3, seed), order, most=most, leaving=leaving)
+    log.undisturbed, log.at_once = undisturbed, at_once
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(arriving)]
     there = {one["id"] for one in log.rows}
 
     found = read_days(Api(log), Days(None, None))
 
     assert found.keys() >= there & {one["id"] for one in log.rows}
-
-
-@pytest.mark.parametrize("following", ["url", "never", "always"])
-def test_a_server_that_neither_counts_nor_tells_of_a_next_page_is_read_to_its_end(
-    following: str,
-) -> None:
-    log = Log(at_random(250, 3, 1), counts="nothing", next=following)
-
-    assert len(read_days(Api(log), Days(None, None))) == 250
 
 
 def test_a_server_that_does_not_count_is_read_until_it_shows_the_same_twice() -> None:
@@ -174,25 +132,12 @@ def test_a_server_that_counts_only_the_page_is_read_to_its_end() -> None:
 
 
 def test_no_day_of_the_future_is_asked_for() -> None:
-    spans: list[Days] = []
     api = Api(Log(at_random(50, 30, 1)))
 
-    def fetch(span: Days, offset: int) -> Page:
-        spans.append(span)
-        return api(span, offset)
+    list(read_entries(api, TODAY - timedelta(days=30), TODAY.date()))
 
-    list(read_entries(fetch, TODAY - timedelta(days=30), TODAY.date()))
-
-    assert max(span.end for span in spans if span.end) < TODAY.date()
-    assert spans[-1].end is None
-
-
-def test_a_span_of_one_page_takes_one_request() -> None:
-    api = Api(Log(at_random(100, 3, 1)))
-
-    read_days(api, Days(None, None))
-
-    assert api.requests == 1
+    assert max(span.end for span in api.spans if span.end) < TODAY.date()
+    assert api.spans[-1].end is None
 
 
 def test_what_comes_in_on_top_while_pages_are_read_costs_one_request_more() -> None:
@@ -232,30 +177,12 @@ def test_quiet_years_take_few_requests() -> None:
     assert api.requests < 50
 
 
-def test_a_busy_day_is_read_by_itself() -> None:
-    spans: list[Days] = []
-    api = Api(Log(at_random(2500, 12, 1), most=1000))
-
-    def fetch(span: Days, offset: int) -> Page:
-        spans.append(span)
-        return api(span, offset)
-
-    list(read_entries(fetch, TODAY - timedelta(days=12), TODAY.date()))
-
-    assert max((span.end - span.start).days for span in spans if span.start and span.end) <= 2
-
-
 def test_after_a_busy_span_days_are_read_one_by_one() -> None:
-    widths: list[int] = []
-    api = Api(Log(at_random(5000, 24, 1)))
+    api = Api(Log(at_random(5000, 24, 1), most=1000))
 
-    def fetch(span: Days, offset: int) -> Page:
-        if offset == 0 and span.start and span.end:
-            widths.append((span.end - span.start).days)
-        return api(span, offset)
+    list(read_entries(api, TODAY - timedelta(days=40), TODAY.date()))
 
-    list(read_entries(fetch, TODAY - timedelta(days=40), TODAY.date()))
-
+    widths = [(span.end - span.start).days for span in api.spans if span.start and span.end]
     assert widths[:4] == [1, 2, 4, 8]
     assert widths[-3:] == [1, 1, 1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from time import tzset
 from typing import Any
 
 import pytest
@@ -67,7 +68,6 @@ def test_the_example_does_what_semantic_conventions_want_with_recorded_audit_ent
         ("2025-11-15T12:00:00.1234567+00:00", NOON + 123_456_700),
         ("2025-11-15T13:00:00+01:00", NOON),
         ("2025-11-15T12:00:00", NOON),
-        ("2025-11-15 12:00:00", NOON),
         ("2025-11-15", NOON - 43_200 * SECOND),
         (datetime(2025, 11, 15, 12, tzinfo=UTC), NOON),
         (NOON // SECOND, NOON),
@@ -78,8 +78,18 @@ def test_the_example_does_what_semantic_conventions_want_with_recorded_audit_ent
     ],
     ids=str,
 )
-def test_a_time_is_read(time: Any, expected: int) -> None:  # noqa: ANN401
-    assert nanoseconds(time) == expected
+def test_a_time_is_read_whatever_the_zone_of_the_machine(
+    time: Any,  # noqa: ANN401
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    tzset()
+    try:
+        assert nanoseconds(time) == expected
+    finally:
+        monkeypatch.undo()
+        tzset()
 
 
 @pytest.mark.parametrize(
@@ -108,11 +118,10 @@ def test_what_is_no_time_that_otlp_can_hold_is_unknown(time: Any) -> None:  # no
     ("severity", "number", "text"),
     [
         ("Warning", 13, "Warning"),
-        ("err", 17, "err"),
         ("emergency", 21, "emergency"),
         ("unheard of", 9, "unheard of"),
-        (17, 17, ""),
-        (Decimal(5), 5, ""),
+        (1, 1, ""),
+        (Decimal(24), 24, ""),
         (25, 9, ""),
         (True, 9, ""),
         (None, 9, ""),
@@ -161,7 +170,6 @@ def test_the_body_can_be_a_part_of_the_record(body: str, expected: str) -> None:
     ("path", "steps"),
     [
         ("$", ()),
-        ("$.actor.email", ("actor", "email")),
         ("$.tags[0][10].x", ("tags", 0, 10, "x")),
         ("$['a b']['c.d'].e", ("a b", "c.d", "e")),
         ('$["it\'s"]', ("it's",)),
@@ -182,7 +190,7 @@ def test_what_is_no_path_to_one_value_is_refused(path: str) -> None:
 
 def test_a_path_that_leads_through_something_else_finds_nothing() -> None:
     mapping = LogMapping(
-        "a", attributes={"of_text": ("a", "b"), "of_list": ("c", "d"), "beyond": ("c", 5)}
+        "a", attributes={"of_text": ("a", "b"), "of_list": ("c", "d"), "beyond": ("c", 1)}
     )
 
     assert attributes(filled(mapping, {"a": "text", "c": [1]})) == {"singer.stream": "a"}
@@ -193,10 +201,8 @@ def test_names_with_dots_may_come_as_objects_in_objects_as_meltano_makes_them() 
     nested = {"attributes": {"user": {"id": "$.a", "name": {"first": "$.b"}}}}
     read = settings("http://localhost", mapping={"flat": flat, "nested": nested})
 
-    assert (
-        stream_mapping(read.mapping, "flat").attributes
-        == stream_mapping(read.mapping, "nested").attributes
-    )
+    found = [stream_mapping(read.mapping, name).attributes for name in ("flat", "nested")]
+    assert found[0] == found[1]
     resource = {"service": {"name": "x", "instance": {"id": 7}}}
     assert settings("http://localhost", resource_attributes=resource).resource == {
         "service.name": "x",

@@ -1,102 +1,140 @@
-"""SIGINT and SIGTERM at any moment: before the first line, and when the work is over."""
+"""SIGINT and SIGTERM while the target reads, sends, waits and writes."""
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import signal
 import subprocess
-import sys
-import termios
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from testing.conformance import wait_until, wait_until_full
 from testing.fake_receiver import FakeReceiver, Reply
-from testing.otlp_target import COMMAND, ENVIRONMENT, record, schema, state
+from testing.otlp_target import COMMAND, ENVIRONMENT, record, run_target_in, schema, state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from testing.forked import Message
-
-both = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    from testing.forked import Message, Run
 
 PIPE = subprocess.PIPE
+Process = subprocess.Popen[str]
+FULL = [schema(), *(record(number) for number in range(500)), state(500)]
+"""A batch that is sent at once, and a state."""
 
 
 @contextmanager
-def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a command whose input stays open; it does not outlive the test."""
-    variables = {**ENVIRONMENT, **environment}
+def running(server: FakeReceiver, *messages: Message, **environment: str) -> Iterator[Process]:
+    """Run the target, and give it messages after which its input stays open."""
+    variables = {**ENVIRONMENT, "TARGET_OTLP_ENDPOINT": server.url, **environment}
     with subprocess.Popen(
-        command, env=variables, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+        [*COMMAND, "--config=ENV"], env=variables, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
     ) as process:
+        assert process.stdin
+        assert process.stdout
         try:
+            # A state for which nothing waits comes out at once: then the target is there.
+            for message in (state(0), *messages):
+                process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == '{"done": 0}\n'
             yield process
         finally:
             process.kill()
 
 
-def give(process: subprocess.Popen[str], *messages: Message) -> None:
-    assert process.stdin
-    for message in messages:
-        process.stdin.write(json.dumps(message) + "\n")
-    process.stdin.flush()
+def run_full(server: FakeReceiver, stop: Callable[[int], None]) -> Run:
+    """Send a full batch, and stop the run when the first request is under way."""
+
+    def meanwhile(process: int) -> None:
+        wait_until(lambda: server.requests)
+        stop(process)
+
+    return run_target_in({}, FULL, endpoint=server.url, meanwhile=meanwhile)
 
 
-def bytes_in(pipe: int) -> int:
-    """How much is in a pipe that nobody has read."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+def test_what_waits_is_sent_when_the_target_is_told_to_stop() -> None:
+    with FakeReceiver() as server, running(server, schema(), record(1), state(1)) as process:
+        time.sleep(0.2)  # until the record is read
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=20)
+
+        assert (process.returncode, stdout) == (0, '{"done": 1}\n')
+        assert len(server.kept) == 1
 
 
-@both
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_signal_breaks_off_no_state(number: signal.Signals, unbuffered: str) -> None:
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_receiver_that_fails_while_the_target_stops_is_a_failure_at_once(status: int) -> None:
+    with (
+        FakeReceiver(Reply(status, b"no")) as server,
+        running(server, schema(), record(1), state(1)) as process,
+    ):
+        time.sleep(0.2)  # until the record is read
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=5)
+
+    assert (process.returncode, stdout) == (1, "")
+    told = "0 records were accepted before, and the state is out up to the first 0."
+    assert stderr.count(told) == 1
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("moment", [0, 1], ids=["in the request", "in the wait"])
+def test_a_signal_ends_a_wait_before_another_try(moment: float) -> None:
+    def stop(process: int) -> None:
+        time.sleep(moment)
+        os.kill(process, signal.SIGTERM)
+
+    began = time.monotonic()
+    fails = Reply(503, headers={"Retry-After": "60"}, after_seconds=0.5)
+    with FakeReceiver(fails, Reply()) as server:
+        run = run_full(server, stop)
+
+        assert len(server.kept) == 500
+    assert run.returncode == 0
+    assert time.monotonic() - began < 30
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    def stop(process: int) -> None:
+        os.kill(process, signal.SIGTERM)
+        time.sleep(0.2)
+        os.kill(process, signal.SIGTERM)
+
+    with FakeReceiver(Reply(after_seconds=4)) as server:
+        assert run_full(server, stop).returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_that_is_under_way_is_not_sent_twice(number: signal.Signals) -> None:
+    with FakeReceiver(Reply(after_seconds=0.3), Reply()) as server:
+        run = run_full(server, lambda process: os.kill(process, number))
+
+        assert [len(request.log_records) for request in server.requests] == [500]
+    assert run.returncode == 0
+    # Whether a line was read after the signal is left to chance.
+    assert run.messages in ([], [{"done": 500}])
+
+
+@pytest.mark.parametrize(("number", "unbuffered"), [(signal.SIGINT, ""), (signal.SIGTERM, "1")])
+def test_a_signal_truncates_no_state(number: signal.Signals, unbuffered: str) -> None:
     long: Message = {"type": "STATE", "value": {"text": "x" * 300_000}}
-    environment = {"PYTHONUNBUFFERED": unbuffered}
     with (
         FakeReceiver() as server,
-        started(
-            *COMMAND, "--config=ENV", TARGET_OTLP_ENDPOINT=server.url, **environment
-        ) as process,
+        running(server, schema(), record(1), long, PYTHONUNBUFFERED=unbuffered) as process,
     ):
-        give(process, schema(), record(1), long)
         assert process.stdin
-        process.stdin.close()
         assert process.stdout
-        assert process.stderr
-        # A pipe takes so much, and then its writer waits.
-        while bytes_in(process.stdout.fileno()) < 1 << 16:
-            time.sleep(0.01)
+        process.stdin.close()
+        wait_until_full(process.stdout)
         process.send_signal(number)
-        stdout, stderr = process.stdout.read(), process.stderr.read()
+        stdout, stderr = process.stdout.read(), process.stderr.read() if process.stderr else ""
         process.wait(60)
 
     assert process.returncode == 0
     assert {json.loads(line)["text"] for line in stdout.splitlines()} == {"x" * 300_000}
     assert "Traceback" not in stderr
-
-
-@both
-def test_a_request_that_is_under_way_is_not_sent_twice(number: signal.Signals) -> None:
-    full = [record(each) for each in range(500)]
-    with (
-        FakeReceiver(Reply(after_seconds=1), Reply()) as server,
-        started(*COMMAND, "--config=ENV", TARGET_OTLP_ENDPOINT=server.url) as process,
-    ):
-        give(process, schema(), *full, state(500), record(500), state(501))
-        while not server.requests:
-            time.sleep(0.01)
-        process.send_signal(number)
-        assert process.stdout
-        stdout = process.stdout.read()
-        process.wait(60)
-
-        assert len(server.requests[0].log_records) == 500
-        assert len(server.kept) == len({one.body.string_value for one in server.kept})
-    assert process.returncode == 0
-    # Whether a line was read after the signal is left to chance.
-    assert [json.loads(line)["done"] for line in stdout.splitlines()] in ([], [500], [500, 501])

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -65,6 +65,7 @@ def line_of(record: object) -> bytes:
     return f'{{"type": "RECORD", "stream": "a", "record": {json_text(record)}}}'.encode()  # type: ignore[arg-type]
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(st.characters(codec=None)), JSON, max_size=5))
 def test_the_body_is_the_record_as_it_came(record: dict[str, Any]) -> None:
     log_record = LogRecord()
@@ -79,6 +80,7 @@ def test_the_body_is_the_record_as_it_came(record: dict[str, Any]) -> None:
     assert json.loads(body, parse_float=Decimal) == record
 
 
+@settings(max_examples=50)
 @given(JSON)
 def test_an_attribute_is_the_value_in_the_nearest_form_that_otlp_has(value: object) -> None:
     mapping = LogMapping("a", attributes={"value": ("value",)})
@@ -97,7 +99,6 @@ def test_an_attribute_is_the_value_in_the_nearest_form_that_otlp_has(value: obje
         (None, None),
         ({}, {}),
         ([], []),
-        ("", ""),
         ("a\0b", "a\0b"),
         ("\ud800", "\\ud800"),
         (True, True),
@@ -134,8 +135,8 @@ def test_what_lies_too_deep_for_receivers_becomes_text() -> None:
     assert found == "[" * rest + '"bottom"' + "]" * rest
 
 
-@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
-def test_numbers_that_json_does_not_have_become_text(text: str) -> None:
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e99999999999999999999"])
+def test_numbers_that_nothing_can_hold_become_text(text: str) -> None:
     line = f'{{"type": "RECORD", "stream": "a", "record": {{"value": {text}}}}}'.encode()
 
     assert MessageReader().deserialize_json(line)["record"] == {"value": text}
@@ -148,13 +149,6 @@ def test_an_integer_of_any_length_survives() -> None:
 
     assert json_text(read) == f'{{"value":{digits}}}'
     assert sent(read["value"]) == digits
-
-
-def test_a_number_beyond_all_bounds_becomes_text() -> None:
-    digits = "1e99999999999999999999"
-    line = f'{{"type": "RECORD", "stream": "a", "record": {{"value": {digits}}}}}'.encode()
-
-    assert MessageReader().deserialize_json(line)["record"] == {"value": digits}
 
 
 @pytest.mark.parametrize("beside", ["plain", "\ud800", 2**70])
