@@ -277,7 +277,7 @@ class Settings:
     end_date: datetime | None = _setting(  # noqa: RUF009  (it makes a dataclass field)
         _time,
         "End date",
-        "Where to stop, exclusive: for one-off and sharded back-fills.",
+        "Where to stop, exclusive: for one-off and sharded backfills.",
         default=None,
         example="2026-02-28T08:00:00Z",
     )
