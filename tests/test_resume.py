@@ -31,10 +31,14 @@ def ids(log: Log) -> list[str]:
     return [row["id"] for row in log.rows() if row]
 
 
-def newest_of(run: Run) -> str:
+def partition_of(run: Run) -> dict[str, Any]:
     assert run.state is not None
     [partition] = run.state["bookmarks"]["audit_logs"]["partitions"]
-    return str(partition["replication_key_value"])
+    return {**partition}
+
+
+def newest_of(run: Run) -> str:
+    return str(partition_of(run)["replication_key_value"])
 
 
 def bookmark(value: str) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def test_the_next_run_sends_what_is_new_or_late_and_nothing_else() -> None:
 
     assert second.ids == added
     assert third.ids == []
-    assert third.state == second.state
+    assert partition_of(third) | {"last_read": ""} == partition_of(second) | {"last_read": ""}
 
 
 def test_a_failed_run_continues_after_its_last_state() -> None:

@@ -62,7 +62,8 @@ def holds_what_was_given(state: dict[str, Any]) -> bool:
 
 def bookmark_in(state: dict[str, Any] | None) -> object:
     assert state
-    return state["bookmarks"]["audit_logs"]
+    [partition] = state["bookmarks"]["audit_logs"]["partitions"]
+    return partition | {"last_read": ""}
 
 
 def wait_for_reader(fifo: Path) -> int:

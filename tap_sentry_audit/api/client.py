@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from backoff.types import Details
 
+    from tap_sentry_audit.api.concurrency import Attempt
     from tap_sentry_audit.config import Settings
 
     Result = TypeVar("Result")
@@ -92,19 +94,21 @@ class Client:
         """Return the URL of a path below `/api/0/`, on the configured host or at `base_url`."""
         return f"{base_url or self._settings.host}/api/0/{path}"
 
-    def get(
+    def get(  # noqa: PLR0913  (what a request is made of)
         self,
         path: str,
         parameters: Mapping[str, str],
         parse: Callable[[bytes, Mapping[str, str]], Result],
         permission: str,
         base_url: str | None = None,
+        *,
+        attempt: Attempt = nullcontext,
     ) -> Result:
         """Send a GET request and return its parsed response.
 
         `parse` takes the body and headers, and raises `InvalidBodyError` for an invalid body: then
         the request is sent again. `permission` is the text of a 403: what the token and its user
-        need.
+        need. Each try enters a context manager that `attempt` makes.
 
         Raises:
             SentryError: The request failed, and retries did not or cannot help.
@@ -114,8 +118,9 @@ class Client:
         request.prepare_url(self.url(path, base_url), dict(parameters))
 
         def send() -> Result:
-            response = self.session.send(request, allow_redirects=False)
-            return self.read(response, parse, permission)
+            with attempt():
+                response = self.session.send(request, allow_redirects=False)
+                return self.read(response, parse, permission)
 
         return self.retrying(send)()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tap_sentry_audit.api.client import Client
+    from tap_sentry_audit.api.concurrency import Attempt
     from tap_sentry_audit.api.decoding import Json
 
     Fetch = Callable[["Query"], "Page"]
@@ -104,11 +106,14 @@ def path(organization: str) -> str:
     return f"organizations/{organization}/audit-logs/"
 
 
-def fetch_from(client: Client, organization: str, permission: str) -> Fetch:
-    """Return an organization's `Fetch`; `permission` is as in `Client.get`."""
+def fetch_from(
+    client: Client, organization: str, permission: str, attempt: Attempt = nullcontext
+) -> Fetch:
+    """Return an organization's `Fetch`; `permission` and `attempt` are as in `Client.get`."""
 
     def fetch(query: Query) -> Page:
-        return client.get(path(organization), query.parameters(), parse_page, permission)
+        parameters = query.parameters()
+        return client.get(path(organization), parameters, parse_page, permission, attempt=attempt)
 
     return fetch
 

@@ -11,19 +11,20 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit.api.exceptions import BadRequestError
 from tap_sentry_audit.api.pagination import PAGE_SIZE, Cursor
-from tap_sentry_audit.api.timestamps import from_milliseconds, to_milliseconds
+from tap_sentry_audit.api.timestamps import EPOCH, from_milliseconds, to_milliseconds
 from tap_sentry_audit.audit_log.pages import Query
 from tap_sentry_audit.audit_log.segments import Chunk, Schedule, Step
 from tap_sentry_audit.audit_log.ties import read_tie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
-    from tap_sentry_audit.audit_log.pages import Fetch
+    from tap_sentry_audit.audit_log.pages import Fetch, Page
     from tap_sentry_audit.audit_log.segments import Segment
 
     Width = Callable[[float], int]
@@ -50,7 +51,7 @@ def read_range(
         CursorIgnoredError: The server does not start where the cursor says.
 
     """
-    first = max(0, to_milliseconds(start)) if start else 0
+    first = _first_millisecond(start)
     last = None if end is None else to_milliseconds(end) + 1
     # If the first page is all there is, no thread is needed.
     step = _read_step(fetch, first)
@@ -61,6 +62,26 @@ def read_range(
             yield chunk.within(start, end)
     finally:
         pool.stop()
+
+
+def fetch_first(fetch: Fetch, start: datetime | None) -> Fetch:
+    """Fetch the page that `read_range` asks for first; return a `Fetch` that has it already."""
+    query = Query(Cursor.at(_first_millisecond(start)))
+    try:
+        ready = {query: fetch(query)}
+    except BadRequestError:
+        # `fallback.read_log` takes care of it.
+        return fetch
+
+    def fetch_or_take(query: Query) -> Page:
+        page = ready.pop(query, None)
+        return page or fetch(query)
+
+    return fetch_or_take
+
+
+def _first_millisecond(start: datetime | None) -> int:
+    return max(0, to_milliseconds(start)) if start else 0
 
 
 class _WorkerPool:
@@ -81,6 +102,7 @@ class _WorkerPool:
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in order, and raise a segment's error when its turn comes."""
+        server_time = EPOCH
         while True:
             with self._lock:
                 self._useful = self._width(self._handling)
@@ -91,9 +113,11 @@ class _WorkerPool:
                     self._schedule.raise_error()
                     self._wake_threads()
                     if not self._something_read.wait(TICK):
-                        chunk = Chunk([], datetime.now(UTC))
-                elif self._useful > 1:
-                    self._something_to_read.notify()
+                        chunk = Chunk([], server_time)
+                else:
+                    server_time = chunk.server_time
+                    if self._useful > 1:
+                        self._something_to_read.notify()
             if chunk is not None:
                 began = time.monotonic()
                 yield chunk

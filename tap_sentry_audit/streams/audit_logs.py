@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit.api.concurrency import ReadAhead
 from tap_sentry_audit.api.timestamps import EPOCH
 from tap_sentry_audit.audit_log.fallback import read_log
 from tap_sentry_audit.audit_log.pages import Query, fetch_from, path
+from tap_sentry_audit.audit_log.reader import fetch_first
 from tap_sentry_audit.streams.bookmark import Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.progress import Progress
@@ -21,9 +24,26 @@ if TYPE_CHECKING:
 
     from singer_sdk.helpers.types import Context, Record
 
+    from tap_sentry_audit.api.concurrency import Attempt
     from tap_sentry_audit.audit_log.pages import Fetch
     from tap_sentry_audit.audit_log.segments import Chunk
+    from tap_sentry_audit.streams.base import SentryTap
     from tap_sentry_audit.streams.progress import Summary
+
+
+_TICK = 0.25
+"""Seconds between two looks at an organization that is awaited."""
+
+_PATIENCE = 0.5
+"""Seconds for which an organization's requests may fail before others go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """An organization's log: where to go on, and a `fetch` that has the first page already."""
+
+    bookmark: Bookmark
+    fetch: Fetch
 
 
 class AuditLogs(IncrementalStream):
@@ -42,21 +62,34 @@ class AuditLogs(IncrementalStream):
         "Manager; on sentry.io the organization needs a Business plan"
     )
 
+    def __init__(self, tap: SentryTap) -> None:
+        """Make the stream."""
+        super().__init__(tap)
+        self._put_off: set[str] = set()
+
+    @cached_property
+    def partitions(self) -> list[dict[str, str]]:
+        """One partition for each organization; one that is put off comes again at the end.
+
+        The SDK iterates over this list while `read` appends to it.
+        """
+        return super().partitions
+
     def read(self, context: Context) -> Iterator[Record]:
         """Yield an organization's new entries, oldest first."""
         organization = context["organization"]
-        fetch = fetch_from(self.tap.client, organization, self.permission)
-        summary = self.begin_summary()
-        bookmark = self.begin(
-            context,
-            lambda: self._past(organization, fetch),
-            lambda: fetch(Query(cursor=None)).server_time,
-        )
+        log = self._take(context)
+        if log is None:
+            return
+        self.keep_first(log.bookmark, context)
+        bookmark, summary = log.bookmark, self.begin_summary()
         before = bookmark.newest
         server_time: datetime | None = None
         with Progress(organization, self.logger) as progress:
-            for chunk in self._chunks(organization, fetch, bookmark):
-                server_time = server_time or chunk.server_time
+            for chunk in self._chunks(organization, log.fetch, bookmark):
+                if server_time is None:
+                    bookmark.begin_reading(chunk.server_time)
+                server_time = chunk.server_time
                 self._check(organization, chunk, summary)
                 for entry in chunk.entries:
                     if bookmark.has(entry.id):
@@ -71,9 +104,15 @@ class AuditLogs(IncrementalStream):
                 if summary.last:
                     end = min(self.tap.settings.end_date or chunk.server_time, chunk.server_time)
                     progress.show(summary.new + summary.known, summary.last, end)
+        bookmark.end_reading()
+        if summary.new:
+            self.keep(bookmark, context)
         if server_time and not summary.null_rows:
             self.end(bookmark, context, server_time)
-        self.end_summary(organization, summary)
+        end_date = self.tap.settings.end_date
+        if server_time and (end_date is None or end_date >= server_time):
+            self.note_reading(context, server_time)
+        self.end_summary(organization, summary, self._logs.attempts(organization))
 
     def post_process(self, row: Record, context: Context | None = None) -> Record:
         """Return the record of an entry."""
@@ -98,6 +137,35 @@ class AuditLogs(IncrementalStream):
                 self.tap.name,
             )
         super().log_sync_costs()
+
+    @cached_property
+    def _logs(self) -> ReadAhead[str, _Log]:
+        """The logs of all organizations, each with its first page, read side by side."""
+        given = {each["organization"]: self.given_state(each) for each in self.partitions}
+
+        def begin(organization: str, attempt: Attempt) -> _Log:
+            fetch = fetch_from(self.tap.client, organization, self.permission, attempt)
+            bookmark = self.begin(
+                given[organization],
+                lambda: self._past(organization, fetch),
+                lambda: fetch(Query(cursor=None)).server_time,
+            )
+            return _Log(bookmark, fetch_first(fetch, bookmark.start))
+
+        return ReadAhead(begin, given, self.tap.settings.max_concurrent_requests)
+
+    def _take(self, context: Context) -> _Log | None:
+        """Return an organization's log, or None if it is put off because its requests fail."""
+        organization = context["organization"]
+        while (log := self._logs.take(organization, _TICK)) is None:
+            self.write_state_if_due()
+            if organization in self._put_off or self.tap.is_test:
+                continue
+            if self._logs.is_failing(organization, _PATIENCE):
+                self._put_off.add(organization)
+                self.partitions.append(dict(context))
+                return None
+        return log
 
     def _chunks(self, organization: str, fetch: Fetch, bookmark: Bookmark) -> Iterator[Chunk]:
         warn = partial(

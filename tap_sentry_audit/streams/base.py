@@ -19,7 +19,7 @@ from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.singerlib import RecordMessage, StateMessage
+from singer_sdk.singerlib import RecordMessage
 
 from tap_sentry_audit import config, signals
 from tap_sentry_audit.api.client import Client
@@ -131,7 +131,7 @@ class SentryTap(Tap):
             if isinstance(stream, SentryStream):
                 stream.save_bookmark()
         if self.state and not self.message_writer.ends_with_state:
-            self.write_message(StateMessage(value=self.state))
+            self.message_writer.write_last_state(self.state)
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Stop with a last STATE, but not between a record and its bookmark.
@@ -350,6 +350,15 @@ class SentryStream(RESTStream[str | None]):
     def save_bookmark(self) -> None:
         """Write the bookmark into the state; lists have none."""
 
+    def _write_state_message(self) -> None:
+        """Write a STATE message with the bookmark of the partition in progress, if there is room.
+
+        The SDK has no public hook before a STATE (singer-sdk 0.54.9, streams/core.py).
+        """
+        if self.tap.message_writer.has_room_for_state:
+            self.save_bookmark()
+            super()._write_state_message()
+
     def warn_of_null_rows(self, organization: str, count: int) -> None:
         """Warn of rows that Sentry could not show."""
         if count:
@@ -363,11 +372,11 @@ class SentryStream(RESTStream[str | None]):
         self.logger.error("%s: %s", organization, error)
 
     def log_sync_costs(self) -> None:
-        """End the run with an error if something could not be read.
+        """Write the last STATE, and end the run with an error if something could not be read.
 
-        This is the SDK's last call to a stream: all streams have finished, and every STATE is
-        written.
+        This is the SDK's last call to a stream: all streams have finished.
         """
         super().log_sync_costs()
+        self.tap.close_state()
         if self.tap.has_failed:
             raise SystemExit(1)

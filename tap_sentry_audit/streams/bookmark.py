@@ -3,6 +3,10 @@
 Entries can appear behind others that were read before: Sentry's regions forward them with a delay.
 So each run also reads a lookback before the bookmark, and the state holds the ids delivered in
 it: late entries are found, and no entry is delivered twice.
+
+Entries turn up late relative to now. Where the log is read later than a lookback after its entries,
+as in a backfill, the state of an unfinished run need not hold all these ids: it holds a mark, up to
+which everything was delivered, and the ids of that millisecond.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
+LAST_READ = "last_read"
+"""When a log was last read to its end, by the server's clock."""
 
 CLOCK_STEP = timedelta(seconds=1)
 """The server's clock is known to a second, rounded up."""
@@ -43,6 +49,9 @@ class Bookmark:
         self._since = since
         self._ids: OrderedDict[str, int] = OrderedDict()
         self._forgotten = 0
+        self._settled_before: datetime | None = None
+        self._mark: datetime | None = None
+        self._ids_at_mark: dict[str, int] = {}
 
     @classmethod
     def from_state(cls, state: Mapping[str, object], lookback: timedelta) -> Bookmark:
@@ -86,29 +95,54 @@ class Bookmark:
             return self._since
         return max(self._since, self.newest - self._lookback)
 
+    def begin_reading(self, server_time: datetime) -> None:
+        """Make do with a mark as long as the entries are older than the lookback.
+
+        `server_time` is the server's clock when it sent the first page. Entries are added in order
+        from now on, but for late ones.
+        """
+        now = min(server_time - CLOCK_STEP, datetime.now(UTC))
+        self._settled_before = now - self._lookback
+
+    def end_reading(self) -> None:
+        """Hold the ids of the whole lookback again: the log was read to its end."""
+        self._settled_before = self._mark = None
+
     def has(self, entry_id: str) -> bool:
         """Whether an entry was delivered before."""
         return entry_id in self._ids
 
     def add(self, entry_id: str, created: datetime, server_time: datetime) -> None:
         """Record the delivery of an entry that was read at `server_time`."""
-        self._ids[entry_id] = seconds = math.ceil(created.timestamp())
+        seconds = math.ceil(created.timestamp())
         now = min(server_time, datetime.now(UTC))
-        if created > now:
-            created, seconds = now, math.ceil(now.timestamp())
+        created = min(created, now)
         if self.newest is None or created > self.newest:
-            self.newest = created
-            self._forget(seconds)
+            self._move_to(created)
+        self._ids[entry_id] = seconds
+        if self._mark and created >= self._mark:
+            self._ids_at_mark[entry_id] = seconds
 
     def to_state(self) -> dict[str, object]:
         """Return the bookmark as `from_state` reads it from a partition's state."""
+        since, ids = (self._mark, self._ids_at_mark) if self._mark else (self._since, self._ids)
         kept: dict[str, object] = {"seconds": self._seconds}
-        if self._since:
-            kept["since"] = format_time(self._since)
-        state: dict[str, object] = {LOOKBACK: kept | {"ids": dict(self._ids)}}
+        if since:
+            kept["since"] = format_time(since)
+        state: dict[str, object] = {LOOKBACK: kept | {"ids": dict(ids)}}
         if self.newest is not None:
             state[VALUE] = format_time(self.newest)
         return state
+
+    def _move_to(self, newest: datetime) -> None:
+        millisecond = newest.replace(microsecond=newest.microsecond // 1000 * 1000)
+        if self._settled_before is None or newest >= self._settled_before:
+            self._mark = None
+        elif self.newest is None or self.newest < millisecond:
+            self._mark = millisecond
+            self._ids_at_mark.clear()
+        self.newest = newest
+        self._forget(math.ceil(newest.timestamp()))
 
     def _forget(self, now: int) -> None:
         if now == self._forgotten:

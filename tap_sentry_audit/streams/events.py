@@ -140,9 +140,11 @@ class Events(IncrementalStream):
         count = 1 if self.tap.is_test else len(slugs)
         projects = []
         for number, (key, slug) in enumerate(slugs.items(), start=1):
+            context = _context(organization, key)
             bookmark: Bookmark | SentryError
             try:
-                bookmark = self.begin(_context(organization, key), past, lambda: server_time)
+                bookmark = self.begin(self.given_state(context), past, lambda: server_time)
+                self.keep_first(bookmark, context)
             except SentryError as error:
                 bookmark = error
             projects.append(_Project(organization, key, slug, number, count, end, bookmark))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import format_time
 from tap_sentry_audit.streams.base import SentryStream
-from tap_sentry_audit.streams.bookmark import CLOCK_STEP, VALUE, Bookmark
+from tap_sentry_audit.streams.bookmark import CLOCK_STEP, LAST_READ, VALUE, Bookmark
 from tap_sentry_audit.streams.progress import Summary
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class IncrementalStream(SentryStream):
     def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
-        self._unsaved: tuple[Bookmark, Context | None] | None = None
+        self._unsaved: tuple[Bookmark, Context] | None = None
         self._state_due = time.monotonic() + STATE_SECONDS
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -70,24 +70,43 @@ class IncrementalStream(SentryStream):
         del start_date_value
         return value
 
+    def given_state(self, context: Context) -> Mapping[str, object]:
+        """Return the state with the bookmark to continue from: the partition's or the stream's.
+
+        It is empty for a first run.
+        """
+        partitions = self.stream_state.get("partitions", ())
+        own = next((each for each in partitions if each["context"] == context), {})
+        return next((state for state in (own, self.stream_state) if state.get(VALUE)), {})
+
     def begin(
-        self, context: Context, past: Callable[[], Bookmark], server_time: Callable[[], datetime]
+        self,
+        given: Mapping[str, object],
+        past: Callable[[], Bookmark],
+        server_time: Callable[[], datetime],
     ) -> Bookmark:
-        """Return the bookmark to continue from: the partition's, the stream's, or a new one.
+        """Return the bookmark in a given state, or a new one for a first run.
 
         `past` makes one after everything there is, for a first run without backfill; `server_time`
         asks for the server's clock. A bookmark that cannot be read, or lies in the future, raises a
         SentryError.
         """
+        if given:
+            return self._load(given, server_time)
         settings = self.tap.settings
-        for state in (self.get_context_state(context), self.stream_state):
-            if state.get(VALUE):
-                return self._load(state, server_time)
-        if settings.backfill:
-            return Bookmark(settings.lookback, since=settings.start_date)
-        bookmark = past()
-        self._save(bookmark, context)
-        return bookmark
+        return Bookmark(settings.lookback, settings.start_date) if settings.backfill else past()
+
+    def keep_first(self, bookmark: Bookmark, context: Context) -> None:
+        """Write a bookmark that holds without any records into the state, if that has none."""
+        if VALUE not in self.get_context_state(context):
+            self.keep(bookmark, context)
+
+    def keep(self, bookmark: Bookmark, context: Context) -> None:
+        """Write a bookmark into the state, unless it says nothing yet."""
+        if bookmark.newest is not None:
+            state = self.get_context_state(context)
+            state["replication_key"] = self.replication_key
+            state.update(bookmark.to_state())
 
     def _load(self, state: Mapping[str, object], server_time: Callable[[], datetime]) -> Bookmark:
         try:
@@ -114,18 +133,13 @@ class IncrementalStream(SentryStream):
         end_date = self.tap.settings.end_date
         if bookmark.newest is None and end_date:
             bookmark.newest = min(end_date, server_time - CLOCK_STEP, datetime.now(UTC))
-            self._save(bookmark, context)
+            self.keep(bookmark, context)
 
     def save_bookmark(self) -> None:
         """Write the bookmark of the partition in progress into the state."""
         if self._unsaved is not None:
-            self._save(*self._unsaved)
+            self.keep(*self._unsaved)
             self._unsaved = None
-
-    def _save(self, bookmark: Bookmark, context: Context | None) -> None:
-        state = self.get_context_state(context)
-        state["replication_key"] = self.replication_key
-        state.update(bookmark.to_state())
 
     @staticmethod
     def unsent(
@@ -143,25 +157,33 @@ class IncrementalStream(SentryStream):
             summary.last = max(summary.last or row.created, row.created)
             yield row
 
+    def note_reading(self, context: Context, server_time: datetime) -> None:
+        """Write into the state when a partition was read to its end, by the server's clock."""
+        self.get_context_state(context)[LAST_READ] = format_time(server_time)
+
     def begin_summary(self) -> Summary:
         """Return the summary of an organization that begins now."""
         limiter = self.tap.client.rate_limiter
         return Summary(what=self.noun, requests=-limiter.requests, waited=-limiter.waited)
 
-    def end_summary(self, organization: str, summary: Summary) -> None:
-        """Log the summary of an organization that ends now."""
+    def end_summary(self, organization: str, summary: Summary, requests: int | None = None) -> None:
+        """Log the summary of an organization that ends now.
+
+        If other organizations are read beside it, `requests` counts its own.
+        """
         limiter = self.tap.client.rate_limiter
-        summary.requests += limiter.requests
+        summary.requests = limiter.requests + summary.requests if requests is None else requests
         summary.waited += limiter.waited
         self.logger.info("%s: %s", organization, summary)
 
     def write_state_if_due(self) -> None:
-        """Write a STATE message if none was written here for `STATE_SECONDS`."""
+        """Write a STATE message if none was due here for `STATE_SECONDS`."""
         if time.monotonic() > self._state_due:
-            self.tap.hold_signals()
-            self.save_bookmark()
-            self.tap.state_writer.write_state(self.tap_state)
-            self.tap.release_signals()
+            if self.tap.message_writer.has_room_for_state:
+                self.tap.hold_signals()
+                self.save_bookmark()
+                self.tap.state_writer.write_state(self.tap_state)
+                self.tap.release_signals()
             self._state_due = time.monotonic() + STATE_SECONDS
 
     def _increment_stream_state(
@@ -176,12 +198,4 @@ class IncrementalStream(SentryStream):
         row = latest_record
         assert isinstance(row, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
         row.bookmark.add(row.key, row.created, row.server_time)
-        self._unsaved = (row.bookmark, context)
-
-    def _write_state_message(self) -> None:
-        """Write a STATE message with the bookmark of the partition in progress.
-
-        The SDK has no public hook before a STATE (singer-sdk 0.54.9, streams/core.py).
-        """
-        self.save_bookmark()
-        super()._write_state_message()
+        self._unsaved = (row.bookmark, context or {})

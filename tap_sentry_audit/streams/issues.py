@@ -50,7 +50,8 @@ class Issues(IncrementalStream):
         summary = self.begin_summary()
         now = self.tap.client.region(organization).server_time
         past = partial(Bookmark.at, now - CLOCK_STEP, settings.lookback)
-        bookmark = self.begin(context, past, lambda: now)
+        bookmark = self.begin(self.given_state(context), past, lambda: now)
+        self.keep_first(bookmark, context)
         start = whole_second(max(bookmark.start or EPOCH, EPOCH))
         end = min(settings.end_date or now, now)
         with Progress(organization, self.logger, self.noun) as progress:

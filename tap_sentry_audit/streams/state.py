@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.exceptions import SingerSDKError
 
-from tap_sentry_audit.streams.bookmark import LOOKBACK, VALUE
+from tap_sentry_audit.streams.bookmark import LAST_READ, LOOKBACK, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -25,6 +25,7 @@ _KEYS = {
     "starting_replication_value",
     "progress_markers",
     LOOKBACK,
+    LAST_READ,
 }
 """What the bookmark of a stream that has delivered nothing yet can have."""
 

@@ -488,8 +488,8 @@ def stops_within_a_tie(play: Player) -> None:
 def stops_in_the_second_organization(play: Player) -> None:
     logs = {slug: Log(entries.even(5, 1), first_id=1000 * n) for n, slug in enumerate("ab", 1)}
     with serving(organizations=logs) as sentry:
-        stop = Stop(sentry, signal.SIGTERM, 3)
-        state = play.run(several(sentry, "missing", "a", "b"), stop=stop)
+        stop = Stop(sentry, signal.SIGTERM, 3, settling=0.5)
+        state = play.run(several(sentry, "a", "missing", "b"), stop=stop)
         sentry.faults = ()
         play.run(several(sentry, "a", "b"), state=state)
 

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,21 @@ class Player:
 class Stop:
     """A signal at the first request that fits: the server holds its answer back for ever.
 
-    `nth` counts the requests that the server gets for a resource, from 1.
+    `nth` counts the requests that the server gets for a resource, from 1. Organizations are read
+    ahead of what is written, so the tap may need `settling` seconds to write the ones before.
     """
 
     def __init__(
-        self, sentry: FakeSentry, signal: Signals, nth: int, resource: str = "audit-logs"
+        self,
+        sentry: FakeSentry,
+        signal: Signals,
+        nth: int,
+        resource: str = "audit-logs",
+        *,
+        settling: float = 0,
     ) -> None:
         self._signal = signal
+        self._settling = settling
         self._nth = nth
         self._resource = resource
         self._seen = 0
@@ -84,6 +93,7 @@ class Stop:
         if not self._is_reached.wait(SECONDS):
             message = f"no request number {self._nth} for {self._resource} came"
             raise TimeoutError(message)
+        time.sleep(self._settling)
         os.kill(pid, self._signal)
 
     def _fault(self, _: int, request: Request) -> Fault | None:
