@@ -383,6 +383,23 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     return settings
 
 
+def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...] | None:
+    """Return the organizations that a configuration names, or None if it names none.
+
+    Raises:
+        SettingsError: A slug cannot be used.
+
+    """
+    try:
+        if config.get("organizations") is not None:
+            return _slugs(config["organizations"])
+        if config.get("organization") is not None:
+            return (_slug(config["organization"]),)
+    except _ProblemError as problem:
+        raise SettingsError([f"organization or organizations {problem}"]) from None
+    return None
+
+
 def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) -> list[str]:
     """Return warnings about settings that are valid.
 

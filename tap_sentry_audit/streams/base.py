@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from itertools import islice
 from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+import click
 from singer_sdk import RESTStream, Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
@@ -31,18 +33,21 @@ from tap_sentry_audit.streams.messages import MessageWriter
 from tap_sentry_audit.streams.records import fits_of, make_record
 from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
+from tap_sentry_audit.streams.unread import report_unread
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
     from types import FrameType
 
-    import click
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
     from tap_sentry_audit.api.pagination import ListPage
     from tap_sentry_audit.config import Schema
+
+UNREAD = 3
+"""The exit code of `--unread-for` if an organization was not read in time."""
 
 _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
@@ -84,11 +89,50 @@ class SentryTap(Tap):
         return [stream(self) for stream in self.stream_types]
 
     @classmethod
-    def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)
+    def get_singer_command(cls) -> click.Command:
+        """Return the SDK's command, with one more option."""
+        command = super().get_singer_command()
+        option = click.Option(
+            ["--unread-for"],
+            type=click.IntRange(min=1),
+            metavar="MINUTES",
+            help="Read nothing; list organizations whose audit log the --state says was not read "
+            "for so long, and exit with 3 if there are any. With --config, only those in it count.",
+        )
+        command.params.append(option)
+        return command
+
+    @classmethod
+    def invoke(
+        cls,
+        *,
+        state: IO[str] | None = None,
+        unread_for: int | None = None,
+        **options: Any,  # noqa: ANN401  (the SDK's)
+    ) -> None:
         """Run the tap, or raise a StateError: the SDK takes a state file with `[]` for none."""
-        if state is not None:
-            state = StringIO(read_state_file(state))
-        super().invoke(state=state, **options)
+        text = None if state is None else read_state_file(state)
+        if unread_for is not None:
+            cls._exit_if_unread(text, options["config"], unread_for)
+            return
+        super().invoke(state=None if text is None else StringIO(text), **options)
+
+    @classmethod
+    def _exit_if_unread(cls, state: str | None, given: Any, minutes: int) -> None:  # noqa: ANN401  (the SDK's)
+        """Print which organizations were not read for so long; exit with 3 if there are any."""
+        if state is None:
+            message = "--unread-for needs --state: the file with the state of the last run"
+            raise click.UsageError(message)
+        settings = given.config if given else {}
+        if given and given.parse_env:
+            settings |= cls._env_var_config
+        names = [stream.name for stream in cls.stream_types]  # type: ignore[misc]  # each has one
+        usable = usable_state(json.loads(state), names)
+        slugs = config.parse_slugs(settings) if settings else None
+        report = report_unread(usable, slugs, minutes, datetime.now(UTC))
+        click.echo(str(report))
+        if report.is_alarm:
+            sys.exit(UNREAD)
 
     def setup_mapper(self) -> None:
         """Set up stream maps, followed by lossless flattening."""

@@ -76,8 +76,8 @@ class IncrementalStream(SentryStream):
         It is empty for a first run.
         """
         partitions = self.stream_state.get("partitions", ())
-        own = next((each for each in partitions if each["context"] == context), {})
-        return next((state for state in (own, self.stream_state) if state.get(VALUE)), {})
+        own = [each for each in partitions if each["context"] == context]
+        return next((state for state in (*own, self.stream_state) if state.get(VALUE)), {})
 
     def begin(
         self,
