@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchmarks.cases import Report
 
-COLUMNS = "{:<14}{:>10}{:>10}{:>12}{:>10}{:>8}{:>6}{:>9}{:>11}{:>9}"
+COLUMNS = "{:<18}{:>9}{:>9}{:>11}{:>10}{:>8}{:>6}{:>9}{:>11}{:>9}"
 TITLES = (
     *("case", "wall", "at best", "entries/s", "requests", "a page", "429s", "at once"),
     *("CPU/entry", "memory"),
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run cases; the exit code is 1 if a criterion is not met."""
     options = _options().parse_args(arguments)
     if options.list:
-        _say("\n".join(f"{name:<14}  {case.__doc__}" for name, case in CASES.items()))
+        _say("\n".join(f"{name:<18}  {case.__doc__}" for name, case in CASES.items()))
         return 0
     load = os.getloadavg()[0]
     _say(f"Python {platform.python_version()}, {os.cpu_count()} cores, load before {load:.1f}\n")

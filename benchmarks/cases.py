@@ -30,6 +30,7 @@ from benchmarks.measure import (
     select,
     stand_in,
     start_up,
+    state_sizes,
 )
 
 if TYPE_CHECKING:
@@ -155,6 +156,55 @@ def up_to_date(folder: Path) -> Report:
     return report.takes_at_most(0.8, best=0.05).must(asked)
 
 
+def dense(folder: Path) -> Report:
+    """100,000 entries of the last hour, without latency or limit: bytes of STATE."""
+    entries = 100_000
+    report = read(folder, entries, settings=UNHINDERED, days=0.99 / 24)
+    *before, last = state_sizes(folder)
+    first_run = (sum(before) + last) / entries
+    keep_state(folder)
+    (folder / "stdout").unlink()
+    # The later ones are not in the state.
+    later = read(folder, entries, settings=UNHINDERED, days=0.99 / 24)
+    *repeated, _ = state_sizes(folder)
+    allowed = 100 * later.entries + 10_000
+    return report.must(
+        _at_most("bytes of STATE for a record", first_run, 100, "{:.1f}"),
+        _at_most("of the last one for an id", last / entries, 25, "{:.1f}"),
+        _at_most("before the last, in a second run", sum(repeated), allowed, "{:,.0f}"),
+    )
+
+
+def organizations(folder: Path) -> Report:
+    """200 organizations with nothing new, 200 ms a request, 40 requests a second."""
+    until = datetime.now(UTC).isoformat()
+    _read_organizations(folder, [3] * 200, settings=UNHINDERED, until=until)
+    keep_state(folder)
+    report = _read_organizations(folder, [3] * 200, latency=LATENCY, rate_limit=RATE, until=until)
+    report = replace(report, entries=0)
+    return report.takes_at_most(7, best=5.0).must(_no_429(report), _most_of_one(report, 1))
+
+
+def organizations_first(folder: Path) -> Report:
+    """Three entries of each of 200 organizations in a first run, the same way."""
+    report = _read_organizations(folder, [3] * 200, latency=LATENCY, rate_limit=RATE)
+    return report.takes_at_most(10, best=5.0).must(_no_429(report), _most_of_one(report, 2))
+
+
+def organizations_1000(folder: Path) -> Report:
+    """1,000 organizations with three entries, one of them with 100,000, 20 ms a request."""
+    small = _read_organizations(folder / "small", [3, 100_000], settings=UNHINDERED, latency=0.02)
+    counts = [3] * 500 + [100_000] + [3] * 499
+    report = _read_organizations(folder / "large", counts, settings=UNHINDERED, latency=0.02)
+    more = (report.usage.memory - small.usage.memory) / MB
+    sizes = state_sizes(folder / "large")
+    return report.must(
+        _at_most("peak memory", report.usage.memory / MB, 100, "{:.1f} MB"),
+        _at_most("more than with two organizations", more, 10, "{:.1f} MB"),
+        _at_most("STATE before the last", sum(sizes[:-1]) / report.entries, 100, "{:.1f} B"),
+    )
+
+
 def at_once_25(folder: Path) -> Report:
     """20,000 entries, 25 requests at once allowed, 40 a second, 200 ms each."""
     report = read(folder, 20_000, latency=LATENCY, rate_limit=RATE, concurrent_limit=25)
@@ -249,6 +299,10 @@ CASES: dict[str, Callable[[Path], Report]] = {
     "bursts": bursts,
     "unhindered": unhindered,
     "up-to-date": up_to_date,
+    "dense": dense,
+    "organizations": organizations,
+    "first-run-200": organizations_first,
+    "organizations-1000": organizations_1000,
     "at-once-25": at_once_25,
     "at-once-5": at_once_5,
     "changing": changing,
@@ -272,6 +326,23 @@ def read(
             usage = run_tap(server, folder, **settings or {})
         asked = server.asked()
     return _report(folder, entries, usage, asked, read_written(folder, entries))
+
+
+def _read_organizations(
+    folder: Path, counts: list[int], settings: dict[str, int] | None = None, **options: object
+) -> Report:
+    """Read logs of so many entries, one for each organization, as `read` reads one."""
+    folder.mkdir(exist_ok=True)
+    slugs = [f"organization-{number:03}" for number in range(len(counts))]
+    logs = [f"{slug}={count}" for slug, count in zip(slugs, counts, strict=True)]
+    with stand_in(0, organization=logs, **options) as server:
+        usage = run_tap(server, folder, organization=None, organizations=slugs, **settings or {})
+        asked = server.asked()
+    return _report(folder, sum(counts), usage, asked, read_written(folder, *counts))
+
+
+def _most_of_one(report: Report, limit: int) -> Check:
+    return _at_most("requests for an organization", report.asked.most_of_one, limit, "{}")
 
 
 def _report(folder: Path, entries: int, usage: Usage, asked: Asked, written: Written) -> Report:

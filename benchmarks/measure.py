@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from testing.fake_sentry.log import FIRST_ID
+from testing.fake_sentry.log import FIRST_ID, IDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,11 +48,15 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a server was asked: requests, how many of them it refused, how many ran at once."""
+    """What a server was asked: requests, how many of them it refused, how many ran at once.
+
+    `most_of_one` counts those for the organization that was asked for most often.
+    """
 
     requests: int
     too_many: int
     at_once: int
+    most_of_one: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,9 @@ class StandIn:
     def asked(self) -> Asked:
         """Return what it was asked so far."""
         stats = self._control("GET", "stats")
-        return Asked(stats["requests"], stats["count_429"], stats["max_concurrent"])
+        return Asked(
+            stats["requests"], stats["count_429"], stats["max_concurrent"], stats["most_of_one"]
+        )
 
     def set(self, **limits: float) -> None:
         """Change its limits."""
@@ -232,27 +238,36 @@ class _Message(msgspec.Struct):
     record: _Record | None = None
 
 
-def read_written(folder: Path, entries: int) -> Written:
-    """Compare the records in a folder with the log; the stand-in numbers its entries in order."""
+def read_written(folder: Path, *entries: int) -> Written:
+    """Compare the records in a folder with logs of so many entries, one for each organization.
+
+    The stand-in numbers the entries of an organization in order.
+    """
     decode = msgspec.json.Decoder(_Message).decode
-    seen = bytearray(entries)
+    seen = [bytearray(count) for count in entries]
+    latest = [""] * len(entries)
     records = repeated = unknown = misplaced = 0
-    latest = ""
     with (folder / "stdout").open("rb") as file:
         for line in file:
             record = decode(line).record
             if record is None:
                 continue
             records += 1
-            number = int(record.id) - FIRST_ID
-            if 0 <= number < entries:
-                repeated += seen[number]
-                seen[number] = 1
-            else:
+            organization, number = divmod(int(record.id) - FIRST_ID, IDS)
+            if not (0 <= organization < len(entries) and number < entries[organization]):
                 unknown += 1
-            misplaced += record.dateCreated < latest
-            latest = record.dateCreated
-    return Written(records, seen.count(0), repeated, unknown, misplaced)
+                continue
+            repeated += seen[organization][number]
+            seen[organization][number] = 1
+            misplaced += record.dateCreated < latest[organization]
+            latest[organization] = record.dateCreated
+    return Written(records, sum(log.count(0) for log in seen), repeated, unknown, misplaced)
+
+
+def state_sizes(folder: Path) -> list[int]:
+    """Return the bytes of each STATE in a folder."""
+    with (folder / "stdout").open("rb") as file:
+        return [len(line) for line in file if line.startswith(b'{"type":"STATE"')]
 
 
 def select(stream: str, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import format_time
@@ -60,6 +60,7 @@ class IncrementalStream(SentryStream):
         """Make the stream."""
         super().__init__(tap)
         self._unsaved: tuple[Bookmark, Context] | None = None
+        self._states: dict[tuple[str, ...], dict[str, Any]] = {}
         self._state_due = time.monotonic() + STATE_SECONDS
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -69,6 +70,13 @@ class IncrementalStream(SentryStream):
         """Continue from the bookmark: start_date is for a first run."""
         del start_date_value
         return value
+
+    def get_context_state(self, context: Context | None) -> dict[str, Any]:
+        """Return a partition's state; the SDK looks through all partitions each time."""
+        key = tuple((context or {}).values())
+        if key not in self._states:
+            self._states[key] = super().get_context_state(context)
+        return self._states[key]
 
     def given_state(self, context: Context) -> Mapping[str, object]:
         """Return the state with the bookmark to continue from: the partition's or the stream's.

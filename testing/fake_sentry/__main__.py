@@ -7,13 +7,11 @@ import sys
 from datetime import UTC, datetime
 
 from . import FakeSentry, Inventory, Log, entries
-from .log import FIRST_ID
+from .log import FIRST_ID, IDS
 
 SHAPES = {"even": entries.even, "bursty": entries.bursty}
 ENDINGS = (signal.SIGINT, signal.SIGTERM)
 KEYS = ["projects", "teams", "members", "releases", "issues", "events"]
-IDS = 100_000_000
-"""For each organization: a server uses an id once."""
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from .entries import Filter, Prototype, Row
 from .paging import Cursor, Page, Stamp
 
 FIRST_ID = 1_000_001
+IDS = 100_000_000
+"""For each organization of a server: it uses an id once."""
 
 
 @dataclass(frozen=True, slots=True)

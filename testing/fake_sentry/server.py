@@ -138,6 +138,7 @@ class FakeSentry:
             "count_429": self.count_429,
             "max_concurrent": self.max_concurrent,
             "status": Counter(str(request.status) for request in requests),
+            "most_of_one": max(Counter(r.organization for r in requests).values(), default=0),
         }
 
     def reply(self, target: str, headers: dict[str, str]) -> tuple[Answer | None, Fault | None]:
