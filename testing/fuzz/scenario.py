@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MINUTE = 60_000_000
 LOOKBACK = 3600
 LATEST = (LOOKBACK - 600) * 1_000_000
-"""How late an entry can be, in microseconds before the newest one."""
+"""How late an entry can be, in microseconds: before the newest one, and before now."""
 
 RECORD_BYTES = 400
 """About what a RECORD takes on stdout."""
@@ -115,7 +115,8 @@ class Scenario:
             self._null_rate, self._rate_limit = 0.0, None
         # A tie wider than a page takes tens of requests, hundreds with null rows in it.
         self._is_slow = self._null_rate > 0 or self._rate_limit is not None
-        slugs = ["acme", "beta", "gamma"][: self._random.choice([1, 1, 2, 3])]
+        count = self._random.choice([1, 1, 2, 3, 12])
+        slugs = ["acme", "beta", "gamma", *(f"org-{number}" for number in range(9))][:count]
         self.organizations = {slug: Organization() for slug in slugs}
         for organization in self.organizations.values():
             organization.add(self._long_log() if self.is_long else self._log())
@@ -123,6 +124,8 @@ class Scenario:
         self._pause = 0.0
         if self.is_long and self._random.random() < SLOW_RATE:
             self._pause = SLOW_SECONDS * SMALL_PIPE / self._output()
+        # A run that was stopped in a backfill looks for nothing that is older.
+        self._earliest_late = now - LATEST
         self.target = Target()
 
     def play(self, tap: Tap, folder: Path, first: Tap | None = None) -> list[str]:
@@ -158,6 +161,7 @@ class Scenario:
                 outcome = self._run(version, folder, settings, sentry, kill)
                 problems += _of_run(outcome, kill, must_succeed=is_peaceful)
                 problems += self._of_states(outcome, before)
+                problems += _of_state_bytes(outcome) if version.is_this else []
                 # Those that were on their way when it was asked to wait.
                 if sentry.impatient >= settings["max_concurrent_requests"]:
                     problems.append(f"{sentry.impatient} requests came instead of a wait")
@@ -266,8 +270,8 @@ class Scenario:
         for organization in self.organizations.values():
             newest = max((e.at for e in organization.known.values()), default=self._now)
             new = min(newest + rng.choice([0, 1, MINUTE]), self._newest)
-            late = [newest - rng.randrange(LATEST) for _ in range(3)]
-            organization.add(self._entry(at) for at in late[: rng.randint(0, 3)])
+            late = [newest - rng.randrange(LATEST) for _ in range(rng.randint(0, 3))]
+            organization.add(self._entry(at) for at in late if at > self._earliest_late)
             organization.add(
                 self._entry(new) for _ in range(rng.choice([0, 1, 5, 5 if self._is_slow else 130]))
             )
@@ -279,12 +283,13 @@ class Scenario:
             return
         # Of all that there ever were: the bookmark does not go back when an entry is deleted.
         newest = max(entry.at for entry in organization.known.values())
-        tied = [entry.at for entry in entries.values() if entry.at > newest - LATEST]
+        earliest = max(newest - LATEST, self._earliest_late)
+        tied = [entry.at for entry in entries.values() if entry.at > earliest]
         match rng.choice(["new", "late", "tied", "gone"]):
             case "new":
                 at = min(newest + rng.choice([0, 1, 1000]), self._newest)
             case "late":
-                at = newest - rng.randrange(LATEST)
+                at = max(newest - rng.randrange(LATEST), min(newest, self._earliest_late))
             case "tied":
                 at = rng.choice(tied or [newest])
             case _:
@@ -338,6 +343,15 @@ def differences(one: Scenario, other: Scenario) -> list[str]:
 def _is_of(record: dict[str, Any], entry: Entry) -> bool:
     created, wanted = map(datetime.fromisoformat, (record["dateCreated"], entry.date_created))
     return created == wanted and record["event"] == entry.event
+
+
+def _of_state_bytes(outcome: Outcome) -> list[str]:
+    lines = outcome.stdout.encode().split(b"\n")
+    sizes = [len(line) for line in lines if line.startswith(b'{"type":"STATE"')]
+    records = sum(message["type"] == "RECORD" for message in outcome.messages)
+    if sum(sizes[:-1]) > 100 * records + 10_000:
+        return [f"{sum(sizes[:-1])} bytes of STATE before the last, for {records} records"]
+    return []
 
 
 def _of_run(outcome: Outcome, kill: Kill | None, *, must_succeed: bool) -> list[str]:

@@ -83,7 +83,8 @@ class Outcome:
 class Tap:
     """One version of the tap, named by the Python that has it.
 
-    `package` is the folder that the version was imported from.
+    `package` is the folder that the version was imported from; `is_this` tells whether that is
+    the version of these tests.
     """
 
     def __init__(self, python: str) -> None:
@@ -97,6 +98,7 @@ class Tap:
             env={name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"},
         )
         self.package = self._answer()
+        self.is_this = python == sys.executable
 
     def __enter__(self) -> Self:
         return self
