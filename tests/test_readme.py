@@ -540,6 +540,7 @@ def test_the_project_of_the_checkout_loads_files_databases_years_and_a_receiver(
         subprocess.run(["/bin/sh", "-c", job], env=cron, check=True)
         assert not (tmp_path / "alarms").exists()
         assert len(server.rows("SELECT id FROM sentry.audit_logs", "sentry")) == 301
+        assert "1, all read to their end" in follow(block("unread", README), checkout, variables)
         wrong = cron | {"TAP_SENTRY_AUDIT_AUTH_TOKEN": "wrong"}
         subprocess.run(["/bin/sh", "-c", job], env=wrong, check=True)
         assert "soc@example.com" in (tmp_path / "alarms").read_text()
