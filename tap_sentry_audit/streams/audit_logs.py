@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from tap_sentry_audit.streams.progress import Summary
 
 
-_TICK = 0.25
+_TICK = 0.1
 """Seconds between two looks at an organization that is awaited."""
 
-_PATIENCE = 0.5
+_PATIENCE = 0.2
 """Seconds for which an organization's requests may fail before others go first."""
 
 
