@@ -309,6 +309,20 @@ class Settings:
         default=60,
         example=120,
     )
+    request_deadline_seconds: int = _setting(
+        _Integer(1, 3600),
+        "Request deadline",
+        "Seconds that a request may take as a whole, however slowly its answer comes.",
+        default=300,
+        example=600,
+    )
+    max_response_mb: int = _setting(
+        _Integer(1, 4096),
+        "Largest response",
+        "Most megabytes of one answer, uncompressed; a larger one is an error.",
+        default=256,
+        example=512,
+    )
     user_agent: str = _setting(
         _header_text,
         "User agent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,7 +10,9 @@ import pytest
 import requests
 
 from tap_sentry_audit.api.exceptions import SentryError
-from tap_sentry_audit.api.rate_limit import RateLimitedAdapter, RateLimiter
+from tap_sentry_audit.api.rate_limit import RateLimiter
+from tap_sentry_audit.api.transport import Transport
+from tap_sentry_audit.api.watchdog import Watchdog
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries, faults
 from testing.local_server import LocalServer
@@ -114,8 +117,8 @@ class Endless(BaseHTTPRequestHandler):
 
 
 def test_an_endless_answer_is_refused() -> None:
-    limit = 3 << 20
-    adapter = RateLimitedAdapter(RateLimiter(40, 1), connections=1, timeout=5, max_body=limit)
+    watchdog = Watchdog(60, logging.getLogger())
+    adapter = Transport(RateLimiter(40, 1), watchdog, connections=1, timeout=5, max_bytes=3 << 20)
     with LocalServer(Endless) as server, requests.Session() as session:
         session.mount("http://", adapter)
         with pytest.raises(SentryError, match="answered 200 OK with more than 3 MiB"):

@@ -78,13 +78,21 @@ def test_an_unknown_authority_is_told_at_once(encrypted: FakeSentry) -> None:
     assert ended.log("WARNING") == []
 
 
-def test_a_bundle_that_cannot_be_read_is_told(encrypted: FakeSentry) -> None:
-    ended = run(encrypted, REQUESTS_CA_BUNDLE="/nowhere.pem")
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/nowhere.pem", "names a file that cannot be read (FileNotFoundError)"),
+        ("/dev/null", "names a file that holds no certificates"),
+        (__file__, "names a file that holds no certificates"),
+        ("/", "names a folder without certificates"),
+    ],
+)
+def test_a_bundle_that_is_none_is_told(path: str, problem: str, encrypted: FakeSentry) -> None:
+    ended = run(encrypted, REQUESTS_CA_BUNDLE=path)
 
     assert ended.returncode == 1
-    assert ended.log("ERROR") == [
-        "acme: The file in REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read",
-    ]
+    [error] = ended.log("ERROR")
+    assert error.startswith(f"acme: REQUESTS_CA_BUNDLE {problem}: set it to a file of")
     assert encrypted.requests == []
 
 
