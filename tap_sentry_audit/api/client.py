@@ -241,8 +241,9 @@ class Client:
     def _failure(self, error: Exception, failures: int) -> SentryError:
         """Return the error of a request that failed so often."""
         more = failures - 1
-        tries = f", and so did {more} more {'try' if more == 1 else 'tries'}" if more else ""
-        return SentryError(f"{self._reason(error)}{tries}")
+        if isinstance(error, OSError) or not more:
+            return SentryError(self._reason(error))
+        return SentryError(f"{error}, and so did {more} more {'try' if more == 1 else 'tries'}")
 
     def _reason(self, error: Exception) -> str:
         """Return why a try failed."""
