@@ -76,6 +76,18 @@ def test_a_redirect_is_not_followed() -> None:
     assert other.requests == []
 
 
+def test_a_region_that_is_not_below_the_host_is_mentioned_once_and_not_asked() -> None:
+    acme = Inventory.made()
+    region = "https://user:hidden@elsewhere.example/?token=hidden"
+    with FakeSentry({}, inventories={"acme": acme}, region_url=region) as sentry:
+        ended = run_tap(config(sentry), catalog=selecting("teams", "projects"))
+
+    assert ended.returncode == 0
+    [line] = [line for line in ended.log("INFO") if "the server names the region" in line]
+    assert line.startswith("acme: the server names the region with an odd address, which is not be")
+    assert "hidden" not in ended.stderr
+
+
 def test_a_link_to_another_host_is_not_followed() -> None:
     log = Log(entries.even(250))
     with serving() as other, FakeSentry({"acme": log}, url_prefix=other.url) as sentry:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from testing.fake_sentry import FakeSentry, Log
-from testing.sentry_tap import config, run_tap
+from testing.fake_sentry import Answer, FakeSentry, Inventory, Log
+from testing.local_server import LocalServer
+from testing.sentry_tap import config, run_tap, without_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +104,96 @@ def test_a_netrc_does_not_replace_the_token(sentry: FakeSentry, tmp_path: Path) 
     run(sentry, NETRC=str(netrc))
 
     assert [request.headers["authorization"] for request in sentry.requests] == ["Bearer token"]
+
+
+def test_no_proxy_is_evaluated_for_each_host_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme, region = Inventory.made(), "http://us.sentry.invalid"
+    with FakeSentry({}, inventories={"acme": acme}, region_url=region) as sentry:
+        monkeypatch.setenv("HTTP_PROXY", sentry.url)
+        monkeypatch.setenv("NO_PROXY", "us.sentry.invalid")
+        teams = without_waits(config(sentry, host="http://sentry.invalid")).streams["teams"]
+        list(teams.get_records({"organization": "acme"}))
+
+    # Only the host has a way through the proxy; the region's name cannot be found without it.
+    assert [request.headers["host"] for request in sentry.requests] == ["sentry.invalid"]
+    assert caplog.messages[-1].startswith("acme: The name us.sentry.invalid cannot be found")
+
+
+class WantsPassword(BaseHTTPRequestHandler):
+    def do_CONNECT(self) -> None:
+        self.send_error(407)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("account", "words"),
+    [
+        (
+            "",
+            "the proxy wants a user name and password: put them into HTTPS_PROXY (http://user:pass",
+        ),
+        ("me:hidden@", "the proxy does not take the user name and password in HTTPS_PROXY"),
+    ],
+)
+def test_a_proxy_that_wants_a_password_for_a_tunnel_is_told_at_once(
+    account: str, words: str, encrypted: FakeSentry
+) -> None:
+    with LocalServer(WantsPassword) as proxy:
+        address = proxy.url.replace("//", f"//{account}")
+        ended = run(encrypted, "https://sentry.invalid", HTTPS_PROXY=address)
+
+    assert ended.returncode == 1
+    assert ended.log("ERROR")[0].startswith(
+        f"acme: sentry.invalid cannot be reached (the proxy answered 407): {words}"
+    )
+    assert ended.log("WARNING") == []
+    assert "hidden" not in ended.stderr
+
+
+def test_a_proxy_that_wants_a_password_is_told(sentry: FakeSentry) -> None:
+    sentry.faults = lambda *_: Answer(407)
+    ended = run(sentry, "http://sentry.invalid", HTTP_PROXY=sentry.url)
+
+    [error] = ended.log("ERROR")
+    assert " answered 407 Proxy Authentication Required: the proxy wants a user name and" in error
+    assert "HTTP_PROXY" in error
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://", "http://[hidden", "proxy:hidden", "ftp://hidden:21", "http://hidden:99999", "://"],
+)
+def test_an_address_of_a_proxy_that_is_none_is_told_without_it(
+    address: str, sentry: FakeSentry
+) -> None:
+    ended = run(sentry, "http://sentry.invalid", HTTP_PROXY=address)
+
+    assert ended.returncode == 1
+    [error] = ended.log("ERROR")
+    assert error.startswith("acme: HTTP_PROXY is no address of a proxy: write http://name:port")
+    assert "hidden" not in ended.stderr
+
+
+def test_a_socks_proxy_is_told_to_need_a_package(sentry: FakeSentry) -> None:
+    ended = run(sentry, "http://sentry.invalid", ALL_PROXY="socks5://127.0.0.1:1")
+
+    [error] = ended.log("ERROR")
+    assert error.startswith(
+        "acme: ALL_PROXY names a SOCKS proxy, which takes a package: install Py"
+    )
+
+
+def test_a_certificate_of_another_name_is_told(encrypted: FakeSentry, tmp_path: Path) -> None:
+    bundle = tmp_path / "authority.pem"
+    AUTHORITY.cert_pem.write_to_path(str(bundle))
+    host = f"127.0.0.1:{encrypted.port}"
+    ended = run(encrypted, host, REQUESTS_CA_BUNDLE=str(bundle))
+
+    assert ended.returncode == 1
+    [error] = ended.log("ERROR")
+    assert error.startswith(f"acme: The certificate of {host} is for another name (")
+    assert error.endswith("): set host to a name that is in it")

@@ -220,7 +220,16 @@ class Client:
             host, path = self._settings.host, f"organizations/{organization}/"
             try:
                 page = self.get(path, {"detailed": "0"}, parse_detail, permission="")
-                self._regions[organization] = region_of(page.rows[0], page.server_time, host)
+                found = region_of(page.rows[0], page.server_time, host)
+                self._regions[organization] = found
+                if found.refused is not None:
+                    self._logger.info(
+                        "%s: the server names the region %s, which is not below host; the token "
+                        "does not go there, and %s is asked instead",
+                        organization,
+                        found.refused or "with an odd address",
+                        urlsplit(host).netloc,
+                    )
             except AccessDeniedError as error:
                 self._regions[organization] = Region(host, error.server_time)
         return self._regions[organization]

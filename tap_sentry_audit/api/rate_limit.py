@@ -37,7 +37,7 @@ _FIRST_WAIT = 0.5
 
 _RETRY_AFTER = "the server asks for it (Retry-After)"
 _USED_UP = "the token's rate limit is used up (X-Sentry-Rate-Limit-Reset)"
-_TOO_MANY = "the server answered 429 and not for how long"
+_TOO_MANY = "the server answered 429 without a time"
 _WINDOW = "the server allows few requests a minute"
 
 _MARGIN = 0.95
