@@ -580,6 +580,25 @@ class _EveryProgram:
         assert "hidden" not in run.stdout + run.stderr
         assert "Traceback" not in run.stderr
 
+    def test_stdout_that_is_closed_from_the_start_is_one_line(self, server: Server) -> None:
+        command = [sys.executable, "-m", self.program.package, "--config=ENV"]
+        run = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
+            env=self.environment | self.variables(self.settings(server.url)),
+            input=self.program.input,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+        where = (
+            "to a target, a file or a terminal" if self.program.is_tap else "to a file or a termi"
+        )
+        [line] = run.stderr.decode().splitlines()
+        assert run.returncode == 1
+        assert line.startswith(f"{self.program.command}: stdout is closed. Let it lead {where}")
+        assert not server.requests
+
     # --- layers
 
     @property
