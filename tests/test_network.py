@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from testing.fake_sentry import Answer, FakeSentry, Inventory, Log
+from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries
 from testing.local_server import LocalServer
 from testing.sentry_tap import config, run_tap, without_waits
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from testing.fake_sentry.faults import Fault
     from testing.forked import Run
 
 AUTHORITY = trustme.CA()
@@ -68,6 +69,20 @@ def test_a_private_authority_of_the_environment_is_trusted(
 
     assert ended.returncode == 0, ended.stderr
     assert len(encrypted.requests) == 1
+
+
+@pytest.mark.parametrize("fault", [lambda _: None, "reset"])
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_when_encrypted_too(
+    fault: Fault, encrypted: FakeSentry, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "authority.pem"
+    AUTHORITY.cert_pem.write_to_path(str(bundle))
+    encrypted.organizations = {"acme": Log(entries.even(350))}
+    encrypted.faults = lambda number, _: None if number % 2 else fault
+    settings = config(encrypted, host=f"localhost:{encrypted.port}", max_concurrent_requests=1)
+    ended = run_tap(settings, environment={"REQUESTS_CA_BUNDLE": str(bundle)})
+
+    assert (ended.returncode, len(ended.ids), ended.log("WARNING")) == (0, 350, [])
 
 
 def test_an_unknown_authority_is_told_at_once(encrypted: FakeSentry) -> None:

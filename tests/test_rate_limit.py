@@ -252,6 +252,31 @@ def test_the_usual_pace_is_not_spoken_of(clock: Time, caplog: pytest.LogCaptureF
     assert lines_of(limiter, clock, caplog) == []
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    status=st.sampled_from([200, 429, 500]),
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["Date", "Retry-After"]
+            + [f"X-Sentry-Rate-Limit-{name}" for name in ("Limit", "Remaining", "Reset")]
+        ),
+        st.one_of(
+            st.integers(0, 10**400).map(str),
+            st.sampled_from(["0", "1", NOW, "Fri, 31 Dec 9999 23:59:59 -2359", "x"]),
+        ),
+    ),
+)
+def test_whatever_headers_say_the_next_request_starts_within_five_minutes(
+    status: int, headers: dict[str, str]
+) -> None:
+    clock = Time()
+    limiter = RateLimiter(40, 2, clock.clock)
+    for _ in range(3):
+        ask(limiter, clock, headers, status=status)
+
+    assert wait_of_next(limiter, clock) <= LONGEST_WAIT
+
+
 # --- ceilings
 
 
