@@ -279,6 +279,18 @@ class _EveryProgram:
 
         assert problem.startswith(f"{name} is missing: ")
 
+    def test_a_misspelt_name_is_told_where_a_required_setting_is_missing(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        name = self.program.required
+        settings = self.settings(server.url)
+        misspelt = {"stream_maps": {}, f"{name}s".upper(): settings[name], name: None}
+        [problem] = refusals(self.run_with(tmp_path, settings | misspelt), server)
+
+        hint = f"(there is no setting {f'{name}s'.upper()!r}: did you mean {name}?)"
+        assert problem.startswith(f"{name} is missing: ")
+        assert problem.endswith(hint)
+
     def test_an_unknown_setting_is_named_with_the_nearest_known_one(
         self, server: Server, tmp_path: Path
     ) -> None:

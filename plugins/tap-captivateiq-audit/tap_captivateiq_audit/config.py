@@ -250,7 +250,8 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
             if value is not None:
                 values[each.name] = each.metadata["parse"](value)
             elif each.metadata["missing"]:
-                problems.append(f"{each.name} is missing: {each.metadata['missing']}")
+                cure = f"{each.metadata['missing']}{_misspelt(config, each.name)}"
+                problems.append(f"{each.name} is missing: {cure}")
         except _InvalidValueError as error:
             problems.append(f"{each.name} {error}")
     if config.get("batch_config") is not None:
@@ -258,6 +259,16 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
+
+
+def _misspelt(config: Mapping[str, object], missing: str) -> str:
+    """Return a hint at the name that stands where the missing one is meant, if any."""
+    for name in sorted(
+        name for name in config.keys() - _PARSERS.keys() if config[name] is not None
+    ):
+        if get_close_matches(name.lower(), [missing], n=1):
+            return f" (there is no setting {name!r}: did you mean {missing}?)"
+    return ""
 
 
 def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[str]:

@@ -490,7 +490,7 @@ def parse_settings(
                     problems.append(f"{name} {error}")
                 break
     if not values["endpoint"] and not problems:
-        problems.append(f"endpoint is missing: {_WHERE}")
+        problems.append(f"endpoint is missing: {_WHERE}{_misspelt(config, 'endpoint')}")
     if found := _client_certificate_problem(values["client_certificate"], values["client_key"]):
         problems.append(found)
     if problems:
@@ -510,6 +510,16 @@ def _client_certificate_problem(certificate: str | None, key: str | None) -> str
             f"certificate and its key, without a password: {certificate}"
         )
     return None
+
+
+def _misspelt(config: Mapping[str, object], missing: str) -> str:
+    """Return a hint at the name that stands where the missing one is meant, if any."""
+    for name in sorted(
+        name for name in config.keys() - _PARSERS.keys() if config[name] is not None
+    ):
+        if get_close_matches(name.lower(), [missing], n=1):
+            return f" (there is no setting {name!r}: did you mean {missing}?)"
+    return ""
 
 
 def remarks(
