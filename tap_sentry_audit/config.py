@@ -429,7 +429,7 @@ def _misspelt(given: Mapping[str, object], *missing: str) -> str:
     """Return a hint at the name that stands where one of the missing ones is meant, if any."""
     for name in sorted(given.keys() - _TABLE.keys()):
         nearest = get_close_matches(name.lower(), missing, n=1)
-        if nearest and not _holds_token(name):
+        if nearest and not _holds_token(name, given.get("auth_token")):
             return f" (there is no setting {name!r}: did you mean {nearest[0]}?)"
     return ""
 

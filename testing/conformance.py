@@ -68,6 +68,8 @@ class Program:
     confidential: str
     unusable: object
     """A value with the word `hidden` in it."""
+    usable: object
+    """One that can be used, with the word `hidden-secret` in it."""
     without_sdk: tuple[str, ...]
     """The layers that know no Singer."""
     retry_after: Callable[[Mapping[str, str], float], float | None]
@@ -268,6 +270,23 @@ class _EveryProgram:
 
         named = {problem.partition(")")[0] for problem in refusals(run, server)}
         assert named == {f"{each} (from {program.variable(each)}" for each in bad}
+
+    def test_a_secret_that_is_in_another_setting_too_is_not_shown(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        name, *_ = self.program.number
+        secret = {self.program.confidential: self.program.usable}
+        given = self.settings(server.url) | secret
+
+        variables = self.variables(given | {name: "hidden-secret"})
+        [from_variable] = refusals(self.run("--config=ENV", **variables), server)
+        [problem] = refusals(self.run_with(tmp_path, given | {name: "hidden-secret"}), server)
+        run = self.run_with(tmp_path, given | {"hidden-secret": 5})
+
+        assert problem.startswith(f"{name} ")
+        assert from_variable.startswith(f"{name} (from ")
+        assert len(run.log("WARNING")) == 1
+        assert "hidden" not in run.stderr
 
     def test_a_required_setting_that_is_missing_is_named(
         self, server: Server, tmp_path: Path

@@ -119,8 +119,9 @@ class Transport(HTTPAdapter):
             size += len(piece)
             if size > self._max_bytes:
                 response.close()
-                most = f"{self._max_bytes >> 20} MiB (max_response_mb)"
-                message = f"{describe(response)} with more than {most}: check host"
+                most = f"{self._max_bytes >> 20} MiB"
+                cure = "check host, or raise max_response_mb"
+                message = f"{describe(response)} with more than {most}: {cure}"
                 raise SentryError(message)
         return b"".join(pieces)
 
