@@ -88,6 +88,18 @@ def test_a_region_that_is_not_below_the_host_is_mentioned_once_and_not_asked() -
     assert "hidden" not in ended.stderr
 
 
+def test_a_region_that_is_another_port_of_this_machine_is_mentioned() -> None:
+    acme = Inventory.made()
+    with (
+        FakeSentry({}, inventories={"acme": acme}, serves="region") as region,
+        FakeSentry({}, inventories={"acme": acme}, region_url=region.url) as sentry,
+    ):
+        ended = run_tap(config(sentry), catalog=selecting("teams", "projects"))
+
+    [line] = [line for line in ended.log("INFO") if "the server names the region" in line]
+    assert line.startswith(f"acme: the server names the region {region.url}, another port of this")
+
+
 def test_a_link_to_another_host_is_not_followed() -> None:
     log = Log(entries.even(250))
     with serving() as other, FakeSentry({"acme": log}, url_prefix=other.url) as sentry:

@@ -48,11 +48,9 @@ def dripping(head: bytes, piece: bytes, seconds: float = 0.05) -> Callable[[sock
 WITHOUT_END = {
     "nothing": lambda connection: connection.recv(1),
     "headers": dripping(HEAD + b"X-Long: ", b"a"),
-    "a header after another": dripping(HEAD, b"X-Another: one\r\n"),
     "a body": dripping(HEAD + b"Content-Length: 99999\r\n\r\n", b" "),
     "a body to the end of the connection": dripping(HEAD + b"Connection: close\r\n\r\n[]", b" "),
     "chunks": dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-    "a chunk's size": dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"a"),
     "continue": dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0),
 }
 

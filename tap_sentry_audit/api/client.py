@@ -29,7 +29,7 @@ from tap_sentry_audit.api.exceptions import (
 )
 from tap_sentry_audit.api.pagination import parse_detail
 from tap_sentry_audit.api.rate_limit import RateLimiter
-from tap_sentry_audit.api.regions import Region, region_of
+from tap_sentry_audit.api.regions import THIS_MACHINE, Region, region_of
 from tap_sentry_audit.api.transport import Transport
 from tap_sentry_audit.api.watchdog import Watchdog
 
@@ -222,17 +222,29 @@ class Client:
                 page = self.get(path, {"detailed": "0"}, parse_detail, permission="")
                 found = region_of(page.rows[0], page.server_time, host)
                 self._regions[organization] = found
-                if found.refused is not None:
-                    self._logger.info(
-                        "%s: the server names the region %s, which is not below host; the token "
-                        "does not go there, and %s is asked instead",
-                        organization,
-                        found.refused or "with an odd address",
-                        urlsplit(host).netloc,
-                    )
+                self._mention(organization, found)
             except AccessDeniedError as error:
                 self._regions[organization] = Region(host, error.server_time)
         return self._regions[organization]
+
+    def _mention(self, organization: str, region: Region) -> None:
+        """Say where the token does not go, or where it goes and a tunnel could mislead it."""
+        host = self._settings.host
+        if region.refused is not None:
+            self._logger.info(
+                "%s: the server names the region %s, which is not below host: the token does not "
+                "go there, and %s is asked instead",
+                organization,
+                region.refused or "with an odd address",
+                urlsplit(host).netloc,
+            )
+        elif region.base_url != host and urlsplit(region.base_url).hostname in THIS_MACHINE:
+            self._logger.info(
+                "%s: the server names the region %s, another port of this machine: the token goes "
+                "there too",
+                organization,
+                region.base_url,
+            )
 
     @cached_property
     def _request_without_url(self) -> requests.PreparedRequest:

@@ -249,7 +249,7 @@ def is_permanent(error: Exception) -> bool:
 
 def is_wrong_address(error: Exception) -> bool:
     """Whether nobody is there: most often a setting is wrong, now and then a server is down."""
-    nobody = ConnectionRefusedError | socket.gaierror
+    nobody = ConnectionRefusedError | socket.gaierror | requests.ConnectTimeout
     return any(isinstance(cause, nobody) for cause in _causes(error))
 
 

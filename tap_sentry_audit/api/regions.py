@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"https?://[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]+)?(/[A-Za-z0-9_./-]*)?")
 _ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?(?=[/?#]|$)")
-_THIS_MACHINE = {"127.0.0.1", "localhost"}
+THIS_MACHINE = {"127.0.0.1", "localhost"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def _is_below(region: str, base_url: str) -> bool:
     # Refuse URLs whose host two libraries may read differently.
     if there.scheme != here.scheme or not there.hostname or not _PLAIN.fullmatch(region):
         return False
-    if there.hostname in _THIS_MACHINE:
+    if there.hostname in THIS_MACHINE:
         # On a developer's machine, regions are ports.
         return there.hostname == here.hostname and ports[0] != ports[1]
     return there.hostname.endswith(f".{here.hostname}")
