@@ -27,14 +27,23 @@ NAME = "tap-sentry-audit"
 _PREFIX = "TAP_SENTRY_AUDIT_"
 """What the names of environment variables begin with."""
 
+_FIRST_YEAR, _LAST_YEAR = 1900, 2999
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
+_TOKEN = re.compile(r"sntry[a-z]_|(?<![0-9A-Za-z])[0-9A-Fa-f]{64}(?![0-9A-Za-z])")
+"""What Sentry's tokens look like, the 64 digits those of Sentry 23.7.1."""
+
+_RECOGNIZABLE = 8
+"""Characters of a token that cannot be in another text by chance."""
+
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
 _FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 _NO_BATCHES = (
     "cannot be used: the state would go out before the records that it stands for, and stream "
     "maps would not apply to them. Leave it out"
 )
+
+_MISPLACED = "holds what looks like a token: put it into auth_token, and nowhere else"
 
 T = TypeVar("T")
 
@@ -57,6 +66,15 @@ class _ProblemError(ValueError):
 
 def _refuse(problem: str) -> NoReturn:
     raise _ProblemError(problem)
+
+
+def _holds_token(value: object, auth_token: object = None) -> bool:
+    """Whether a value, or a part of it, is a token, such as the one in the setting for it."""
+    if isinstance(value, list | tuple):
+        return any(_holds_token(each, auth_token) for each in value)
+    text, token = str(value), str(auth_token or "").strip()
+    is_in_it = len(token) >= _RECOGNIZABLE and token in text
+    return bool(_TOKEN.search(text)) or is_in_it or (bool(token) and text.strip() == token)
 
 
 def _text(value: object) -> str:
@@ -141,6 +159,9 @@ def _time(value: object) -> datetime:
         _refuse(problem)
     if not isinstance(time, pendulum.DateTime):
         _refuse(problem)
+    # At the ends of the calendar, zones and lookback would lead out of it.
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        _refuse(f"is {value!r}: write a date of the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return datetime.fromtimestamp(time.timestamp(), UTC).replace(microsecond=time.microsecond)
 
 
@@ -309,6 +330,20 @@ class Settings:
         default=60,
         example=120,
     )
+    request_deadline_seconds: int = _setting(
+        _Integer(1, 3600),
+        "Request deadline",
+        "Seconds that a request may take as a whole, however slowly its answer comes.",
+        default=300,
+        example=600,
+    )
+    max_response_mb: int = _setting(
+        _Integer(1, 4096),
+        "Largest response",
+        "Most megabytes of one answer, uncompressed; a larger one is an error.",
+        default=256,
+        example=512,
+    )
     user_agent: str = _setting(
         _header_text,
         "User agent",
@@ -359,11 +394,11 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     for name, setting in _TABLE.items():
         if name in given:
             try:
-                parsed[name] = setting.parse(given[name])
+                parsed[name] = _parse(name, given[name], given.get("auth_token"))
             except _ProblemError as problem:
                 problems.append(f"{name} {problem}")
         elif setting.cure:
-            problems.append(f"{name} is missing: {setting.cure}")
+            problems.append(f"{name} is missing: {setting.cure}{_misspelt(given, name)}")
     settings = Settings(**parsed)
     if "batch_config" in given:
         problems.append(f"batch_config {_NO_BATCHES}")
@@ -371,7 +406,7 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     if not slugs:
         problems.append(
             "organization is missing: set it to the slug of your organization, or "
-            "organizations to a list of slugs"
+            f"organizations to a list of slugs{_misspelt(given, 'organization', 'organizations')}"
         )
     elif len(slugs) > 1:
         problems.append("organization and organizations are both set: keep one of them")
@@ -390,14 +425,30 @@ def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...] | None:
         SettingsError: A slug cannot be used.
 
     """
-    try:
-        if config.get("organizations") is not None:
-            return _slugs(config["organizations"])
-        if config.get("organization") is not None:
-            return (_slug(config["organization"]),)
-    except _ProblemError as problem:
-        raise SettingsError([f"organization or organizations {problem}"]) from None
+    for name in ("organizations", "organization"):
+        if config.get(name) is not None:
+            try:
+                slugs = _parse(name, config[name], config.get("auth_token"))
+            except _ProblemError as problem:
+                raise SettingsError([f"{name} {problem}"]) from None
+            return slugs if isinstance(slugs, tuple) else (str(slugs),)
     return None
+
+
+def _parse(name: str, value: object, auth_token: object) -> object:
+    """Return a setting's value, parsed, or raise a _ProblemError, which never shows a token."""
+    if name != "auth_token" and _holds_token(value, auth_token):
+        _refuse(_MISPLACED)
+    return _TABLE[name].parse(value)
+
+
+def _misspelt(given: Mapping[str, object], *missing: str) -> str:
+    """Return a hint at the name that stands where one of the missing ones is meant, if any."""
+    for name in sorted(given.keys() - _TABLE.keys()):
+        nearest = get_close_matches(name.lower(), missing, n=1)
+        if nearest and not _holds_token(name, given.get("auth_token")):
+            return f" (there is no setting {name!r}: did you mean {nearest[0]}?)"
+    return ""
 
 
 def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) -> list[str]:
@@ -408,6 +459,9 @@ def remarks(config: Mapping[str, object], settings: Settings, schema: Schema) ->
     known = schema["properties"]
     found = []
     for name in (name for name in config.keys() - known.keys() if config[name] is not None):
+        if _holds_token(name, settings.auth_token):
+            found.append(f"The name of a setting {_MISPLACED}; it is ignored")
+            continue
         nearest = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f": did you mean {nearest[0]}?" if nearest else ""
         found.append(f"There is no setting {name!r}; it is ignored{hint}")
@@ -443,7 +497,7 @@ def parse_variables(environment: Mapping[str, str], schema: Schema) -> dict[str,
         found[name] = _from_text(environment[variable], definition.get("type", ()))
         try:
             if name in _TABLE:
-                _TABLE[name].parse(found[name])
+                _parse(name, found[name], environment.get(f"{_PREFIX}AUTH_TOKEN"))
         except _ProblemError as problem:
             problems.append(f"{name} (from {variable}) {problem}")
     # The SDK passes over what is no setting.
@@ -476,15 +530,16 @@ def read_config_file(path: str) -> dict[str, Any]:
 
     """
     cure = "give --config a file that holds one JSON object"
+    shown = "the value of --config" if _holds_token(path) else path
     try:
         settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
     except OSError as error:
-        problem = f"{path} cannot be read ({type(error).__name__}): {cure}"
+        problem = f"{shown} cannot be read ({type(error).__name__}): {cure}"
         raise SettingsError([problem]) from None
     except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
-        raise SettingsError([f"{path} holds no JSON object: {cure}"])
+        raise SettingsError([f"{shown} holds no JSON object: {cure}"])
     return settings
 
 

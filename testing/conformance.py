@@ -68,6 +68,8 @@ class Program:
     confidential: str
     unusable: object
     """A value with the word `hidden` in it."""
+    usable: object
+    """One that can be used, with the word `hidden-secret` in it."""
     without_sdk: tuple[str, ...]
     """The layers that know no Singer."""
     retry_after: Callable[[Mapping[str, str], float], float | None]
@@ -269,6 +271,23 @@ class _EveryProgram:
         named = {problem.partition(")")[0] for problem in refusals(run, server)}
         assert named == {f"{each} (from {program.variable(each)}" for each in bad}
 
+    def test_a_secret_that_is_in_another_setting_too_is_not_shown(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        name, *_ = self.program.number
+        secret = {self.program.confidential: self.program.usable}
+        given = self.settings(server.url) | secret
+
+        variables = self.variables(given | {name: "hidden-secret"})
+        [from_variable] = refusals(self.run("--config=ENV", **variables), server)
+        [problem] = refusals(self.run_with(tmp_path, given | {name: "hidden-secret"}), server)
+        run = self.run_with(tmp_path, given | {"hidden-secret": 5})
+
+        assert problem.startswith(f"{name} ")
+        assert from_variable.startswith(f"{name} (from ")
+        assert len(run.log("WARNING")) == 1
+        assert "hidden" not in run.stderr
+
     def test_a_required_setting_that_is_missing_is_named(
         self, server: Server, tmp_path: Path
     ) -> None:
@@ -278,6 +297,18 @@ class _EveryProgram:
         )
 
         assert problem.startswith(f"{name} is missing: ")
+
+    def test_a_misspelt_name_is_told_where_a_required_setting_is_missing(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        name = self.program.required
+        settings = self.settings(server.url)
+        misspelt = {"stream_maps": {}, f"{name}s".upper(): settings[name], name: None}
+        [problem] = refusals(self.run_with(tmp_path, settings | misspelt), server)
+
+        hint = f"(there is no setting {f'{name}s'.upper()!r}: did you mean {name}?)"
+        assert problem.startswith(f"{name} is missing: ")
+        assert problem.endswith(hint)
 
     def test_an_unknown_setting_is_named_with_the_nearest_known_one(
         self, server: Server, tmp_path: Path
@@ -579,6 +610,25 @@ class _EveryProgram:
         assert run.log("ERROR")[-1] == "Unexpected ValueError (LOGLEVEL=DEBUG shows where)"
         assert "hidden" not in run.stdout + run.stderr
         assert "Traceback" not in run.stderr
+
+    def test_stdout_that_is_closed_from_the_start_is_one_line(self, server: Server) -> None:
+        command = [sys.executable, "-m", self.program.package, "--config=ENV"]
+        run = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
+            env=self.environment | self.variables(self.settings(server.url)),
+            input=self.program.input,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+        where = (
+            "to a target, a file or a terminal" if self.program.is_tap else "to a file or a termi"
+        )
+        [line] = run.stderr.decode().splitlines()
+        assert run.returncode == 1
+        assert line.startswith(f"{self.program.command}: stdout is closed. Let it lead {where}")
+        assert not server.requests
 
     # --- layers
 

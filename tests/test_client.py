@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import requests
 
 from tap_sentry_audit.api.exceptions import SentryError
-from tap_sentry_audit.api.rate_limit import RateLimitedAdapter, RateLimiter
+from tap_sentry_audit.api.rate_limit import RateLimiter
+from tap_sentry_audit.api.transport import Transport
+from tap_sentry_audit.api.watchdog import Watchdog
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries, faults
 from testing.local_server import LocalServer
 from testing.sentry_tap import config, run_tap, selecting, without_waits
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from testing.fake_sentry import Request
     from testing.fake_sentry.faults import Fault
 
@@ -70,6 +76,30 @@ def test_a_redirect_is_not_followed() -> None:
     assert other.requests == []
 
 
+def test_a_region_that_is_not_below_the_host_is_mentioned_once_and_not_asked() -> None:
+    acme = Inventory.made()
+    region = "https://user:hidden@elsewhere.example/?token=hidden"
+    with FakeSentry({}, inventories={"acme": acme}, region_url=region) as sentry:
+        ended = run_tap(config(sentry), catalog=selecting("teams", "projects"))
+
+    assert ended.returncode == 0
+    [line] = [line for line in ended.log("INFO") if "the server names the region" in line]
+    assert line.startswith("acme: the server names the region with an odd address, which is not be")
+    assert "hidden" not in ended.stderr
+
+
+def test_a_region_that_is_another_port_of_this_machine_is_mentioned() -> None:
+    acme = Inventory.made()
+    with (
+        FakeSentry({}, inventories={"acme": acme}, serves="region") as region,
+        FakeSentry({}, inventories={"acme": acme}, region_url=region.url) as sentry,
+    ):
+        ended = run_tap(config(sentry), catalog=selecting("teams", "projects"))
+
+    [line] = [line for line in ended.log("INFO") if "the server names the region" in line]
+    assert line.startswith(f"acme: the server names the region {region.url}, another port of this")
+
+
 def test_a_link_to_another_host_is_not_followed() -> None:
     log = Log(entries.even(250))
     with serving() as other, FakeSentry({"acme": log}, url_prefix=other.url) as sentry:
@@ -97,6 +127,20 @@ def test_an_organization_that_is_to_wait_too_long_fails_alone_and_at_once(
     assert f"asks to come back {said}" in error
 
 
+def test_others_go_on_at_their_pace_when_one_organization_is_to_wait_too_long() -> None:
+    late = faults.status(429, retry_after="301")
+    logs = {"acme": Log(entries.even(5)), "beta": Log(entries.even(1000))}
+    with FakeSentry(logs, latency=0.01) as sentry:
+        sentry.faults = lambda _, request: late if request.organization == "acme" else None
+        several = config(sentry, organization=None, organizations=["acme", "beta"])
+        ended = run_tap(several)
+
+    starts = [request.at for request in sentry.requests]
+    assert len(ended.ids) == 1000
+    assert max(later - start for start, later in pairwise(starts)) < 1
+    assert ended.log("WARNING") == []
+
+
 class Endless(BaseHTTPRequestHandler):
     PIECE: ClassVar[bytes] = b" " * 65536
 
@@ -114,12 +158,70 @@ class Endless(BaseHTTPRequestHandler):
 
 
 def test_an_endless_answer_is_refused() -> None:
-    limit = 3 << 20
-    adapter = RateLimitedAdapter(RateLimiter(40, 1), connections=1, timeout=5, max_body=limit)
+    watchdog = Watchdog(60, logging.getLogger())
+    adapter = Transport(RateLimiter(40, 1), watchdog, connections=1, timeout=5, max_bytes=3 << 20)
     with LocalServer(Endless) as server, requests.Session() as session:
         session.mount("http://", adapter)
         with pytest.raises(SentryError, match="answered 200 OK with more than 3 MiB"):
             session.get(f"{server.url}/api/0/")
+
+
+def close(_: socket) -> None:
+    """End a connection without a word."""
+
+
+@pytest.mark.parametrize("fault", [close, "reset"])
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_without_a_word(
+    fault: Fault,
+) -> None:
+    log = Log(entries.even(450))
+    with FakeSentry({"acme": log}) as sentry:
+        sentry.faults = lambda number, _: None if number % 2 else fault
+        ended = run_tap(config(sentry, max_concurrent_requests=1))
+
+    assert (ended.returncode, len(ended.ids)) == (0, 450)
+    assert len(sentry.requests) >= 9
+    assert ended.log("WARNING") == []
+
+
+@pytest.mark.parametrize("fault", [close, "reset"])
+def test_a_new_connection_that_is_closed_without_an_answer_is_warned_of(fault: Fault) -> None:
+    with serving(faults=[fault]) as sentry:
+        ended = run_tap(config(sentry))
+
+    assert (ended.returncode, len(ended.ids)) == (0, 5)
+    [warning] = ended.log("WARNING")
+    assert warning.startswith(f"The connection to 127.0.0.1:{sentry.port} failed (")
+
+
+def test_a_kept_connection_that_breaks_in_an_answer_is_warned_of() -> None:
+    log = Log(entries.even(150))
+    with FakeSentry({"acme": log}, faults={2: "truncated"}) as sentry:
+        ended = run_tap(config(sentry, max_concurrent_requests=1))
+
+    assert (ended.returncode, len(ended.ids)) == (0, 150)
+    [warning] = ended.log("WARNING")
+    assert " broke off in the middle of its answer; trying again in " in warning
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:1", "http://sentry.invalid", None])
+def test_a_connection_test_tries_what_is_most_likely_a_wrong_host_only_twice(
+    host: str | None,
+) -> None:
+    with serving(faults=lambda *_: faults.HTML) as sentry:
+        ended = run_tap(config(sentry, host=host or sentry.url), "--test")
+
+    assert ended.returncode == 1
+    [_] = [line for line in ended.log("WARNING") if "; trying again in " in line]
+    [error] = ended.log("ERROR")
+    assert "check host" in error.lower()
+
+
+def test_a_connection_test_tries_what_passes_as_often_as_ever() -> None:
+    with serving(faults=[faults.status(503)] * 3) as sentry:
+        ended = run_tap(config(sentry), "--test")
+
+    assert (ended.returncode, len(sentry.requests)) == (0, 4)
 
 
 def test_cookies_are_not_kept() -> None:

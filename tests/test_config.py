@@ -4,7 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tap_sentry_audit.config import SettingsError, parse_settings, remarks
+from tap_sentry_audit.config import (
+    JSON_SCHEMA,
+    SettingsError,
+    parse_settings,
+    parse_variables,
+    read_config_file,
+    remarks,
+)
 from tap_sentry_audit.tap import TapSentryAudit
 
 GOOD: dict[str, object] = {"auth_token": "sntryu_0123456789abcdef", "organization": "acme"}
@@ -109,6 +116,91 @@ def test_what_is_no_date_is_refused(text: object) -> None:
     assert problem.startswith(f"start_date is {text!r}, which is no date: write ")
 
 
+@pytest.mark.parametrize("year", ["0001", "1899", "3000", "9999"])
+@pytest.mark.parametrize("zone", ["", "Z", "+14:00", "-12:00"])
+@pytest.mark.parametrize("name", ["start_date", "end_date"])
+def test_a_date_at_the_end_of_the_calendar_is_refused(name: str, year: str, zone: str) -> None:
+    for day in ("01-01T00:00:00", "12-31T23:59:59.999999"):
+        text = f"{year}-{day}{zone}"
+        assert problems(**{name: text}) == [
+            f"{name} is {text!r}: write a date of the years 1900 to 2999",
+        ]
+
+
+TOKENS = [
+    "sntryu_0123456789abcdef",
+    "sntrys_eyJpYXQiOjE3_abc",
+    "sntryi_5",
+    "0123456789abcdef" * 4,
+    "Bearer " + "0123456789ABCDEF" * 4,
+    "the secret of ours",
+    "a",
+]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("name", sorted(JSON_SCHEMA["properties"].keys() - {"auth_token"}))
+def test_a_token_in_another_setting_is_refused_without_showing_it(name: str, token: str) -> None:
+    given = GOOD | {"auth_token": token, name: token}
+    if name == "organizations":
+        given |= {"organization": None, name: ["acme", token]}
+    with pytest.raises(SettingsError) as raised:
+        parse_settings(given)
+
+    misplaced = f"{name} holds what looks like a token: put it into auth_token, and nowhere else"
+    assert misplaced in raised.value.problems
+    assert not any(token in problem for problem in raised.value.problems if len(token) > 1)
+
+
+@pytest.mark.parametrize("token", ["sntryu_0123456789abcdef", "0123456789abcdef" * 4, "our-secret"])
+def test_a_token_in_the_name_of_a_setting_is_not_shown(token: str) -> None:
+    config = GOOD | {"auth_token": "our-secret", token: "x"}
+
+    [remark] = remarks(config, parse_settings(config), SCHEMA)
+    assert remark.startswith("The name of a setting holds what looks like a token: put it into ")
+
+
+def test_a_token_in_a_variable_is_refused_without_showing_it() -> None:
+    environment = {
+        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "secret-of-ours",
+        "TAP_SENTRY_AUDIT_LOOKBACK_SECONDS": "secret-of-ours",
+        "TAP_SENTRY_AUDIT_START_DATE": "from secret-of-ours",
+    }
+    with pytest.raises(SettingsError) as raised:
+        parse_variables(environment, SCHEMA)
+
+    assert [problem.partition(" holds")[0] for problem in raised.value.problems] == [
+        "start_date (from TAP_SENTRY_AUDIT_START_DATE)",
+        "lookback_seconds (from TAP_SENTRY_AUDIT_LOOKBACK_SECONDS)",
+    ]
+
+
+def test_a_token_in_place_of_a_file_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"^the value of --config cannot be read"):
+        read_config_file('{"auth_token": "sntryu_0123456789abcdef"}')
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("organisation", "organization"),
+        ("organisations", "organizations"),
+        ("ORGANIZATION", "organization"),
+    ],
+)
+def test_a_misspelt_organization_is_told_where_it_is_missing(name: str, meant: str) -> None:
+    [problem] = problems(organization=None, **{name: "acme"})
+
+    assert problem.startswith("organization is missing: ")
+    assert problem.endswith(f" (there is no setting {name!r}: did you mean {meant}?)")
+
+
+def test_no_setting_of_another_kind_is_taken_for_a_misspelt_one() -> None:
+    [problem] = problems(organization=None, stream_maps={}, state="x")
+
+    assert "did you mean" not in problem
+
+
 def test_an_end_that_is_not_after_the_start_is_refused() -> None:
     assert problems(start_date="2026-02-01", end_date="2026-02-01T01:00:00+01:00") == [
         "end_date is not after start_date: nothing lies between them",
@@ -160,6 +252,8 @@ def test_both_organization_settings_are_refused() -> None:
         ("requests_per_second", 1, 1000),
         ("max_concurrent_requests", 1, 100),
         ("request_timeout_seconds", 1, 600),
+        ("request_deadline_seconds", 1, 3600),
+        ("max_response_mb", 1, 4096),
     ],
 )
 def test_numbers_have_a_range(name: str, least: int, most: int) -> None:

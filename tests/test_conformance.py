@@ -17,6 +17,7 @@ TestConformance = conformance_suite(
         flag="redact_secrets",
         confidential="auth_token",
         unusable="hidden hidden",
+        usable="hidden-secret",
         retry_after=parse_retry_after,
         without_sdk=("audit_log", "api", "signals", "config"),
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ssl
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from testing.fake_sentry import FakeSentry, Log
-from testing.sentry_tap import config, run_tap
+from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries
+from testing.local_server import LocalServer
+from testing.sentry_tap import config, run_tap, without_waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from testing.fake_sentry.faults import Fault
     from testing.forked import Run
 
 AUTHORITY = trustme.CA()
@@ -68,6 +71,20 @@ def test_a_private_authority_of_the_environment_is_trusted(
     assert len(encrypted.requests) == 1
 
 
+@pytest.mark.parametrize("fault", [lambda _: None, "reset"])
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_when_encrypted_too(
+    fault: Fault, encrypted: FakeSentry, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "authority.pem"
+    AUTHORITY.cert_pem.write_to_path(str(bundle))
+    encrypted.organizations = {"acme": Log(entries.even(350))}
+    encrypted.faults = lambda number, _: None if number % 2 else fault
+    settings = config(encrypted, host=f"localhost:{encrypted.port}", max_concurrent_requests=1)
+    ended = run_tap(settings, environment={"REQUESTS_CA_BUNDLE": str(bundle)})
+
+    assert (ended.returncode, len(ended.ids), ended.log("WARNING")) == (0, 350, [])
+
+
 def test_an_unknown_authority_is_told_at_once(encrypted: FakeSentry) -> None:
     ended = run(encrypted)
 
@@ -78,13 +95,21 @@ def test_an_unknown_authority_is_told_at_once(encrypted: FakeSentry) -> None:
     assert ended.log("WARNING") == []
 
 
-def test_a_bundle_that_cannot_be_read_is_told(encrypted: FakeSentry) -> None:
-    ended = run(encrypted, REQUESTS_CA_BUNDLE="/nowhere.pem")
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/nowhere.pem", "names a file that cannot be read (FileNotFoundError)"),
+        ("/dev/null", "names a file that holds no certificates"),
+        (__file__, "names a file that holds no certificates"),
+        ("/", "names a folder without certificates"),
+    ],
+)
+def test_a_bundle_that_is_none_is_told(path: str, problem: str, encrypted: FakeSentry) -> None:
+    ended = run(encrypted, REQUESTS_CA_BUNDLE=path)
 
     assert ended.returncode == 1
-    assert ended.log("ERROR") == [
-        "acme: The file in REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read",
-    ]
+    [error] = ended.log("ERROR")
+    assert error.startswith(f"acme: REQUESTS_CA_BUNDLE {problem}: set it to a file of")
     assert encrypted.requests == []
 
 
@@ -94,3 +119,96 @@ def test_a_netrc_does_not_replace_the_token(sentry: FakeSentry, tmp_path: Path) 
     run(sentry, NETRC=str(netrc))
 
     assert [request.headers["authorization"] for request in sentry.requests] == ["Bearer token"]
+
+
+def test_no_proxy_is_evaluated_for_each_host_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme, region = Inventory.made(), "http://us.sentry.invalid"
+    with FakeSentry({}, inventories={"acme": acme}, region_url=region) as sentry:
+        monkeypatch.setenv("HTTP_PROXY", sentry.url)
+        monkeypatch.setenv("NO_PROXY", "us.sentry.invalid")
+        teams = without_waits(config(sentry, host="http://sentry.invalid")).streams["teams"]
+        list(teams.get_records({"organization": "acme"}))
+
+    # Only the host has a way through the proxy; the region's name cannot be found without it.
+    assert [request.headers["host"] for request in sentry.requests] == ["sentry.invalid"]
+    assert caplog.messages[-1].startswith("acme: The name us.sentry.invalid cannot be found")
+
+
+class WantsPassword(BaseHTTPRequestHandler):
+    def do_CONNECT(self) -> None:
+        self.send_error(407)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("account", "words"),
+    [
+        (
+            "",
+            "the proxy wants a user name and password: put them into HTTPS_PROXY (http://user:pass",
+        ),
+        ("me:hidden@", "the proxy does not take the user name and password in HTTPS_PROXY"),
+    ],
+)
+def test_a_proxy_that_wants_a_password_for_a_tunnel_is_told_at_once(
+    account: str, words: str, encrypted: FakeSentry
+) -> None:
+    with LocalServer(WantsPassword) as proxy:
+        address = proxy.url.replace("//", f"//{account}")
+        ended = run(encrypted, "https://sentry.invalid", HTTPS_PROXY=address)
+
+    assert ended.returncode == 1
+    assert ended.log("ERROR")[0].startswith(
+        f"acme: sentry.invalid cannot be reached (the proxy answered 407): {words}"
+    )
+    assert ended.log("WARNING") == []
+    assert "hidden" not in ended.stderr
+
+
+def test_a_proxy_that_wants_a_password_is_told(sentry: FakeSentry) -> None:
+    sentry.faults = lambda *_: Answer(407)
+    ended = run(sentry, "http://sentry.invalid", HTTP_PROXY=sentry.url)
+
+    [error] = ended.log("ERROR")
+    assert " answered 407 Proxy Authentication Required: the proxy wants a user name and" in error
+    assert "HTTP_PROXY" in error
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://", "http://[hidden", "proxy:hidden", "ftp://hidden:21", "http://hidden:99999", "://"],
+)
+def test_an_address_of_a_proxy_that_is_none_is_told_without_it(
+    address: str, sentry: FakeSentry
+) -> None:
+    ended = run(sentry, "http://sentry.invalid", HTTP_PROXY=address)
+
+    assert ended.returncode == 1
+    [error] = ended.log("ERROR")
+    assert error.startswith("acme: HTTP_PROXY is no address of a proxy: write http://name:port")
+    assert "hidden" not in ended.stderr
+
+
+def test_a_socks_proxy_is_told_to_need_a_package(sentry: FakeSentry) -> None:
+    ended = run(sentry, "http://sentry.invalid", ALL_PROXY="socks5://127.0.0.1:1")
+
+    [error] = ended.log("ERROR")
+    assert error.startswith(
+        "acme: ALL_PROXY names a SOCKS proxy, which takes a package: install Py"
+    )
+
+
+def test_a_certificate_of_another_name_is_told(encrypted: FakeSentry, tmp_path: Path) -> None:
+    bundle = tmp_path / "authority.pem"
+    AUTHORITY.cert_pem.write_to_path(str(bundle))
+    host = f"127.0.0.1:{encrypted.port}"
+    ended = run(encrypted, host, REQUESTS_CA_BUNDLE=str(bundle))
+
+    assert ended.returncode == 1
+    [error] = ended.log("ERROR")
+    assert error.startswith(f"acme: The certificate of {host} is for another name (")
+    assert error.endswith("): set host to a name that is in it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -186,6 +187,94 @@ def test_a_limit_holds_from_the_first_answer_that_tells_it(clock: Time) -> None:
     first = ask(limiter, clock, header(Limit=3, Remaining=2, Reset=NOW_SECONDS + 1001) | at(1000))
 
     assert ask(limiter, clock) - first >= 1 / 3
+
+
+# --- what is said of waits
+
+
+def lines_of(limiter: RateLimiter, clock: Time, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the limiter says while five threads wait for their turns."""
+    caplog.set_level(logging.INFO)
+    with ThreadPoolExecutor(5) as threads:
+        for _ in range(5):
+            threads.submit(ask, limiter, clock)
+    return caplog.messages
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_one_line_says_how_long_all_threads_wait_and_what_for(
+    status: int, clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = RateLimiter(40, 5, clock.clock)
+    ask(limiter, clock, {"Retry-After": "120"}, status=status, latency=0)
+
+    assert lines_of(limiter, clock, caplog) == [
+        "Waiting for 120 s, until 00:18:40 UTC: the server asks for it (Retry-After)",
+    ]
+
+
+def test_a_wait_that_becomes_longer_is_said_anew(
+    clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    limiter = RateLimiter(40, 5, clock.clock)
+    for seconds in ("10", "20"):
+        ask(limiter, clock, {"Retry-After": seconds}, status=429)
+    ask(limiter, clock)
+
+    assert [line.partition(",")[0] for line in caplog.messages] == [
+        "Waiting for 10 s",
+        "Waiting for 20 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        (header(Remaining=0, Limit=40, Reset=NOW_SECONDS + 1008) | at(1000), "limit is used up"),
+        (header(Remaining=5, Limit=2, Reset=NOW_SECONDS + 1060) | at(1000), "few requests a min"),
+    ],
+)
+def test_a_wait_for_the_rate_limit_is_told_from_one_for_a_few_slots(
+    headers: dict[str, str], reason: str, clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = RateLimiter(40, 5, clock.clock)
+    ask(limiter, clock, headers)
+
+    assert all(reason in line for line in lines_of(limiter, clock, caplog)[:1])
+    assert caplog.messages
+
+
+def test_the_usual_pace_is_not_spoken_of(clock: Time, caplog: pytest.LogCaptureFixture) -> None:
+    limiter = RateLimiter(1, 5, clock.clock)
+    ask(limiter, clock, {"Retry-After": "5"}, status=429)
+
+    assert lines_of(limiter, clock, caplog) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    status=st.sampled_from([200, 429, 500]),
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["Date", "Retry-After"]
+            + [f"X-Sentry-Rate-Limit-{name}" for name in ("Limit", "Remaining", "Reset")]
+        ),
+        st.one_of(
+            st.integers(0, 10**400).map(str),
+            st.sampled_from(["0", "1", NOW, "Fri, 31 Dec 9999 23:59:59 -2359", "x"]),
+        ),
+    ),
+)
+def test_whatever_headers_say_the_next_request_starts_within_five_minutes(
+    status: int, headers: dict[str, str]
+) -> None:
+    clock = Time()
+    limiter = RateLimiter(40, 2, clock.clock)
+    for _ in range(3):
+        ask(limiter, clock, headers, status=status)
+
+    assert wait_of_next(limiter, clock) <= LONGEST_WAIT
 
 
 # --- ceilings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tap_sentry_audit.api.client import Client
+from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.audit_log.pages import fetch_from
 from tap_sentry_audit.audit_log.reader import read_range
 from tap_sentry_audit.config import parse_settings
@@ -78,6 +79,18 @@ def test_the_server_says_how_long_to_wait(status: int, retry_after: Callable[[],
 
     assert len(sentry.requests) == 2
     assert 28 <= sum(hurry.waits) <= 31
+
+
+def test_who_is_told_to_wait_again_and_again_gives_up_after_five_minutes() -> None:
+    hurry = Hurry()
+    always = faults.status(429, retry_after="200")
+    with (
+        FakeSentry({"acme": Log()}, faults=lambda *_: always) as sentry,
+        pytest.raises(SentryError, match="429 Too Many Requests for 300 seconds: others use up"),
+    ):
+        read_ids(sentry, hurry)
+
+    assert len(sentry.requests) == 3
 
 
 def test_a_rate_limit_is_never_exceeded() -> None:

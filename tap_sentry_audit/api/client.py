@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from contextlib import nullcontext
 from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 import backoff
 import requests
 
-from tap_sentry_audit.api.clock import Clock
+from tap_sentry_audit.api.clock import LONG_WAIT, Clock, time_of_day
+from tap_sentry_audit.api.environment import authorities
 from tap_sentry_audit.api.exceptions import (
     AccessDeniedError,
+    DeadlineError,
+    HtmlPageError,
     InvalidBodyError,
     RateLimitError,
     RetriableError,
@@ -22,16 +25,18 @@ from tap_sentry_audit.api.exceptions import (
     connection_failure,
     error_of,
     invalid_body,
+    is_permanent,
+    is_wrong_address,
 )
 from tap_sentry_audit.api.pagination import parse_detail
-from tap_sentry_audit.api.rate_limit import RateLimitedAdapter, RateLimiter
-from tap_sentry_audit.api.regions import Region, region_of
+from tap_sentry_audit.api.rate_limit import RateLimiter
+from tap_sentry_audit.api.regions import THIS_MACHINE, Region, region_of
+from tap_sentry_audit.api.transport import Transport
+from tap_sentry_audit.api.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from logging import Logger
-
-    from backoff.types import Details
 
     from tap_sentry_audit.api.concurrency import Attempt
     from tap_sentry_audit.config import Settings
@@ -41,6 +46,12 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 7
 """Attempts at a failing request: the second is almost immediate, all take about half a minute."""
+
+MAX_TRIES_TOO_LATE = 2
+"""Attempts at a request that misses its deadline: each may take minutes."""
+
+MAX_TRIES_OF_TEST = 2
+"""Attempts under `--test` at what is most likely a wrong setting."""
 
 MAX_SECONDS_OF_429 = 300
 """How long to retry after 429s: other clients may be using up the limit."""
@@ -53,11 +64,23 @@ class Client:
     follow redirects, and uses only the cursor of a `Link` header.
     """
 
-    def __init__(self, settings: Settings, logger: Logger, clock: Clock | None = None) -> None:
-        """Create a client without sending a request. `logger` gets a warning for each retry."""
+    def __init__(
+        self,
+        settings: Settings,
+        logger: Logger,
+        clock: Clock | None = None,
+        *,
+        is_test: bool = False,
+    ) -> None:
+        """Create a client without sending a request.
+
+        `logger` gets a warning for each retry, and a line for each long wait. A connection test
+        gives up sooner.
+        """
+        self._is_test = is_test
         self._clock = clock or Clock()
         self.rate_limiter = RateLimiter(
-            settings.requests_per_second, settings.max_concurrent_requests, self._clock
+            settings.requests_per_second, settings.max_concurrent_requests, self._clock, logger
         )
         self._settings = settings
         self._logger = logger
@@ -65,29 +88,32 @@ class Client:
 
     @cached_property
     def session(self) -> requests.Session:
-        """The session, with the environment's proxies and certificate authorities.
+        """The session, with the environment's certificate authorities.
 
-        It reads the environment here, once: `Session.send` ignores the environment's authorities,
-        and a `.netrc` must not replace the token.
+        `Session.send` ignores the environment's authorities, and a `.netrc` must not replace the
+        token. The transport knows the environment's proxies.
+
+        Raises:
+            SentryError: The environment names authorities that cannot be used.
+
         """
         settings, session = self._settings, requests.Session()
-        found = session.merge_environment_settings(settings.host, {}, None, None, None)
-        session.proxies.update(found["proxies"])
-        session.verify = found["verify"]
-        if session.verify is True:
-            session.verify = os.environ.get("SSL_CERT_FILE") or True
+        if settings.host.startswith("https:"):
+            session.verify = authorities()
         session.trust_env = False
         # The token alone says who asks: no cookie is taken.
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.headers["Authorization"] = f"Bearer {settings.auth_token}"
         session.headers["User-Agent"] = settings.user_agent
-        adapter = RateLimitedAdapter(
+        transport = Transport(
             self.rate_limiter,
+            Watchdog(settings.request_deadline_seconds, self._logger),
             connections=settings.max_concurrent_requests,
             timeout=settings.request_timeout_seconds,
+            max_bytes=settings.max_response_mb << 20,
         )
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
+        session.mount("https://", transport)
+        session.mount("http://", transport)
         return session
 
     def url(self, path: str, base_url: str | None = None) -> str:
@@ -147,48 +173,43 @@ class Client:
     def retrying(self, send: Callable[P, Result]) -> Callable[P, Result]:
         """Wrap `send` with retries: a number of them for failures, a time for the rate limit.
 
-        After a 429 the rate limiter makes every thread wait, so the retry itself does not wait.
         The wrapped function raises a SentryError for every failure.
         """
-        retry_failures = backoff.on_exception(
-            backoff.constant,
-            (RetriableError, requests.RequestException),
-            max_tries=MAX_TRIES,
-            giveup=lambda error: isinstance(error, RateLimitError | requests.exceptions.SSLError),
-            # backoff can only wait by the machine's clock, so we wait ourselves, and it waits 0 s.
-            interval=0,
-            jitter=None,
-            on_backoff=self._wait_to_retry,
-            logger=None,
-        )
-        retry_rate_limit = backoff.on_exception(
-            backoff.constant,
-            RateLimitError,
-            interval=0,
-            max_time=MAX_SECONDS_OF_429,
-            jitter=None,
-            logger=None,
-        )
-        retried = retry_rate_limit(retry_failures(send))
 
         def call(*args: P.args, **options: P.kwargs) -> Result:
-            try:
-                return retried(*args, **options)
-            except RateLimitError as error:
-                seconds = MAX_SECONDS_OF_429
-                message = f"{error} for {seconds} seconds: others use up the token's limit"
-                raise SentryError(message) from error
-            except RetriableError as error:
-                message = f"{error}, and so did {MAX_TRIES - 1} more tries"
-                raise SentryError(message) from error
-            except OSError as error:  # includes requests.RequestException
-                raise SentryError(connection_failure(error, self._host(error))) from error
-            except ValueError as error:
-                # requests raises it for a malformed Location, even if it does not follow redirects.
-                message = f"{self._host(error)} sent an answer that cannot be read: check host"
-                raise SentryError(message) from error
+            failures, end = 0, math.inf
+            while True:
+                try:
+                    return send(*args, **options)
+                except RateLimitError as error:
+                    # The rate limiter makes every thread wait for its next turn.
+                    now = self._clock.monotonic()
+                    if now >= end:
+                        seconds = MAX_SECONDS_OF_429
+                        message = f"{error} for {seconds} seconds: others use up the token's limit"
+                        raise SentryError(message) from error
+                    end = min(end, now + MAX_SECONDS_OF_429)
+                except (RetriableError, OSError) as error:  # requests' errors are OSErrors
+                    failures += 1
+                    if failures >= self._max_tries(error):
+                        raise self._failure(error, failures) from error
+                    self._wait_to_retry(error, failures)
+                except ValueError as error:
+                    # requests raises it for a malformed Location, which it does not follow.
+                    host = urlsplit(self._settings.host).netloc
+                    message = f"{host} sent an answer that cannot be read: check host"
+                    raise SentryError(message) from error
 
         return call
+
+    def _max_tries(self, error: Exception) -> int:
+        """Return how often to try what fails so."""
+        if isinstance(error, DeadlineError):
+            return MAX_TRIES_TOO_LATE
+        if is_permanent(error):
+            return 1
+        is_likely_permanent = isinstance(error, HtmlPageError) or is_wrong_address(error)
+        return MAX_TRIES_OF_TEST if self._is_test and is_likely_permanent else MAX_TRIES
 
     def region(self, organization: str) -> Region:
         """Return where to read everything of an organization but its audit log.
@@ -204,27 +225,55 @@ class Client:
             host, path = self._settings.host, f"organizations/{organization}/"
             try:
                 page = self.get(path, {"detailed": "0"}, parse_detail, permission="")
-                self._regions[organization] = region_of(page.rows[0], page.server_time, host)
+                found = region_of(page.rows[0], page.server_time, host)
+                self._regions[organization] = found
+                self._mention(organization, found)
             except AccessDeniedError as error:
                 self._regions[organization] = Region(host, error.server_time)
         return self._regions[organization]
+
+    def _mention(self, organization: str, region: Region) -> None:
+        """Say where the token does not go, or where it goes and a tunnel could mislead it."""
+        host = self._settings.host
+        if region.refused is not None:
+            self._logger.info(
+                "%s: the server names the region %s, which is not below host: the token does not "
+                "go there, and %s is asked instead",
+                organization,
+                region.refused or "with an odd address",
+                urlsplit(host).netloc,
+            )
+        elif region.base_url != host and urlsplit(region.base_url).hostname in THIS_MACHINE:
+            self._logger.info(
+                "%s: the server names the region %s, another port of this machine: the token goes "
+                "there too",
+                organization,
+                region.base_url,
+            )
 
     @cached_property
     def _request_without_url(self) -> requests.PreparedRequest:
         """The unchanging parts of a request: preparing them takes longer than reading a page."""
         return self.session.prepare_request(requests.Request("GET", self._settings.host))
 
-    def _wait_to_retry(self, details: Details) -> None:
+    def _wait_to_retry(self, error: Exception, failures: int) -> None:
         """Wait for at most 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds, and at least half of that."""
-        error: object = details.get("exception")
-        if isinstance(error, requests.RequestException):
-            error = connection_failure(error, self._host(error))
-        longest = 0.1 * 3 ** (details["tries"] - 1)
+        longest = 0.1 * 3 ** (failures - 1)
         wait = longest / 2 + backoff.full_jitter(longest / 2)
-        self._logger.warning("%s; trying again in %.1f s", error, wait)
+        end = f" ({time_of_day(self._clock.time() + wait)})" if wait > LONG_WAIT else ""
+        self._logger.warning("%s; trying again in %.1f s%s", self._reason(error), wait, end)
         self._clock.sleep(wait)
 
-    def _host(self, error: Exception) -> str:
-        """Return the host of a failed request."""
+    def _failure(self, error: Exception, failures: int) -> SentryError:
+        """Return the error of a request that failed so often."""
+        more = failures - 1
+        if isinstance(error, OSError) or not more:
+            return SentryError(self._reason(error))
+        return SentryError(f"{error}, and so did {more} more {'try' if more == 1 else 'tries'}")
+
+    def _reason(self, error: Exception) -> str:
+        """Return why a try failed."""
+        if not isinstance(error, OSError):
+            return str(error)
         request = error.request if isinstance(error, requests.RequestException) else None
-        return urlsplit((request and request.url) or self._settings.host).netloc
+        return connection_failure(error, (request and request.url) or self._settings.host)

@@ -7,6 +7,8 @@
     * NotFoundError: 404
   * RetriableError: 5xx, or a 200 with an invalid body
     * RateLimitError: 429
+    * HtmlPageError: a 200 with an HTML page
+    * DeadlineError: no whole answer in time
 * InvalidBodyError: raised by parsers; `Client` turns it into a RetriableError
 
 No message contains a body, a header's value or the token: audit entries are personal data.
@@ -14,6 +16,8 @@ No message contains a body, a header's value or the token: audit entries are per
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from http import HTTPStatus
@@ -64,6 +68,14 @@ class RateLimitError(RetriableError):
     """429: the server's limit, not a fault of the request."""
 
 
+class HtmlPageError(RetriableError):
+    """200 with an HTML page: another server, or a proxy before it."""
+
+
+class DeadlineError(RetriableError):
+    """No whole answer before the request's deadline."""
+
+
 class InvalidBodyError(ValueError):
     """A response body is not what its endpoint sends."""
 
@@ -103,8 +115,10 @@ def error_of(response: requests.Response, permission: str) -> SentryError | None
 
 def invalid_body(response: requests.Response, problem: str) -> RetriableError:
     """Return the error for a 200 with an invalid body."""
-    explanation = _html_page(response) or f", but {problem}"
-    return RetriableError(f"{_request(response)} answered 200{explanation}")
+    answered = f"{_request(response)} answered 200"
+    if html_page := _html_page(response):
+        return HtmlPageError(answered + html_page)
+    return RetriableError(f"{answered}, but {problem}")
 
 
 def describe(response: requests.Response) -> str:
@@ -134,7 +148,7 @@ def _explanation(response: requests.Response, permission: str) -> str:
         case HTTPStatus.FORBIDDEN:
             words = permission
         case HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            words = "the proxy wants a user name and password: put them into HTTPS_PROXY"
+            words = _proxy_authentication(urlsplit(response.url).scheme)
         case HTTPStatus.NOT_FOUND:
             words = _not_found(response)
         case _:
@@ -179,19 +193,72 @@ def _not_found(response: requests.Response) -> str:
     )
 
 
-def connection_failure(error: requests.RequestException | OSError, host: str) -> str:
-    """Return why a request got no response."""
-    name = urlsplit(f"//{host}").hostname or host
+def proxy_variable(scheme: str) -> str:
+    """Return the name of the environment variable that gives the proxy for a URL's scheme."""
+    lower = (f"{scheme}_proxy", "all_proxy")
+    names = [each for name in lower for each in (name, name.upper())]
+    return next((name for name in names if os.environ.get(name)), names[1])
+
+
+def _proxy_authentication(scheme: str) -> str:
+    variable = proxy_variable(scheme)
+    if "@" in os.environ.get(variable, ""):
+        return f"the proxy does not take the user name and password in {variable}: correct them"
+    return (
+        "the proxy wants a user name and password: put them into "
+        f"{variable} (http://user:password@name:port)"
+    )
+
+
+def connection_failure(error: OSError, url: str) -> str:
+    """Return why a request to a URL got no response."""
+    parts = urlsplit(url)
+    host, name = parts.netloc, parts.hostname or ""
     causes = list(_causes(error))
+    if refusal := _refusal_of_proxy(causes):
+        if refusal == str(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED.value):
+            words = _proxy_authentication(parts.scheme)
+        else:
+            words = f"the proxy does not connect to it: check {proxy_variable(parts.scheme)}"
+        return f"{host} cannot be reached (the proxy answered {refusal}): {words}"
     for kind, words in _FAILURES.items():
         for cause in causes:
             if isinstance(cause, kind):
-                why = getattr(cause, "verify_message", "")
-                return words.format(host=host, name=name, error=why)
-    if not isinstance(error, requests.RequestException):
-        return "The file in REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE cannot be read"
+                why = getattr(cause, "verify_message", "").rstrip(".")
+                is_of_other_name = getattr(cause, "verify_code", None) in _OTHER_NAME
+                told = _FOR_OTHER_NAME if is_of_other_name else words
+                return told.format(host=host, name=name, error=why)
     return f"The connection to {host} failed ({type(causes[-1]).__name__})"
 
+
+def _refusal_of_proxy(causes: list[BaseException]) -> str | None:
+    """Return the status with which a proxy refused to connect, if one did (http.client, 3.11)."""
+    found = (re.match(r"Tunnel connection failed: (\d{3})", str(cause)) for cause in causes)
+    return next((match[1] for match in found if match), None)
+
+
+def is_permanent(error: Exception) -> bool:
+    """Whether to try again cannot help: with a certificate, or a proxy that wants a password."""
+    if isinstance(error, RetriableError):
+        return False
+    if isinstance(error, requests.exceptions.SSLError | ValueError):
+        return True
+    is_of_proxy = _refusal_of_proxy(list(_causes(error))) == "407"
+    return is_of_proxy or not isinstance(error, requests.RequestException)
+
+
+def is_wrong_address(error: Exception) -> bool:
+    """Whether nobody is there: most often a setting is wrong, now and then a server is down."""
+    nobody = ConnectionRefusedError | socket.gaierror | requests.ConnectTimeout
+    return any(isinstance(cause, nobody) for cause in _causes(error))
+
+
+_OTHER_NAME = {62, 64}
+"""OpenSSL's codes for a certificate of another name or IP address."""
+
+_FOR_OTHER_NAME = (
+    "The certificate of {host} is for another name ({error}): set host to a name that is in it"
+)
 
 _FAILURES: dict[type[BaseException], str] = {
     ssl.SSLCertVerificationError: (

@@ -7,6 +7,7 @@ self-hosted server without a limiter sends none of these; then only the settings
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
@@ -16,34 +17,28 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import backoff
-from requests import RequestException
-from requests.adapters import HTTPAdapter
 
-from tap_sentry_audit.api.clock import Clock
+from tap_sentry_audit.api.clock import LONG_WAIT, Clock, time_of_day
 from tap_sentry_audit.api.decoding import parse_integer
-from tap_sentry_audit.api.exceptions import SentryError, describe
 from tap_sentry_audit.api.timestamps import parse_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
-
-    from requests import PreparedRequest, Response
+    from logging import Logger
 
 LONGEST_WAIT = 300.0
 """Seconds that a server may ask us to wait at a time; a longer wait is an error."""
 
-MAX_BODY = 256 << 20
-"""Bytes of one response. A hundred events of Sentry's largest size are less than half of it."""
-
 _ENDLESS = 1e9
 """Seconds that stand for a wait of more digits."""
 
-_PIECE = 1 << 20
-"""Bytes to read at a time. In requests' pieces of 10 kB, a request takes a tenth longer."""
-
 _FIRST_WAIT = 0.5
 """Seconds to wait after a 429 that names no time; each one in a row doubles them, up to 60."""
+
+_RETRY_AFTER = "the server asks for it (Retry-After)"
+_USED_UP = "the token's rate limit is used up (X-Sentry-Rate-Limit-Reset)"
+_TOO_MANY = "the server answered 429 without a time"
+_WINDOW = "the server allows few requests a minute"
 
 _MARGIN = 0.95
 """Part of the limit to use until we know when the server's windows begin."""
@@ -108,72 +103,11 @@ def _epoch_seconds(http_date: str) -> float | None:
     return date.timestamp() if date else None
 
 
-def _requested_wait(status: int, limits: Limits) -> float:
+def requested_wait(status: int, limits: Limits) -> float:
     """Return how many seconds a 429 or a 5xx asks all threads to wait (`Retry-After`)."""
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return limits.retry_after or 0.0
     return 0.0
-
-
-@contextmanager
-def _naming(request: PreparedRequest) -> Iterator[None]:
-    """Let an error name its request: one that breaks off a body does not."""
-    try:
-        yield
-    except RequestException as error:
-        error.request = error.request or request
-        raise
-
-
-class RateLimitedAdapter(HTTPAdapter):
-    """Sends each request when the rate limiter lets it start, and reads the whole body."""
-
-    def __init__(
-        self, rate_limiter: RateLimiter, *, connections: int, timeout: int, max_body: int = MAX_BODY
-    ) -> None:
-        """Keep up to `connections` open; refuse bodies of more than `max_body` bytes.
-
-        `timeout` is how many seconds to wait for a connection, and for each part of a response.
-        """
-        super().__init__(pool_maxsize=connections)
-        self._rate_limiter = rate_limiter
-        self._timeout = timeout
-        self._max_body = max_body
-
-    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # noqa: ANN401  (requests' own)
-        """Return the response to a request, with its body.
-
-        Raises:
-            SentryError: The body is too large, or the server asks for a wait of more than
-                `LONGEST_WAIT` seconds.
-            requests.RequestException: As `HTTPAdapter.send` does.
-
-        """
-        with self._rate_limiter.turn() as began, _naming(request):
-            response = super().send(
-                request, *args, **options | {"stream": True, "timeout": self._timeout}
-            )
-            # requests has no public way to read a body in pieces of more than 10 kB.
-            response._content = self._read(response)  # noqa: SLF001
-        limits = parse_limits(response.headers, self._rate_limiter.clock.time())
-        wait = _requested_wait(response.status_code, limits)
-        if wait > LONGEST_WAIT:
-            message = f"{describe(response)} and asks to come back in {wait:.0f} seconds"
-            raise SentryError(message)
-        self._rate_limiter.observe(limits, response.status_code, began)
-        return response
-
-    def _read(self, response: Response) -> bytes:
-        pieces, size = [], 0
-        for piece in response.iter_content(_PIECE):
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._max_body:
-                response.close()
-                most = f"{self._max_body >> 20} MiB"
-                message = f"{describe(response)} with more than {most}: check host"
-                raise SentryError(message)
-        return b"".join(pieces)
 
 
 class RateLimiter:
@@ -183,9 +117,15 @@ class RateLimiter:
     """
 
     def __init__(
-        self, requests_per_second: int, max_concurrent_requests: int, clock: Clock | None = None
+        self,
+        requests_per_second: int,
+        max_concurrent_requests: int,
+        clock: Clock | None = None,
+        logger: Logger | None = None,
     ) -> None:
         """Start with ceilings that the server's headers can only lower.
+
+        `logger` gets a line for each long wait.
 
         `requests` counts the requests so far and `too_many` their 429s; `waited` is how many
         seconds no request was allowed to start.
@@ -196,9 +136,13 @@ class RateLimiter:
         self.clock = clock or Clock()
         self._max_concurrent = max_concurrent_requests
         self._changed = threading.Condition()
+        self._line = threading.Lock()
         self._running = 0
         self._allowed = max_concurrent_requests
         self._blocked_until = 0.0
+        self._reason = _WINDOW
+        self._told_until = -math.inf
+        self._logger = logger or logging.getLogger(__name__)
         self._windows = _Windows(requests_per_second)
         self._latency = 0.0
         self._next_wait = _FIRST_WAIT
@@ -227,15 +171,25 @@ class RateLimiter:
                 self._changed.notify()
 
     def _wait_for_start(self) -> float:
-        while True:
-            with self._changed:
-                now = self.clock.monotonic()
-                start = self._windows.next_start(self._blocked_until, now)
-                if start <= now:
-                    self.requests += 1
-                    self._windows.add_start(now)
-                    return now
-            self.clock.sleep(start - now)
+        # One waits at a time and the others for it: whoever comes first, starts first.
+        with self._line:
+            while True:
+                with self._changed:
+                    now = self.clock.monotonic()
+                    start = self._windows.next_start(self._blocked_until, now)
+                    if start <= now:
+                        self.requests += 1
+                        self._windows.add_start(now)
+                        return now
+                    wait = start - now
+                    reason = self._reason if now < self._blocked_until else _WINDOW
+                    is_told = wait <= LONG_WAIT or start < self._told_until + 1
+                    if not is_told:
+                        self._told_until = start
+                if not is_told:
+                    end = time_of_day(self.clock.time() + wait)
+                    self._logger.info("Waiting for %.0f s, until %s: %s", wait, end, reason)
+                self.clock.sleep(wait)
 
     def width(self, seconds: float) -> int:
         """Return how many concurrent requests are useful if handling a response takes `seconds`.
@@ -267,7 +221,7 @@ class RateLimiter:
                 self._observe_429(limits)
             else:
                 self._next_wait = _FIRST_WAIT
-                self._block(_requested_wait(status, limits))
+                self._block(requested_wait(status, limits), _RETRY_AFTER)
             self._changed.notify_all()
 
     def _observe_429(self, limits: Limits) -> None:
@@ -277,22 +231,24 @@ class RateLimiter:
             self._allowed -= 1
             self._max_concurrent = self._allowed
         if limits.retry_after is not None:
-            self._block(limits.retry_after)
+            self._block(limits.retry_after, _RETRY_AFTER)
         elif limits.remaining == 0 and limits.reset is not None:
             self._block_until(limits.reset)
         else:
-            self._block(backoff.random_jitter(self._next_wait))
+            self._block(backoff.random_jitter(self._next_wait), _TOO_MANY)
             self._next_wait = min(2 * self._next_wait, 60.0)
 
     def _block_until(self, reset: int) -> None:
         """Let no request start until the server's clock has surely reached `reset`."""
         is_known = self._clock_lead > -math.inf
         now = self.clock.monotonic() + self._clock_lead if is_known else self.clock.time()
-        self._block(max(0.0, reset - now))
+        self._block(max(0.0, reset - now), _USED_UP)
 
-    def _block(self, seconds: float) -> None:
+    def _block(self, seconds: float, reason: str) -> None:
         """Let no request start for `seconds`."""
         now = self.clock.monotonic()
+        if now + seconds > self._blocked_until:
+            self._reason = reason
         until = max(self._blocked_until, now + min(seconds, LONGEST_WAIT))
         self.waited += until - max(self._blocked_until, now)
         self._blocked_until = until

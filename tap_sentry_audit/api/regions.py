@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from tap_sentry_audit.api.pagination import Row
 
 _PLAIN = re.compile(r"https?://[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]+)?(/[A-Za-z0-9_./-]*)?")
-_THIS_MACHINE = {"127.0.0.1", "localhost"}
+_ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:[0-9]{1,5})?(?=[/?#]|$)")
+THIS_MACHINE = {"127.0.0.1", "localhost"}
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """The address of an organization's projects, issues and so on.
 
-    `server_time` is the server's clock at the time of the lookup.
+    `server_time` is the server's clock at the time of the lookup. `refused` is the scheme, host and
+    port that the organization names, if the token must not go there; empty if they are odd.
     """
 
     base_url: str
     server_time: datetime
+    refused: str | None = None
 
 
 def region_of(organization: Row, server_time: datetime, base_url: str) -> Region:
@@ -39,9 +42,13 @@ def region_of(organization: Row, server_time: datetime, base_url: str) -> Region
     """
     links = organization.get("links")
     region = links.get("regionUrl") if isinstance(links, dict) else None
-    if isinstance(region, str) and _is_below(region, base_url):
-        base_url = region.rstrip("/")
-    return Region(base_url, server_time)
+    if not isinstance(region, str) or not region or region.rstrip("/") == base_url:
+        return Region(base_url, server_time)
+    if _is_below(region, base_url):
+        return Region(region.rstrip("/"), server_time)
+    # What else is in it may be a secret.
+    origin = _ORIGIN.match(region)
+    return Region(base_url, server_time, origin[0] if origin else "")
 
 
 def _is_below(region: str, base_url: str) -> bool:
@@ -53,7 +60,7 @@ def _is_below(region: str, base_url: str) -> bool:
     # Refuse URLs whose host two libraries may read differently.
     if there.scheme != here.scheme or not there.hostname or not _PLAIN.fullmatch(region):
         return False
-    if there.hostname in _THIS_MACHINE:
+    if there.hostname in THIS_MACHINE:
         # On a developer's machine, regions are ports.
         return there.hostname == here.hostname and ports[0] != ports[1]
     return there.hostname.endswith(f".{here.hostname}")

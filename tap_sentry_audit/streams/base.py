@@ -82,7 +82,7 @@ class SentryTap(Tap):
     @cached_property
     def client(self) -> Client:
         """The run's one client: the server limits requests per token, across streams."""
-        return Client(self.settings, self.logger)
+        return Client(self.settings, self.logger, is_test=self.is_test)
 
     def discover_streams(self) -> list[SentryStream]:
         """Return all streams, selected or not."""

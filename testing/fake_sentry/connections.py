@@ -73,6 +73,10 @@ class _Connection(BaseHTTPRequestHandler):
         elif fault == "hang":
             self.close_connection = True
             self.connection.recv(1)
+        elif callable(fault):
+            self.close_connection = True
+            with suppress(OSError):  # the client leaves
+                fault(self.connection)
         else:
             self._reset()
 

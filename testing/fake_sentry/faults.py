@@ -1,11 +1,13 @@
 """What goes wrong between a client and Sentry, by name."""
 
+import socket
+from collections.abc import Callable
 from typing import Literal
 
 from .answers import Answer, detail, json_answer
 
-Fault = Answer | Literal["reset", "truncated", "hang"]
-"""An answer in place of the true one, or what the connection does instead."""
+Fault = Answer | Literal["reset", "truncated", "hang"] | Callable[[socket.socket], None]
+"""An answer in place of the true one, or what the connection does instead, by name or in code."""
 
 HTML = Answer(
     200,

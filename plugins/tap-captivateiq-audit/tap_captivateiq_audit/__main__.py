@@ -9,6 +9,7 @@ _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import os  # noqa: E402
 import signal  # noqa: E402
+import sys  # noqa: E402
 import threading  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 
@@ -37,6 +38,10 @@ _handle_signals(_exit)
 
 def main() -> None:
     """Run the tap. Until it has loaded its state, a signal ends it without a traceback."""
+    if sys.stdout is None:  # it was closed from the start
+        sys.exit(
+            "tap-captivateiq-audit: stdout is closed. Let it lead to a target, a file or a terminal"
+        )
     _handle_signals(_exit)  # whoever imported this may have set others since
     # The import takes about a second, and a signal meanwhile must not end in a traceback.
     from tap_captivateiq_audit.command import run  # noqa: PLC0415  (once signals are handled)

@@ -31,6 +31,9 @@ _PREFIX = "TAP_CAPTIVATEIQ_AUDIT_"
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
 _FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
+_RECOGNIZABLE = 8
+"""Characters of a token that cannot be in another text by chance."""
+
 _EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
 _WRITE_URL = f"write {API_URL}"
 _NO_URL = f"is no URL: {_WRITE_URL}"
@@ -237,6 +240,13 @@ _PARSERS: dict[str, Callable[[object], object]] = {
 }
 
 
+def _hiding(messages: list[str], token: object) -> list[str]:
+    """Return messages without the token, which may have been pasted into another setting too."""
+    text = str(token or "").strip()
+    is_recognizable = len(text) >= _RECOGNIZABLE
+    return [message.replace(text, "…") if is_recognizable else message for message in messages]
+
+
 def parse_settings(config: Mapping[str, object]) -> Settings:
     """Return the settings, parsed and checked.
 
@@ -250,14 +260,25 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
             if value is not None:
                 values[each.name] = each.metadata["parse"](value)
             elif each.metadata["missing"]:
-                problems.append(f"{each.name} is missing: {each.metadata['missing']}")
+                cure = f"{each.metadata['missing']}{_misspelt(config, each.name)}"
+                problems.append(f"{each.name} is missing: {cure}")
         except _InvalidValueError as error:
             problems.append(f"{each.name} {error}")
     if config.get("batch_config") is not None:
         problems.append(f"batch_config {_NO_BATCHES}")
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(_hiding(problems, config.get("api_token")))
     return Settings(**values)
+
+
+def _misspelt(config: Mapping[str, object], missing: str) -> str:
+    """Return a hint at the name that stands where the missing one is meant, if any."""
+    for name in sorted(
+        name for name in config.keys() - _PARSERS.keys() if config[name] is not None
+    ):
+        if get_close_matches(name.lower(), [missing], n=1):
+            return f" (there is no setting {name!r}: did you mean {missing}?)"
+    return ""
 
 
 def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[str]:
@@ -272,7 +293,7 @@ def remarks(config: Mapping[str, object], known: Mapping[str, object]) -> list[s
         found.append(f"There is no setting {name!r}; it is ignored{hint}")
     if config.get("backfill") is False and config.get("start_date"):
         found.append("start_date is not used while backfill is false")
-    return found
+    return _hiding(found, config.get("api_token"))
 
 
 def parse_variables(
@@ -301,7 +322,7 @@ def parse_variables(
     if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
         problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(_hiding(problems, environment.get(f"{_PREFIX}API_TOKEN")))
     return found
 
 

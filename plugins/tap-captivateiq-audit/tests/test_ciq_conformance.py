@@ -19,6 +19,7 @@ TestConformance = conformance_suite(
         flag="backfill",
         confidential="api_token",
         unusable="hidden hidden",
+        usable="hidden-secret",
         retry_after=parse_retry_after,
         without_sdk=(
             *("bookmark", "client", "clock", "config", "entries", "exceptions"),

@@ -8,6 +8,7 @@ import os
 try:
     # Meanwhile, for some hundredths of a second, Python shows a Ctrl-C as a traceback.
     import signal
+    import sys
     import threading
 except KeyboardInterrupt:
     os.write(2, b"target-otlp was stopped by SIGINT before it began: nothing was sent\n")
@@ -41,6 +42,10 @@ _handle_signals(_quit)
 
 def main() -> None:
     """Run the target; an error becomes a line for a user and an exit code other than 0."""
+    if sys.stdout is None:  # it was closed from the start
+        sys.exit(
+            "target-otlp: stdout is closed. Let it lead to a file or a terminal, for the state"
+        )
     # Again, because whoever imported this module may have set others since.
     _handle_signals(_quit)
     try:

@@ -39,6 +39,9 @@ _STEP = r"\.([^.*\[\]'\"\s]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]"
 _PATH = re.compile(rf"\$(?:{_STEP})*")
 _STEPS = re.compile(_STEP)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SECRET = re.compile(r"[^\s,=]{8,}")
+"""A part of a header that cannot be in another text by chance."""
+
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _OWN_HEADERS = {"content-type", "content-encoding", "content-length", "transfer-encoding", "host"}
 _WHERE = "write where the receiver is, such as http://localhost:4318"
@@ -466,6 +469,19 @@ _PARSERS: dict[str, Callable[[object], object]] = {
 }
 
 
+def _hiding(messages: list[str], *headers: object) -> list[str]:
+    """Return messages without what is in headers: it may stand in another setting too."""
+    texts = [
+        str(text)
+        for each in headers
+        for text in (each.values() if isinstance(each, dict) else [each or ""])
+    ]
+    secrets = {piece for text in texts for piece in _SECRET.findall(text)}
+    for secret in secrets:
+        messages = [message.replace(secret, "…") for message in messages]
+    return messages
+
+
 def parse_settings(
     config: Mapping[str, object], environment: Mapping[str, str] = MappingProxyType({})
 ) -> Settings:
@@ -490,11 +506,12 @@ def parse_settings(
                     problems.append(f"{name} {error}")
                 break
     if not values["endpoint"] and not problems:
-        problems.append(f"endpoint is missing: {_WHERE}")
+        problems.append(f"endpoint is missing: {_WHERE}{_misspelt(config, 'endpoint')}")
     if found := _client_certificate_problem(values["client_certificate"], values["client_key"]):
         problems.append(found)
     if problems:
-        raise SettingsError(problems)
+        variables = (environment.get(name) for name in _otel("HEADERS", _headers))
+        raise SettingsError(_hiding(problems, config.get("headers"), *variables))
     return Settings(**values)
 
 
@@ -510,6 +527,16 @@ def _client_certificate_problem(certificate: str | None, key: str | None) -> str
             f"certificate and its key, without a password: {certificate}"
         )
     return None
+
+
+def _misspelt(config: Mapping[str, object], missing: str) -> str:
+    """Return a hint at the name that stands where the missing one is meant, if any."""
+    for name in sorted(
+        name for name in config.keys() - _PARSERS.keys() if config[name] is not None
+    ):
+        if get_close_matches(name.lower(), [missing], n=1):
+            return f" (there is no setting {name!r}: did you mean {missing}?)"
+    return ""
 
 
 def remarks(
@@ -529,7 +556,7 @@ def remarks(
         found.append(
             f"endpoint: headers go to {url.netloc} unencrypted; write https:// if it can do that"
         )
-    return found
+    return _hiding(found, settings.headers)
 
 
 def parse_variables(
@@ -556,7 +583,7 @@ def parse_variables(
         except _InvalidValueError as problem:
             problems.append(f"{name} (from {variable}) {problem}")
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(_hiding(problems, found.get("headers")))
     return found
 
 

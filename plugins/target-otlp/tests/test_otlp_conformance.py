@@ -21,6 +21,7 @@ TestConformance = conformance_suite(
         number=("max_batch_size", 1, 1000),
         confidential="headers",
         unusable={"Authorization": "hidden\n"},
+        usable={"Authorization": "Bearer hidden-secret"},
         retry_after=parse_retry_after,
         without_sdk=(
             *("clock", "config", "delivery", "mapping", "receiver", "responses"),
