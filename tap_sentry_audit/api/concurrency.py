@@ -149,8 +149,6 @@ class ReadAhead(Generic[Key, Result]):
                 outcome = error
             with self._changed:
                 self._end_failing(task)
-                if isinstance(outcome, Exception):
-                    self._leave(task)
                 task.outcome = outcome
                 self._changed.notify_all()
 
