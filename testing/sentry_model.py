@@ -37,7 +37,10 @@ FAULTS: dict[str, Answer | Literal["reset", "cut"]] = {
     "429": (429, {}, TOO_MANY),
     "429 with Retry-After": (429, {"Retry-After": "0"}, TOO_MANY),
     "429 with a date": (429, {"Retry-After": "Thu, 01 Jan 2026 00:00:00 GMT"}, TOO_MANY),
+    "429 with a long number": (429, {"X-Sentry-Rate-Limit-Reset": "9" * 400}, TOO_MANY),
     "half of a body": (200, {}, b'{"rows": [{"id": "1", '),
+    "no UTF-8": (200, {}, b'{"rows": [{"id": "\xff", "dateCreated": "2026-01-01"}]}'),
+    "nested deeply": (200, {}, b'{"rows": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"),
 }
 """What can come in the place of an answer; "cut" breaks off the answer itself."""
 
