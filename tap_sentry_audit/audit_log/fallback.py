@@ -65,7 +65,7 @@ def read_along_server_cursors(
         cursor: str | None = None
         while True:
             page = fetch(Query(cursor))
-            kept.append(Chunk([], page.server_time, page.null_rows))
+            kept.append(Chunk([], page.server_time, page.null_rows, len(page.odd_rows)))
             spool.put(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
             yield Chunk([], page.server_time)
             is_past = start is not None and page.entries and page.entries[0].created < start

@@ -144,7 +144,7 @@ def _read_step(fetch: Fetch, millisecond: int) -> Step:
     page = fetch(Query(Cursor.at(millisecond)))
     if page.entries and to_milliseconds(page.entries[0].created) < millisecond - 1:
         raise CursorIgnoredError
-    chunk = Chunk(page.entries, page.server_time, page.null_rows)
+    chunk = Chunk(page.entries, page.server_time, page.null_rows, len(page.odd_rows))
     chunk = chunk.within(from_milliseconds(millisecond), None)
     if not page.more_newer:
         return Step(chunk, position=None)

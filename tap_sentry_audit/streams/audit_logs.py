@@ -45,7 +45,8 @@ class AuditLogs(IncrementalStream):
     def read(self, context: Context) -> Iterator[Record]:
         """Yield an organization's new entries, oldest first."""
         organization = context["organization"]
-        fetch = fetch_from(self.tap.client, organization, self.permission)
+        on_odd_rows = partial(self.report, organization)
+        fetch = fetch_from(self.tap.client, organization, self.permission, on_odd_rows)
         summary = self.begin_summary()
         bookmark = self.begin(
             context,
@@ -126,7 +127,9 @@ class AuditLogs(IncrementalStream):
         if chunk.entries:
             summary.first = summary.first or chunk.entries[0].created
             summary.last = chunk.entries[-1].created
-        summary.null_rows += chunk.null_rows
-        self.warn_of_null_rows(organization, chunk.null_rows)
+        # Odd rows have been reported when their page came.
+        null_rows = max(0, chunk.null_rows - chunk.odd_rows)
+        summary.null_rows += null_rows
+        self.warn_of_null_rows(organization, null_rows)
         if chunk.problem:
             self.report(organization, f"entries may be missing: {chunk.problem}")

@@ -15,7 +15,7 @@ from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream, Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -27,7 +27,7 @@ from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.pagination import parse_list
 from tap_sentry_audit.config import Settings, SettingsError
 from tap_sentry_audit.streams.flattening import FlatteningMapper
-from tap_sentry_audit.streams.messages import MessageWriter
+from tap_sentry_audit.streams.messages import MessageWriter, UnwritableRecordError
 from tap_sentry_audit.streams.records import fits_of, make_record
 from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
@@ -223,6 +223,18 @@ class SentryStream(RESTStream[str | None]):
     time_field: ClassVar[str | None] = None
     """The field in which every row of a page must have a time."""
 
+    filtered = 0
+    """How many records stream maps have left out."""
+
+    unwritten = 0
+    """How many records could not be written; each was reported."""
+
+    is_written = True
+    """Whether the last record was written, or left out by a stream map."""
+
+    _organization = ""
+    _mapping_error: Exception | None = None
+
     url_base = ""  # unused: each organization has its region's
     allow_redirects = False
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
@@ -276,13 +288,18 @@ class SentryStream(RESTStream[str | None]):
         if is_test and not self.selected:
             return
         if context is not None:
+            self._organization = context["organization"]
+            self._mapping_error = None
             try:
                 for row in self._test(context) if is_test else self.read(context):
                     self.tap.hold_signals()
                     yield row
                     self.tap.release_signals()
-            except SentryError as error:
-                self.report(context["organization"], error)
+                    self._raise_mapping_error()
+            except OSError:  # stdout is closed, or the disk is full
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
+                self.report_failure(context["organization"], error)
             self.save_bookmark()
         if is_test and (context is None or context == self.partitions[-1]):
             self.tap.end_test(self)
@@ -347,6 +364,35 @@ class SentryStream(RESTStream[str | None]):
                     time_extracted=datetime.now(UTC),
                 )
 
+    def _write_record_message(self, record: Record) -> None:
+        """Write a record, or report that it cannot be written; keep the error of a stream map.
+
+        The SDK has no public hook, and an error here would end the run for all organizations
+        (singer-sdk 0.54.9, streams/core.py).
+        """
+        self.is_written = False
+        try:
+            messages = list(self._generate_record_messages(record))
+            for message in messages:
+                self.tap.write_message(message)
+        except OSError:
+            raise
+        except (RecursionError, UnwritableRecordError):
+            which = "".join(f", {key} {record.get(key)}" for key in [self.replication_key] if key)
+            self.report(self._organization, f"a record that JSON cannot hold is left out{which}")
+            self.unwritten += 1
+            return
+        except Exception as error:  # noqa: BLE001  (a stream map can raise anything)
+            self._mapping_error = error
+            return
+        self.filtered += not messages
+        self.is_written = True
+        self.state_manager.is_flushed = False
+
+    def _raise_mapping_error(self) -> None:
+        if self._mapping_error is not None:
+            raise self._mapping_error
+
     def save_bookmark(self) -> None:
         """Write the bookmark into the state; lists have none."""
 
@@ -356,6 +402,16 @@ class SentryStream(RESTStream[str | None]):
             self.logger.warning(
                 "%s: Sentry could not show %d %s (null rows)", organization, count, self.noun
             )
+
+    def report_failure(self, organization: str, error: Exception) -> None:
+        """Log why an organization, or a part of it, could not be read to its end."""
+        if isinstance(error, SentryError | SingerSDKError):
+            self.report(organization, error)
+            return
+        # Its text can hold a part of an entry.
+        what = f"unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"
+        self.report(organization, what)
+        self.logger.debug("Where it happened:", exc_info=error)
 
     def report(self, organization: str, error: object) -> None:
         """Log an error. The run goes on, and fails at its end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -114,8 +114,10 @@ class Events(IncrementalStream):
             self._missing.append(project)
         except ForbiddenError:
             self._forbidden += 1
-        except SentryError as error:
-            self.report(project.organization, error)
+        except OSError:  # stdout is closed, or the disk is full
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, it stops one project)
+            self.report_failure(project.organization, error)
         self.write_state_if_due()
         self._log_progress(project)
 
@@ -126,8 +128,8 @@ class Events(IncrementalStream):
         for organization in self.tap.settings.slugs:
             try:
                 found += self._projects_of(organization)
-            except SentryError as error:
-                self.report(organization, error)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
+                self.report_failure(organization, error)
         return found
 
     def _projects_of(self, organization: str) -> list[_Project]:
@@ -194,12 +196,14 @@ class Events(IncrementalStream):
             parameters["start"] = search_text(since)
             parameters["end"] = search_text(project.end, rounded_up=True)
         context = {"organization": project.organization, "project": project.slug}
-        spool = Spool()
-        for page in pages(partial(self.get_page, context, parameters)):
-            self.warn_of_null_rows(project.organization, page.null_rows)
-            spool.put(page.body)
-            if since and page.rows and min(map(_created, page.rows)) < since:
-                break
+        with ExitStack() as stack:
+            spool = stack.enter_context(Spool())
+            for page in pages(partial(self.get_page, context, parameters)):
+                self.warn_of_null_rows(project.organization, page.null_rows)
+                spool.put(page.body)
+                if since and page.rows and min(map(_created, page.rows)) < since:
+                    break
+            stack.pop_all()  # `read` closes it
         return spool, page.server_time
 
     def _log_progress(self, project: _Project) -> None:

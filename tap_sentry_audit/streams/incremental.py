@@ -146,11 +146,19 @@ class IncrementalStream(SentryStream):
     def begin_summary(self) -> Summary:
         """Return the summary of an organization that begins now."""
         limiter = self.tap.client.rate_limiter
-        return Summary(what=self.noun, requests=-limiter.requests, waited=-limiter.waited)
+        return Summary(
+            what=self.noun,
+            filtered=-self.filtered,
+            unwritten=-self.unwritten,
+            requests=-limiter.requests,
+            waited=-limiter.waited,
+        )
 
     def end_summary(self, organization: str, summary: Summary) -> None:
         """Log the summary of an organization that ends now."""
         limiter = self.tap.client.rate_limiter
+        summary.filtered += self.filtered
+        summary.unwritten += self.unwritten
         summary.requests += limiter.requests
         summary.waited += limiter.waited
         self.logger.info("%s: %s", organization, summary)
@@ -173,6 +181,8 @@ class IncrementalStream(SentryStream):
         and lets a date in the future become the bookmark (singer-sdk 0.54.9, helpers/_state.py,
         increment_state).
         """
+        if not self.is_written:
+            return
         row = latest_record
         assert isinstance(row, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
         row.bookmark.add(row.key, row.created, row.server_time)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib.encoding.simple import Message
 
 
+class UnwritableRecordError(ValueError):
+    """JSON cannot hold a record: it is nested too deeply, or a stream map made something odd."""
+
+
 class MessageWriter(MsgSpecWriter):
     """The SDK's msgspec writer, without a system call for every record.
 
@@ -29,10 +33,19 @@ class MessageWriter(MsgSpecWriter):
     """Whether the last message was a STATE."""
 
     def write_message(self, message: Message) -> None:
-        """Write a message to stdout."""
+        """Write a message to stdout.
+
+        Raises:
+            UnwritableRecordError: It is a record that cannot be written; nothing was.
+
+        """
         if isinstance(message, RecordMessage):
+            try:
+                line = self.format_message(message)
+            except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+                raise UnwritableRecordError from error
             # `SentryStream.get_records` holds signals meanwhile.
-            sys.stdout.buffer.write(self.format_message(message))
+            sys.stdout.buffer.write(line)
             self.ends_with_state = False
             return
         with _signals_blocked():
