@@ -8,10 +8,9 @@ import re
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from io import StringIO
 from itertools import islice
-from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import RESTStream, Tap
@@ -65,9 +64,10 @@ class SentryTap(Tap):
     has_failed = False
     """Whether something could not be read: the run fails at its end, or when it is stopped."""
 
-    _is_held = False
+    unexpected: Exception | None = None
+    """The first error that was not foreseen: the run ends with it once all else has been read."""
+
     _is_state_loaded = False
-    _signal: int | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -111,16 +111,6 @@ class SentryTap(Tap):
         if self.has_failed and stream is selected[-1]:
             sys.exit(1)
 
-    def hold_signals(self) -> None:
-        """Defer signals to stop while a record is written and its bookmark moves."""
-        self._is_held = True
-
-    def release_signals(self) -> None:
-        """Handle signals again, a deferred one now."""
-        self._is_held = False
-        if self._signal is not None:
-            self._handle_termination(self._signal, None)
-
     def close_state(self) -> None:
         """Write a STATE unless the last message was one, even if it equals the last STATE.
 
@@ -139,17 +129,17 @@ class SentryTap(Tap):
         The SDK has no public hook. Its method writes a STATE even before the given state is loaded,
         which makes a target forget its state (singer-sdk 0.54.9, tap_base.py).
         """
+        del frame
         if not self._is_state_loaded or not self.state or self.is_test:
-            signals.stop_at_once(signum, frame)
-        if self._is_held:
-            self._signal = signum
+            signals.stop_at_once(signum, None)
+        if signals.held.put_off(partial(self._handle_termination, signum, None)):
             return
-        self.logger.info("Stopped by %s: the state holds all that was sent", Signals(signum).name)
-        try:
-            self.close_state()
-        except OSError:  # stdout is closed
-            sys.exit(1)
-        sys.exit(int(self.has_failed))
+        with signals.held:  # another signal changes nothing
+            try:
+                self.close_state()
+            except OSError:  # stdout is closed
+                signals.end(signum, "its last STATE could not be written", 1)
+            signals.end(signum, "its last STATE holds all that it sent", int(self.has_failed))
 
     @classproperty
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
@@ -292,9 +282,8 @@ class SentryStream(RESTStream[str | None]):
             self._mapping_error = None
             try:
                 for row in self._test(context) if is_test else self.read(context):
-                    self.tap.hold_signals()
-                    yield row
-                    self.tap.release_signals()
+                    with signals.held:
+                        yield row
                     self._raise_mapping_error()
             except OSError:  # stdout is closed, or the disk is full
                 raise
@@ -409,9 +398,8 @@ class SentryStream(RESTStream[str | None]):
             self.report(organization, error)
             return
         # Its text can hold a part of an entry.
-        what = f"unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"
-        self.report(organization, what)
-        self.logger.debug("Where it happened:", exc_info=error)
+        self.report(organization, f"stopped by an unexpected {type(error).__name__}")
+        self.tap.unexpected = self.tap.unexpected or error
 
     def report(self, organization: str, error: object) -> None:
         """Log an error. The run goes on, and fails at its end."""
@@ -425,5 +413,7 @@ class SentryStream(RESTStream[str | None]):
         written.
         """
         super().log_sync_costs()
+        if self.tap.unexpected:
+            raise self.tap.unexpected
         if self.tap.has_failed:
             raise SystemExit(1)

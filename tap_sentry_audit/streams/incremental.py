@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit import signals
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import format_time
 from tap_sentry_audit.streams.base import SentryStream
@@ -166,10 +167,9 @@ class IncrementalStream(SentryStream):
     def write_state_if_due(self) -> None:
         """Write a STATE message if none was written here for `STATE_SECONDS`."""
         if time.monotonic() > self._state_due:
-            self.tap.hold_signals()
-            self.save_bookmark()
-            self.tap.state_writer.write_state(self.tap_state)
-            self.tap.release_signals()
+            with signals.held:
+                self.save_bookmark()
+                self.tap.state_writer.write_state(self.tap_state)
             self._state_due = time.monotonic() + STATE_SECONDS
 
     def _increment_stream_state(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import signal
+import select
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.singerlib import RecordMessage, StateMessage
 
-from tap_sentry_audit.signals import STOP_SIGNALS
+from tap_sentry_audit import signals
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from singer_sdk.singerlib.encoding.simple import Message
+
+
+_TICK = 1
+"""Milliseconds between two looks at a pipe."""
 
 
 class UnwritableRecordError(ValueError):
@@ -48,20 +53,35 @@ class MessageWriter(MsgSpecWriter):
             sys.stdout.buffer.write(line)
             self.ends_with_state = False
             return
-        with _signals_blocked():
-            sys.stdout.buffer.write(self.format_message(message))
+        line = self.format_message(message)
+        is_state = isinstance(message, StateMessage)
+        with signals.held:
             sys.stdout.flush()
-            self.ends_with_state = isinstance(message, StateMessage)
+            if is_state:
+                _wait_for_room(len(line))
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+            self.ends_with_state = is_state
 
 
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block signals while a message is written: their handler would write a STATE into it."""
-    if sys.platform == "win32":  # which cannot block signals
-        yield
+def _wait_for_room(size: int) -> None:
+    """Wait until stdout takes so many bytes at once, if it is a pipe: nothing may cut a STATE.
+
+    So much a pipe takes in any case (`PIPE_BUF`); for more it is made longer if need be, and must
+    be empty. A line that is longer than any pipe is left to its fate.
+    """
+    if sys.platform != "linux" or size <= select.PIPE_BUF:
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        pipe = sys.stdout.fileno()
+        capacity = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+        if capacity < size:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
+    except OSError:  # it is no pipe, or cannot be made so long
+        return
+    readers = select.poll()
+    readers.register(pipe, 0)
+    unread = bytearray(4)
+    while not fcntl.ioctl(pipe, termios.FIONREAD, unread) and any(unread):
+        if readers.poll(_TICK):  # nobody reads it any more
+            return
