@@ -18,7 +18,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.singerlib import RecordMessage, StateMessage
+from singer_sdk.singerlib import Metadata, RecordMessage, StateMessage
 
 from tap_sentry_audit import config, signals
 from tap_sentry_audit.api.client import Client
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from tap_sentry_audit.config import Schema
 
 _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
+
+
+class CatalogError(SingerSDKError):
+    """A stream cannot be read as its catalog says; the text says what to change."""
 
 
 class SentryTap(Tap):
@@ -91,7 +95,16 @@ class SentryTap(Tap):
         super().invoke(state=state, **options)
 
     def setup_mapper(self) -> None:
-        """Set up stream maps, followed by lossless flattening."""
+        """Set up stream maps, followed by lossless flattening.
+
+        This is the first that the SDK does with a catalog. Keys are sent even if they are
+        deselected there: targets need them.
+        """
+        for stream in self.discover_streams():
+            if entry := self.catalog.get_stream(stream.name):
+                for key in (*stream.primary_keys, stream.replication_key):
+                    if about := entry.metadata.get(("properties", str(key))):
+                        about.inclusion = Metadata.InclusionType.AUTOMATIC
         self.mapper = FlatteningMapper(self.config, self.logger)
         self.mapper.register_raw_streams_from_catalog(self.catalog)
 
@@ -247,10 +260,37 @@ class SentryStream(RESTStream[str | None]):
         return [{"organization": slug} for slug in self.tap.settings.slugs]
 
     def apply_catalog(self, catalog: Catalog) -> None:
-        """Apply a catalog; if it changes fields or types, the SDK conforms records to it."""
+        """Apply a catalog; if it changes fields or types, the SDK conforms records to it.
+
+        Raises:
+            CatalogError: The stream is to be read in another way than it can be.
+
+        """
+        own_key, own_method = self.replication_key, self.replication_method
         super().apply_catalog(catalog)
+        if self.selected:
+            self._check_replication(own_key, own_method)
+        self.replication_key = own_key
         if self.effective_schema != self.schema:
             self.TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
+
+    def _check_replication(self, own_key: str | None, own_method: str) -> None:
+        if self.replication_key not in {None, own_key}:
+            takes = f"leave it out, or set it to {own_key}" if own_key else "leave it out"
+            message = (
+                f"the catalog's replication key for {self.name} is {self.replication_key}, by "
+                f"which the stream cannot be read: {takes}"
+            )
+            raise CatalogError(message)
+        method = self.forced_replication_method or own_method
+        if method != own_method:
+            message = (
+                f"the catalog's replication method for {self.name} is {method}, but the stream is "
+                f"read as {own_method} only: leave it out"
+            )
+            if own_key:
+                message += ". To read everything again, run without a state"
+            raise CatalogError(message)
 
     @property
     def selected(self) -> bool:
