@@ -155,22 +155,31 @@ def parse_detail(body: bytes, headers: Mapping[str, str]) -> ListPage:
     return page
 
 
+MOST_EMPTY_PAGES = 10
+"""Pages without any rows, one after the other, that may promise more."""
+
+
 class ListCursors:
     """The cursors of one walk along a list, each of which may be used once."""
 
     def __init__(self, first: str | None = None) -> None:
         """Begin with a cursor, or at the first page."""
         self._used = {first}
+        self._empty = 0
 
     def follow(self, page: ListPage) -> str | None:
         """Return the cursor of the next page, or None after the last page.
 
         Raises:
-            SentryError: The server leads in a circle.
+            SentryError: The server leads in a circle, or from one empty page to another.
 
         """
         if page.older is not None and page.older in self._used:
             message = "the server leads to a page of a list that it has shown already"
+            raise SentryError(message)
+        self._empty = 0 if page.rows or page.null_rows else self._empty + 1
+        if page.older is not None and self._empty >= MOST_EMPTY_PAGES:
+            message = "the server promises more rows of a list, and shows empty pages"
             raise SentryError(message)
         self._used.add(page.older)
         return page.older

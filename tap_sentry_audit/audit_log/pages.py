@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,6 +90,8 @@ class Page:
 
     `null_rows` counts the rows that hold no entry: those that Sentry failed to serialize, for which
     it sends `null` (23.7.1), and `odd_rows`, which lack an id or a time that can be used.
+    `page_size` is how many rows a full page has, as far as that is known: a server may have other
+    ideas of it.
     """
 
     entries: list[Entry]
@@ -99,13 +101,27 @@ class Page:
     event_names: tuple[str, ...] = ()
     newer: Link | None = None
     older: Link | None = None
+    page_size: int = PAGE_SIZE
+
+    @property
+    def rows(self) -> int:
+        """How many rows the page has, with or without an entry."""
+        return len(self.entries) + self.null_rows
 
     @property
     def more_newer(self) -> bool:
         """Whether newer rows follow; without a `Link` header, a full page means that they do."""
-        if self.newer is None:
-            return len(self.entries) + self.null_rows >= PAGE_SIZE
-        return self.newer.has_results
+        return self.newer.has_results if self.newer else self.is_full
+
+    @property
+    def more_older(self) -> bool:
+        """Whether older rows follow; without a `Link` header, a full page means that they do."""
+        return self.older.has_results if self.older else self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the page has as many rows as any that the server has sent, or `PAGE_SIZE`."""
+        return self.rows >= self.page_size
 
 
 def path(organization: str) -> str:
@@ -125,10 +141,15 @@ def fetch_from(
     had, by whichever thread fetches it.
     """
     known: Counter[int] = Counter()
+    widest = 1
     lock = threading.Lock()
 
     def fetch(query: Query) -> Page:
+        nonlocal widest
         page = client.get(path(organization), query.parameters(), parse_page, permission)
+        with lock:
+            widest = min(PAGE_SIZE, max(widest, page.rows))
+            page = replace(page, page_size=widest)
         if page.odd_rows and on_odd_rows:
             rows = Counter(map(hash, page.odd_rows))
             with lock:
