@@ -6,6 +6,7 @@ import time
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from singer_sdk.helpers.types import Context, Record
 
@@ -110,6 +110,7 @@ class Events(IncrementalStream):
                     yield from self.unsent(rows, project.bookmark, self._summary)
                 # Events since the run began are left to the next one.
                 self.end(project.bookmark, context, min(server_time, project.end))
+                self._end_without_events(project, context)
         except NotFoundError:
             self._missing.append(project)
         except ForbiddenError:
@@ -121,6 +122,13 @@ class Events(IncrementalStream):
         self.write_state_if_due()
         self._log_progress(project)
 
+    def _end_without_events(self, project: _Project, context: Context) -> None:
+        """Give a project without events a bookmark: the next run need not read all time again."""
+        bookmark = project.bookmark
+        if isinstance(bookmark, Bookmark) and bookmark.newest is None:
+            bookmark.newest = min(project.end - CLOCK_STEP, datetime.now(UTC))
+            self._save(bookmark, context)
+
     @cached_property
     def _projects(self) -> list[_Project]:
         """Every project of every organization that can be read, as the run begins."""
@@ -130,6 +138,8 @@ class Events(IncrementalStream):
                 found += self._projects_of(organization)
             except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
                 self.report_failure(organization, error)
+        # A STATE holds every project's bookmark: what all of them cost stays linear in the records.
+        self.STATE_MSG_FREQUENCY = max(1000, 10 * len(found))
         return found
 
     def _projects_of(self, organization: str) -> list[_Project]:
