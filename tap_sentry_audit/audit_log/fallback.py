@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.exceptions import BadRequestError, SentryError
+from tap_sentry_audit.api.pagination import PAGE_SIZE
 from tap_sentry_audit.api.spool import Spool
 from tap_sentry_audit.audit_log.pages import Query, parse_page
 from tap_sentry_audit.audit_log.reader import CursorIgnoredError, read_range
@@ -76,12 +77,14 @@ def read_along_server_cursors(
             spool.put(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
             yield Chunk([], page.server_time)
             is_past = start is not None and page.entries and page.entries[0].created < start
-            if is_past or not page.more_older:
+            if is_past:
                 break
-            ids = {entry.id for entry in page.entries}
-            if page.older is None:
+            if page.older is None and page.rows >= PAGE_SIZE:
                 message = "a page of the log is full, and the server does not say what follows"
                 raise SentryError(message)
+            if page.older is None or not page.older.has_results:
+                break
+            ids = {entry.id for entry in page.entries}
             if page.older.cursor in used or not page.rows or (ids and ids <= shown):
                 message = "the server promises more entries, and shows none that it has not shown"
                 raise SentryError(message)
