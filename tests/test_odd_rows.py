@@ -56,7 +56,7 @@ ROWS = {
     "true": b"true",
     "a list": b"[]",
     "an empty object": b"{}",
-    "201 levels": odd(data=deep(200)),
+    "701 levels": odd(data=deep(700)),
     "950 levels": odd(data=deep(949)),
     "5,000 levels": odd(data=deep(4999)),
     "objects of 100,000 levels": odd(data=b'{"a":' * 99_999 + b"1" + b"}" * 99_999),
@@ -112,7 +112,7 @@ def test_odd_rows_are_counted_once_each_and_the_bookmark_moves_on() -> None:
 
 VALUES = {
     "a number that no decimal holds": (b"1e9999999999999999999", "1e9999999999999999999"),
-    "200 levels": (deep(198), json.loads(deep(198))),
+    "700 levels": (deep(698), json.loads(deep(698))),
     "a lone surrogate": (rb'"\ud800"', "\\ud800"),
 }
 

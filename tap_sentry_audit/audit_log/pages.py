@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     """Fetches a page; several threads may call it."""
 
 
-MOST_LEVELS = 200
+MOST_LEVELS = 700
 """How deep a row may be nested. Whoever decodes or encodes it recurses, in Python 1,000 times."""
 
 
