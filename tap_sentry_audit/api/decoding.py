@@ -91,7 +91,8 @@ _ESCAPE = re.compile(
 
 def cut_deep(body: bytes, levels: int) -> bytes:
     """Return JSON with null in place of what is nested deeper; the same object if nothing is."""
-    if body.count(b"[") + body.count(b"{") <= levels:
+    # Each level takes two bytes at least.
+    if len(body) <= 2 * levels or body.count(b"[") + body.count(b"{") <= levels:
         return body
     pieces, level, kept, begin = [], 0, 0, 0
     for token in _TOKEN.finditer(body):

@@ -193,11 +193,8 @@ def parse_page(body: bytes, headers: Mapping[str, str]) -> Page:
         raise InvalidBodyError(message) from None
     found = [_entry(key, row) for key, row in zip(keys, rows, strict=True)]
     entries = [entry for entry in found if entry is not None]
-    odd_rows = [
-        bytes(row)
-        for entry, row in zip(found, rows, strict=True)
-        if entry is None and bytes(row) != b"null"
-    ]
+    without = [row for entry, row in zip(found, rows, strict=True) if entry is None]
+    odd_rows = [row for row in map(bytes, without) if row != b"null"]
     links = parse_links(headers.get("Link", ""))
     if odd_rows and not entries and not links:
         message = "its rows are not audit entries, each with an id and a dateCreated"
