@@ -22,6 +22,7 @@ def run() -> None:
     gc.set_threshold(10_000, 20, 20)
     # Threads that read must not wait long for the thread that writes.
     sys.setswitchinterval(0.0005)
+    signals.limit_time_to_end()
     TapSentryAudit.logger.addFilter(is_relevant)
     # It would log the URL, headers and a traceback of a response with a malformed header.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)

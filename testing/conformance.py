@@ -18,6 +18,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from http.server import BaseHTTPRequestHandler
@@ -757,6 +758,37 @@ class _Tap(_EveryProgram):
         assert "batch_config" not in about["settings"]["properties"]
 
     @pytest.mark.parametrize("number", SIGNALS)
+    def test_a_signal_ends_a_run_whose_output_nobody_reads(
+        self, number: signal.Signals, server: Server
+    ) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+        os.set_blocking(writer, True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", self.program.package, "--config=ENV"],
+            env=self.environment | self.variables(self.settings(server.url)),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: _is_idle(process.pid))
+            process.send_signal(number)
+            began = time.monotonic()
+            process.wait(10)
+            took = time.monotonic() - began
+        finally:
+            process.kill()
+            os.close(reader)
+            os.close(writer)
+
+        assert process.returncode in {1, 128 + number}
+        assert took < 5
+
+    @pytest.mark.parametrize("number", SIGNALS)
     def test_a_signal_while_the_first_answer_is_waited_for_ends_with_a_state(
         self, number: signal.Signals, tmp_path: Path
     ) -> None:
@@ -789,6 +821,14 @@ def refusals(run: Run, server: Server) -> list[str]:
     assert not server.requests
     # The SDK adds a line of its own.
     return [line for line in run.log("ERROR") if line != "Config validation failed"]
+
+
+def _is_idle(process: int) -> bool:
+    """Whether a process that had begun its work does nothing for a while."""
+    stat = Path(f"/proc/{process}/stat")
+    before = stat.read_text().split()[13]
+    time.sleep(0.4)
+    return int(before) > 20 and stat.read_text().split()[13] == before
 
 
 def wait_until(is_so: Callable[[], object]) -> None:

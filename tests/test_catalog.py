@@ -64,6 +64,102 @@ def test_an_older_catalog_without_additional_fields_warns_only_of_what_it_drops(
     assert len(run.log("WARNING")) == len(unknown)
 
 
+@pytest.mark.parametrize("inclusion", ["automatic", "available", "unsupported"])
+@pytest.mark.parametrize("field", ["id", "dateCreated"])
+def test_keys_are_sent_even_if_they_are_deselected(field: str, inclusion: str) -> None:
+    catalog = selecting("audit_logs")
+    for about in catalog["streams"][0]["metadata"]:
+        if about["breadcrumb"] == ["properties", field]:
+            about["metadata"] |= {"selected": False, "inclusion": inclusion}
+    log = Log(entries.even(3))
+    run = read(log, catalog)
+
+    assert all(record[field] for record in run.records)
+    assert field in run.of_type("SCHEMA")[0]["schema"]["properties"]
+
+
+# --- how a stream is read
+
+
+def changed(stream: str, where: str, **changes: str | None) -> Catalog:
+    """A catalog with changes at the top of an entry, or in its metadata alone."""
+    catalog = selecting(stream)
+    entry = next(one for one in catalog["streams"] if one["stream"] == stream)
+    [root] = [about["metadata"] for about in entry["metadata"] if not about["breadcrumb"]]
+    for name, value in changes.items():
+        entry.pop(name, None)
+        if value is not None:
+            forced = {"replication_method": "forced-replication-method"}
+            names = {"top": name, "metadata": forced.get(name, name.replace("_", "-"))}
+            {"top": entry, "metadata": root}[where][names[where]] = value
+    return catalog
+
+
+@pytest.mark.parametrize("where", ["top", "metadata"])
+@pytest.mark.parametrize(
+    ("stream", "change", "words"),
+    [
+        ("audit_logs", {"replication_key": "id"}, "or set it to dateCreated"),
+        ("issues", {"replication_key": "firstSeen"}, "or set it to lastSeen"),
+        ("members", {"replication_key": "dateCreated"}, "cannot be read: leave it out"),
+        ("audit_logs", {"replication_method": "FULL_TABLE"}, "run without a state"),
+        (
+            "audit_logs",
+            {"replication_method": "LOG_BASED"},
+            "INCREMENTAL only: leave it out. To read everything again, run without a state",
+        ),
+        ("members", {"replication_method": "INCREMENTAL"}, "read as FULL_TABLE only: leave it out"),
+    ],
+)
+def test_another_way_to_read_a_stream_is_refused_before_the_first_request(
+    stream: str, change: dict[str, str], words: str, where: str
+) -> None:
+    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
+        run = run_tap(config(sentry), catalog=changed(stream, where, **change))
+
+    assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
+    [error] = run.log("ERROR")
+    assert error.startswith("the catalog's replication ")
+    assert stream in error
+    assert error.endswith(words)
+
+
+def bookmark_of(run: Run) -> object:
+    assert run.state
+    [partition] = run.state["bookmarks"]["audit_logs"]["partitions"]
+    return partition | {"last_read": ""}
+
+
+def test_a_catalog_without_a_replication_key_changes_nothing() -> None:
+    log = Log(entries.even(5))
+    bare = changed("audit_logs", "top", replication_key=None, replication_method=None)
+    run = read(log, bare)
+
+    assert [bookmark_of(each) for each in (run, read(log, None))] == [bookmark_of(run)] * 2
+    assert len(run.records) == 5
+
+
+# --- stream maps
+
+
+@pytest.mark.parametrize(
+    ("maps", "sent"),
+    [({"audit_logs": {"__filter__": "int(id) % 2 == 0"}}, 2), ({"audit_logs": None}, 0)],
+)
+def test_records_that_a_stream_map_leaves_out_are_not_counted_as_sent(
+    maps: dict[str, object], sent: int
+) -> None:
+    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
+        run = run_tap(config(sentry, stream_maps=maps))
+        again = run_tap(config(sentry, stream_maps=maps), state=run.state)
+
+    [line] = [line for line in run.log("INFO") if "left out by stream maps" in line]
+    assert line.startswith(f"acme: {sent} new entries")
+    assert f"{5 - sent} left out by stream maps" in line
+    assert (run.returncode, len(run.records), len(again.records)) == (0, sent, 0)
+    assert any(line.startswith("acme: 0 new entries") for line in again.log("INFO"))
+
+
 # --- the audit log itself
 
 

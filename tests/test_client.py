@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
+from threading import Barrier
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -14,6 +17,7 @@ from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.rate_limit import RateLimiter
 from tap_sentry_audit.api.transport import Transport
 from tap_sentry_audit.api.watchdog import Watchdog
+from tap_sentry_audit.audit_log.pages import Query, fetch_from
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries, faults
 from testing.local_server import LocalServer
@@ -22,6 +26,7 @@ from testing.sentry_tap import config, run_tap, selecting, without_waits
 if TYPE_CHECKING:
     from socket import socket
 
+    from tap_sentry_audit.api.client import Client
     from testing.fake_sentry import Request
     from testing.fake_sentry.faults import Fault
 
@@ -262,3 +267,21 @@ def test_an_answer_that_breaks_off_is_the_fault_of_its_own_host(
 
     [*_, error] = caplog.messages
     assert error.startswith(f"acme: {region.url.removeprefix('http://')} broke off")
+
+
+def test_threads_that_begin_together_share_a_client() -> None:
+    def ask(client: Client, together: Barrier) -> int:
+        together.wait(5)
+        return len(fetch_from(client, "acme", permission="")(Query(None)).entries)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with serving() as sentry, ThreadPoolExecutor(20) as pool:
+            for _ in range(20):
+                client, together = without_waits(config(sentry)).client, Barrier(20)
+                assert client.session
+                answers = [pool.submit(ask, client, together) for _ in range(20)]
+                assert [answer.result() for answer in answers] == [5] * 20
+    finally:
+        sys.setswitchinterval(before)

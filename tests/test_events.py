@@ -271,3 +271,22 @@ def test_without_backfill_a_new_project_comes_from_the_earliest_bookmark_of_the_
         ended = run(sentry, state, backfill=False)
 
     assert ids(ended) == [since]
+
+
+@DATES
+def test_a_project_without_events_is_not_read_from_the_beginning_again(
+    *, honours_dates: bool
+) -> None:
+    acme = Inventory.made(projects=2, events=0)
+    one = acme.projects[0]["slug"]
+    with serving(acme, honours_dates=honours_dates) as sentry:
+        first = run(sentry)
+        added = acme.add_events(one, [entries.micros(datetime.now(UTC) - timedelta(minutes=30))])
+        sentry.requests.clear()
+        second = run(sentry, first.state)
+        asked = [request for request in sentry.requests if request.resource == "events"]
+
+    assert (first.returncode, ids(first), ids(second)) == (0, [], added)
+    ago = [datetime.now(UTC) - datetime.fromisoformat(f"{of.query['start']}Z") for of in asked]
+    assert len(ago) == 2
+    assert all(timedelta(hours=1) <= time < timedelta(hours=2) for time in ago)

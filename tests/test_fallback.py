@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -119,3 +119,111 @@ def test_without_backfill_a_first_run_takes_a_position(foreign: Foreign, count: 
 
     assert (first.returncode, first.ids) == (0, [])
     assert (second.returncode, second.ids) == (0, new)
+
+
+# --- servers that are odd in other ways: the log is read whole, or the run fails and says why
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no links": {"sends_links": False},
+    "small pages": {"page_size": 30},
+    "small pages and no links": {"page_size": 30, "sends_links": False},
+    "no direction": {"knows_newer": False},
+    "no direction and small pages": {"knows_newer": False, "page_size": 30},
+    "cursors refused and small pages": {"foreign_cursors": "refuse", "page_size": 30},
+}
+HOPELESS: dict[str, dict[str, Any]] = {
+    "refused and no links": {"foreign_cursors": "refuse", "sends_links": False},
+    "ignored and no links": {"foreign_cursors": "ignore", "sends_links": False},
+    "no direction and no links": {"knows_newer": False, "sends_links": False},
+    "the last page for ever": {"endless": "same"},
+    "the last page for ever, refused": {"endless": "same", "foreign_cursors": "refuse"},
+    "empty pages for ever": {"endless": "empty"},
+    "empty pages for ever, refused": {"endless": "empty", "foreign_cursors": "refuse"},
+}
+COUNTS = pytest.mark.parametrize("count", [0, 1, 29, 30, 99, 100, 250])
+
+
+@pytest.mark.parametrize("name", ODD)
+@COUNTS
+def test_a_first_run_reads_an_odd_server_whole(name: str, count: int) -> None:
+    log = Log(entries.even(count))
+    with FakeSentry({"acme": log}, **ODD[name]) as sentry:
+        assert delivered(sentry) == expected(log)
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("count", [1, 40, 250])
+def test_later_runs_bring_what_is_new_on_an_odd_server(name: str, count: int) -> None:
+    log = Log(entries.even(count))
+    with FakeSentry({"acme": log}, **ODD[name]) as sentry:
+        first = run_tap(config(sentry, backfill=False))
+        new = log.add([NEW_YEAR - 1, *range(NEW_YEAR, NEW_YEAR + 120)])
+        second = run_tap(config(sentry, backfill=False), state=first.state)
+        third = run_tap(config(sentry), state=second.state)
+
+    assert (first.returncode, first.ids) == (0, [])
+    assert (second.returncode, sorted(second.ids)) == (0, sorted(new))
+    assert (third.returncode, third.ids) == (0, [])
+
+
+@pytest.mark.parametrize("name", [*ODD, *HOPELESS])
+def test_a_range_of_an_odd_server_is_whole_or_an_error(name: str) -> None:
+    log = Log(entries.even(250))
+    start, end = NEW_YEAR - 20 * DAY, NEW_YEAR - 10 * DAY
+    inside = [
+        row["id"] for row in log.rows() if row and start <= entries.micros(row["dateCreated"]) < end
+    ]
+    with FakeSentry({"acme": log}, **(ODD | HOPELESS)[name]) as sentry:
+        run = run_tap(config(sentry, start_date="2024-12-12", end_date="2024-12-22"))
+
+        assert len(sentry.requests) < 300
+    assert run.ids == inside or run.returncode == 1
+    assert (name in ODD) <= (run.ids == inside)
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+@pytest.mark.parametrize("count", [1, 40, 100, 250])
+def test_a_server_that_cannot_be_read_whole_is_an_error_and_no_endless_loop(
+    name: str, count: int
+) -> None:
+    log = Log(entries.even(count))
+    with FakeSentry({"acme": log}, **HOPELESS[name]) as sentry:
+        run = run_tap(config(sentry))
+        later = run_tap(config(sentry), state=run.state)
+
+        assert len(sentry.requests) < 300
+    is_whole = run.ids + later.ids == expected(log)
+    assert is_whole or 1 in {run.returncode, later.returncode}
+    assert (run.returncode == 1) <= bool(run.log("ERROR"))
+
+
+def test_a_tie_that_is_wider_than_a_page_is_read_whole_without_links() -> None:
+    same = {"event": "x", "actor": {"name": "SCIM"}}
+    rows = [entries.row(f"{number}", NEW_YEAR, **same) for number in range(180)]
+    log = Log([NEW_YEAR - DAY, NEW_YEAR + DAY], rows=rows)
+    with FakeSentry({"acme": log}, sends_links=False) as sentry:
+        run = run_tap(config(sentry))
+
+    assert sorted(run.ids) == sorted(expected(log)) or run.returncode == 1
+
+
+# --- before 1970
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 250])
+@pytest.mark.parametrize("after", [0, 1, 120])
+def test_entries_from_before_1970_come_first(count: int, after: int) -> None:
+    log = Log([*range(-count * DAY, 0, DAY), *entries.even(after)])
+    with FakeSentry({"acme": log}) as sentry:
+        first = run_tap(config(sentry))
+        later = run_tap(config(sentry), state=first.state)
+
+    assert (first.returncode, first.ids) == (0, expected(log))
+    assert (later.returncode, later.ids) == (0, [])
+
+
+def test_a_start_date_may_lie_before_1970() -> None:
+    log = Log([-20 * 365 * DAY, -5 * 365 * DAY, -1, 0, NEW_YEAR])
+    with FakeSentry({"acme": log}) as sentry:
+        assert delivered(sentry, start_date="1960-01-01") == expected(log)[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -19,14 +19,27 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = "str | int | float | Decimal | bool | list[Json] | dict[str, Json] | None"
 
-_decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_MOST_DIGITS = 18
 
-_MOST_DIGITS = 300
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+def _exact_decimal(text: str) -> Decimal | str:
+    """Return a decimal, or the text of a number whose exponent has too many digits for one."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text
+
+
+_decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=_exact_decimal).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def decode_object(body: bytes) -> dict[str, Json]:
     """Return a JSON object, its numbers as integers and decimals.
+
+    A number that no decimal can hold (`1e9999999999999999999`) becomes its text.
 
     Raises:
         ValueError: The body is not a JSON object.
@@ -36,7 +49,7 @@ def decode_object(body: bytes) -> dict[str, Json]:
         return _decode_object(body)
     except msgspec.ValidationError:
         # Either not an object, or one with an integer of thousands of digits.
-        found: Json = json.loads(body, parse_float=Decimal, parse_int=_exact_integer)
+        found: Json = json.loads(body, parse_float=_exact_decimal, parse_int=_exact_integer)
         if isinstance(found, dict):
             return found
         raise
@@ -76,12 +89,32 @@ _ESCAPE = re.compile(
 )
 
 
+def cut_deep(body: bytes, levels: int) -> bytes:
+    """Return JSON with null in place of what is nested deeper; the same object if nothing is."""
+    # Each level takes two bytes at least.
+    if len(body) <= 2 * levels or body.count(b"[") + body.count(b"{") <= levels:
+        return body
+    pieces, level, kept, begin = [], 0, 0, 0
+    for token in _TOKEN.finditer(body):
+        match token[0]:
+            case b"[" | b"{":
+                level += 1
+                if level == levels + 1:
+                    begin = token.start()
+            case b"]" | b"}":
+                if level == levels + 1:
+                    pieces += [body[kept:begin], b"null"]
+                    kept = token.end()
+                level -= 1
+    return b"".join([*pieces, body[kept:]]) if pieces else body
+
+
 def parse_integer(text: str) -> int | None:
     """Return the number that ASCII digits name, or None if the text holds anything else.
 
-    Nobody means a number of hundreds of digits, and a float cannot hold it.
+    Nobody means a number that does not fit into 64 bits.
     """
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def _exact_integer(text: str) -> int | Decimal:

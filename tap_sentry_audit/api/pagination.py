@@ -16,7 +16,7 @@ from requests.utils import parse_header_links
 
 from tap_sentry_audit.api.decoding import decode_objects, parse_integer
 from tap_sentry_audit.api.exceptions import InvalidBodyError, SentryError
-from tap_sentry_audit.api.timestamps import parse_time, server_time
+from tap_sentry_audit.api.timestamps import parse_row_time, server_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -105,20 +105,22 @@ def parse_list(
 ) -> ListPage:
     """Parse a page whose rows have all `needed` fields, and a time in the field named `time`.
 
+    A needed field is a string or an integer.
+
     Raises:
         InvalidBodyError: The body is not a list of such objects.
 
     """
     found = decode_objects(body)
     rows = [row for row in found if row is not None]
-    if any(row.get(name) is None for row in rows for name in needed):
+    if any(type(row.get(name)) not in {str, int} for row in rows for name in needed):
         message = f"not every row has {' and '.join(needed)}"
         raise InvalidBodyError(message)
     try:
         if time is not None:
             for row in rows:
-                parse_time(str(row[time]))
-    except (KeyError, OverflowError, ValueError):
+                parse_row_time(str(row[time]))
+    except (KeyError, ValueError):
         message = f"not every row has a time as {time}"
         raise InvalidBodyError(message) from None
     older = parse_links(headers.get("Link", "")).get("next")
@@ -153,22 +155,31 @@ def parse_detail(body: bytes, headers: Mapping[str, str]) -> ListPage:
     return page
 
 
+MOST_EMPTY_PAGES = 10
+"""Pages without any rows, one after the other, that may promise more."""
+
+
 class ListCursors:
     """The cursors of one walk along a list, each of which may be used once."""
 
     def __init__(self, first: str | None = None) -> None:
         """Begin with a cursor, or at the first page."""
         self._used = {first}
+        self._empty = 0
 
     def follow(self, page: ListPage) -> str | None:
         """Return the cursor of the next page, or None after the last page.
 
         Raises:
-            SentryError: The server leads in a circle.
+            SentryError: The server leads in a circle, or from one empty page to another.
 
         """
         if page.older is not None and page.older in self._used:
             message = "the server leads to a page of a list that it has shown already"
+            raise SentryError(message)
+        self._empty = 0 if page.rows or page.null_rows else self._empty + 1
+        if page.older is not None and self._empty >= MOST_EMPTY_PAGES:
+            message = "the server promises more rows of a list, and shows empty pages"
             raise SentryError(message)
         self._used.add(page.older)
         return page.older

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -40,6 +40,24 @@ def parse_time(text: str) -> datetime:
     """
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def parse_row_time(text: str) -> datetime:
+    """Parse the time by which a row is read, as `parse_time` does.
+
+    Raises:
+        ValueError: The text is not a time, or lies at an end of the calendar, where one cannot
+            look ahead or back.
+
+    """
+    try:
+        time = parse_time(text)
+    except OverflowError:
+        time = EPOCH.min
+    if not MINYEAR < time.year < MAXYEAR:
+        message = "the year cannot be used"
+        raise ValueError(message)
+    return time
 
 
 @lru_cache(maxsize=64)  # responses of the same second have the same text

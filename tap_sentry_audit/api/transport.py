@@ -55,6 +55,7 @@ class Transport(HTTPAdapter):
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._proxies_of: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # noqa: ANN401  (requests' own)
         """Return the response to a request, with its body.
@@ -129,8 +130,9 @@ class Transport(HTTPAdapter):
         """Return the pool for a request; its connections are watched."""
         found = super().get_connection_with_tls_context(*args, **options)
         pool = cast("HTTPConnectionPool", found)  # types-requests says less
-        if not issubclass(pool.ConnectionCls, _WatchedConnection):
-            pool.ConnectionCls = _watched(pool.ConnectionCls, self._watchdog)
+        with self._lock:
+            if not issubclass(pool.ConnectionCls, _WatchedConnection):
+                pool.ConnectionCls = _watched(pool.ConnectionCls, self._watchdog)
         return pool
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.exceptions import BadRequestError, SentryError
+from tap_sentry_audit.api.pagination import PAGE_SIZE
 from tap_sentry_audit.api.spool import Spool
 from tap_sentry_audit.audit_log.pages import Query, parse_page
 from tap_sentry_audit.audit_log.reader import CursorIgnoredError, read_range
@@ -59,19 +60,35 @@ def read_along_server_cursors(
     """Yield the entries from `start` to before `end`, oldest first, once all have been read.
 
     Until then, each page yields an empty chunk. Errors of `fetch` pass through.
+
+    Raises:
+        SentryError: The server's cursors do not lead to the oldest entry.
+
     """
     with Spool() as spool:
         kept: list[Chunk] = []
         cursor: str | None = None
+        shown: set[str] = set()
+        used: set[str | None] = set()
         while True:
+            used.add(cursor)
             page = fetch(Query(cursor))
-            kept.append(Chunk([], page.server_time, page.null_rows))
+            kept.append(Chunk([], page.server_time, page.null_rows, len(page.odd_rows)))
             spool.put(b"[" + b",".join(entry.json for entry in page.entries) + b"]")
             yield Chunk([], page.server_time)
             is_past = start is not None and page.entries and page.entries[0].created < start
-            if is_past or page.older is None or not page.older.has_results:
+            if is_past:
                 break
-            cursor = page.older.cursor
+            if page.older is None and page.rows >= PAGE_SIZE:
+                message = "a page of the log is full, and the server does not say what follows"
+                raise SentryError(message)
+            if page.older is None or not page.older.has_results:
+                break
+            ids = {entry.id for entry in page.entries}
+            if page.older.cursor in used or not page.rows or (ids and ids <= shown):
+                message = "the server promises more entries, and shows none that it has not shown"
+                raise SentryError(message)
+            cursor, shown = page.older.cursor, ids
         before: set[str] = set()
         for chunk, body in zip(reversed(kept), spool.backwards(), strict=True):
             entries = parse_page(body, {}).entries

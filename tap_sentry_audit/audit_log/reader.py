@@ -54,8 +54,9 @@ def read_range(
     first = _first_millisecond(start)
     last = None if end is None else to_milliseconds(end) + 1
     # If the first page is all there is, no thread is needed.
-    step = _read_step(fetch, first)
-    _check_first_step(fetch, first, step)
+    page = fetch(Query(Cursor.at(first)))
+    step = _read_step(fetch, first, page)
+    _check_first_step(fetch, first, page, step)
     pool = _WorkerPool(fetch, Schedule(first, last, step), width)
     try:
         for chunk in pool.chunks():
@@ -163,13 +164,18 @@ class _WorkerPool:
         return segment
 
 
-def _read_step(fetch: Fetch, millisecond: int) -> Step:
+def _read_step(fetch: Fetch, millisecond: int, page: Page | None = None) -> Step:
     """Read the page that begins at a millisecond, or a tie that is wider than a page."""
-    page = fetch(Query(Cursor.at(millisecond)))
+    page = page or fetch(Query(Cursor.at(millisecond)))
     if page.entries and to_milliseconds(page.entries[0].created) < millisecond - 1:
+        # No cursor lies before 1970, but the first one shows what does.
+        is_first = not millisecond
+        if not is_first or (page.more_newer and to_milliseconds(page.entries[-1].created) <= 0):
+            raise CursorIgnoredError
+    if page.more_newer and not page.rows:
         raise CursorIgnoredError
-    chunk = Chunk(page.entries, page.server_time, page.null_rows)
-    chunk = chunk.within(from_milliseconds(millisecond), None)
+    chunk = Chunk(page.entries, page.server_time, page.null_rows, len(page.odd_rows))
+    chunk = chunk.within(from_milliseconds(millisecond) if millisecond else None, None)
     if not page.more_newer:
         return Step(chunk, position=None)
     last = to_milliseconds(chunk.entries[-1].created) if chunk.entries else millisecond
@@ -183,15 +189,34 @@ def _read_step(fetch: Fetch, millisecond: int) -> Step:
     return Step(tied, millisecond + 1)
 
 
-def _check_first_step(fetch: Fetch, start: int, step: Step) -> None:
-    """Check that a server which reports no newer rows really read from the start.
+def _check_first_step(fetch: Fetch, start: int, page: Page, step: Step) -> None:
+    """Check that the server really read forward from the start.
 
-    One that ignores our cursors sends its newest page, with nothing newer after it.
+    One that ignores our cursors, or their direction, sends its newest page, with nothing newer
+    after it. Sentry 23.7.1 shows that it did not: the way back from a page leads to where we
+    started, or to the newest entry. Where that cannot be seen, we ask.
     """
-    rows = len(step.chunk.entries) + step.chunk.null_rows
-    if step.position is None and rows >= PAGE_SIZE:
-        before = max(1, start - 1)
-        older = fetch(Query(Cursor(before, towards_newer=False)))
-        newest = older.entries[-1:]
-        if older.null_rows if not newest else to_milliseconds(newest[0].created) > before:
+    entries = page.entries
+    if page.newer is None and entries and step.position == to_milliseconds(entries[-1].created):
+        again = fetch(Query(Cursor.at(step.position))).entries
+        if all(to_milliseconds(entry.created) != step.position for entry in again):
             raise CursorIgnoredError
+    if page.older and (step.position is not None or _is_way_back(page, start)):
+        return
+    first = max(1, start, to_milliseconds(entries[0].created) if entries else 0)
+    older = fetch(Query(Cursor(max(1, first - 1), towards_newer=False)))
+    newest = older.entries[-1:]
+    # Nothing may lie between the start and the first entry.
+    if older.null_rows if not newest else to_milliseconds(newest[0].created) >= max(2, start):
+        raise CursorIgnoredError
+
+
+def _is_way_back(page: Page, start: int) -> bool:
+    """Whether a page's link to older rows shows that its cursor was followed."""
+    if page.older is None or not page.older.has_results:
+        return True
+    if not page.entries or page.rows >= PAGE_SIZE:
+        return page.rows < PAGE_SIZE
+    newest = to_milliseconds(page.entries[-1].created)
+    at = page.older.milliseconds
+    return at >= newest or at == Cursor.at(start).milliseconds

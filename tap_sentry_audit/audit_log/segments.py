@@ -46,13 +46,15 @@ _TRUST = 3.0
 class Chunk:
     """Consecutive entries without a gap, oldest first.
 
-    `server_time` is the server's clock when it sent them, `null_rows` counts the rows that the
-    server could not show, `problem` says why entries of a wide tie may be missing.
+    `server_time` is the server's clock when it sent them, `null_rows` counts the rows without an
+    entry, of which `odd_rows` are not null, and `problem` says why entries of a wide tie may be
+    missing.
     """
 
     entries: list[Entry]
     server_time: datetime
     null_rows: int = 0
+    odd_rows: int = 0
     problem: str | None = None
 
     def within(self, start: datetime | None, end: datetime | None) -> Chunk:
@@ -159,7 +161,7 @@ class Schedule:
         for segment in self._segments[self._segments.index(last) + 1 :]:
             if not segment.is_done:
                 rest = chunk.before(segment.end).within(from_milliseconds(segment.position), None)
-                segment.waiting.append(replace(rest, null_rows=0))
+                segment.waiting.append(replace(rest, null_rows=0, odd_rows=0))
                 self._waiting += 1
                 segment.end = segment.position
                 segment.is_done = not segment.is_taken

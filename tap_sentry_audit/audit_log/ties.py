@@ -17,6 +17,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tap_sentry_audit.api.decoding import parse_integer
+from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.pagination import Cursor
 from tap_sentry_audit.api.timestamps import format_time, from_milliseconds, to_milliseconds
 from tap_sentry_audit.audit_log.pages import Query
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_ROUNDS = 5
 """Rounds of counting and seeing everything again before a tie is reported as unproved."""
+
+_MOST_REPEATS = 20
+"""How often in a row a walk may meet the same page: shuffled rows can repeat by chance."""
 
 _MORE_WALKS = 20
 """A walk over shuffled rows misses about one in three, so twenty miss one in a billion."""
@@ -182,16 +186,22 @@ class _Reading:
 
     def _walk(self, offset: int) -> int:
         """Read the millisecond from its newest row on, and return how many of its rows passed."""
-        passed = nulls = 0
+        passed = nulls = repeats = 0
+        before: list[str] = []
         while True:
             cursor = Cursor(self._millisecond + 1, offset, towards_newer=False)
             page = self._take(self._fetch(Query(cursor)))
             passed += len(self._tied(page))
             nulls += page.null_rows
-            rows = len(page.entries) + page.null_rows
-            offset += rows
+            offset += page.rows
+            ids = [entry.id for entry in page.entries]
+            repeats = repeats + 1 if ids and ids == before else 0
+            if repeats >= _MOST_REPEATS:
+                message = "the server shows the same page at every offset"
+                raise SentryError(message)
+            before = ids
             is_past = page.entries and to_milliseconds(page.entries[0].created) < self._millisecond
-            if is_past or not rows or not (page.older and page.older.has_results):
+            if is_past or not page.rows or not page.more_older:
                 self.null_rows = max(self.null_rows, nulls)
                 return passed
 

@@ -144,7 +144,13 @@ class AuditLogs(IncrementalStream):
         given = {each["organization"]: self.given_state(each) for each in self.partitions}
 
         def begin(organization: str, attempt: Attempt) -> _Log:
-            fetch = fetch_from(self.tap.client, organization, self.permission, attempt)
+            fetch = fetch_from(
+                self.tap.client,
+                organization,
+                self.permission,
+                on_odd_rows=partial(self.report, organization),
+                attempt=attempt,
+            )
             bookmark = self.begin(
                 given[organization],
                 lambda: self._past(organization, fetch),
@@ -194,7 +200,9 @@ class AuditLogs(IncrementalStream):
         if chunk.entries:
             summary.first = summary.first or chunk.entries[0].created
             summary.last = chunk.entries[-1].created
-        summary.null_rows += chunk.null_rows
-        self.warn_of_null_rows(organization, chunk.null_rows)
+        # Odd rows have been reported when their page came.
+        null_rows = max(0, chunk.null_rows - chunk.odd_rows)
+        summary.null_rows += null_rows
+        self.warn_of_null_rows(organization, null_rows)
         if chunk.problem:
             self.report(organization, f"entries may be missing: {chunk.problem}")

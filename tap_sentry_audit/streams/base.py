@@ -9,19 +9,18 @@ import re
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from io import StringIO
 from itertools import islice
-from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
 from singer_sdk import RESTStream, Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.singerlib import RecordMessage
+from singer_sdk.singerlib import Metadata, RecordMessage
 
 from tap_sentry_audit import config, signals
 from tap_sentry_audit.api.client import Client
@@ -29,7 +28,7 @@ from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.pagination import parse_list
 from tap_sentry_audit.config import Settings, SettingsError
 from tap_sentry_audit.streams.flattening import FlatteningMapper
-from tap_sentry_audit.streams.messages import MessageWriter
+from tap_sentry_audit.streams.messages import MessageWriter, UnwritableRecordError
 from tap_sentry_audit.streams.records import fits_of, make_record
 from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
@@ -52,6 +51,10 @@ UNREAD = 3
 _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
 
+class CatalogError(SingerSDKError):
+    """A stream cannot be read as its catalog says; the text says what to change."""
+
+
 class SentryTap(Tap):
     """A tap with one client, which stops between two records and never loses a state."""
 
@@ -70,9 +73,10 @@ class SentryTap(Tap):
     has_failed = False
     """Whether something could not be read: the run fails at its end, or when it is stopped."""
 
-    _is_held = False
+    unexpected: Exception | None = None
+    """The first error that was not foreseen: the run ends with it once all else has been read."""
+
     _is_state_loaded = False
-    _signal: int | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -135,7 +139,16 @@ class SentryTap(Tap):
             sys.exit(UNREAD)
 
     def setup_mapper(self) -> None:
-        """Set up stream maps, followed by lossless flattening."""
+        """Set up stream maps, followed by lossless flattening.
+
+        This is the first that the SDK does with a catalog. Keys are sent even if they are
+        deselected there: targets need them.
+        """
+        for stream in self.discover_streams():
+            if entry := self.catalog.get_stream(stream.name):
+                for key in (*stream.primary_keys, stream.replication_key):
+                    if about := entry.metadata.get(("properties", str(key))):
+                        about.inclusion = Metadata.InclusionType.AUTOMATIC
         self.mapper = FlatteningMapper(self.config, self.logger)
         self.mapper.register_raw_streams_from_catalog(self.catalog)
 
@@ -155,16 +168,6 @@ class SentryTap(Tap):
         if self.has_failed and stream is selected[-1]:
             sys.exit(1)
 
-    def hold_signals(self) -> None:
-        """Defer signals to stop while a record is written and its bookmark moves."""
-        self._is_held = True
-
-    def release_signals(self) -> None:
-        """Handle signals again, a deferred one now."""
-        self._is_held = False
-        if self._signal is not None:
-            self._handle_termination(self._signal, None)
-
     def close_state(self) -> None:
         """Write a STATE unless the last message was one, even if it equals the last STATE.
 
@@ -183,17 +186,17 @@ class SentryTap(Tap):
         The SDK has no public hook. Its method writes a STATE even before the given state is loaded,
         which makes a target forget its state (singer-sdk 0.54.9, tap_base.py).
         """
+        del frame
         if not self._is_state_loaded or not self.state or self.is_test:
-            signals.stop_at_once(signum, frame)
-        if self._is_held:
-            self._signal = signum
+            signals.stop_at_once(signum, None)
+        if signals.held.put_off(partial(self._handle_termination, signum, None)):
             return
-        self.logger.info("Stopped by %s: the state holds all that was sent", Signals(signum).name)
-        try:
-            self.close_state()
-        except OSError:  # stdout is closed
-            sys.exit(1)
-        sys.exit(int(self.has_failed))
+        with signals.held:  # another signal changes nothing
+            try:
+                self.close_state()
+            except OSError:  # stdout is closed
+                signals.end(signum, "its last STATE could not be written", 1)
+            signals.end(signum, "its last STATE holds all that it sent", int(self.has_failed))
 
     @classproperty
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
@@ -267,6 +270,18 @@ class SentryStream(RESTStream[str | None]):
     time_field: ClassVar[str | None] = None
     """The field in which every row of a page must have a time."""
 
+    filtered = 0
+    """How many records stream maps have left out."""
+
+    unwritten = 0
+    """How many records could not be written; each was reported."""
+
+    is_written = True
+    """Whether the last record was written, or left out by a stream map."""
+
+    _organization = ""
+    _mapping_error: Exception | None = None
+
     url_base = ""  # unused: each organization has its region's
     allow_redirects = False
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
@@ -289,10 +304,37 @@ class SentryStream(RESTStream[str | None]):
         return [{"organization": slug} for slug in self.tap.settings.slugs]
 
     def apply_catalog(self, catalog: Catalog) -> None:
-        """Apply a catalog; if it changes fields or types, the SDK conforms records to it."""
+        """Apply a catalog; if it changes fields or types, the SDK conforms records to it.
+
+        Raises:
+            CatalogError: The stream is to be read in another way than it can be.
+
+        """
+        own_key, own_method = self.replication_key, self.replication_method
         super().apply_catalog(catalog)
+        if self.selected:
+            self._check_replication(own_key, own_method)
+        self.replication_key = own_key
         if self.effective_schema != self.schema:
             self.TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
+
+    def _check_replication(self, own_key: str | None, own_method: str) -> None:
+        if self.replication_key not in {None, own_key}:
+            takes = f"leave it out, or set it to {own_key}" if own_key else "leave it out"
+            message = (
+                f"the catalog's replication key for {self.name} is {self.replication_key}, by "
+                f"which the stream cannot be read: {takes}"
+            )
+            raise CatalogError(message)
+        method = self.forced_replication_method or own_method
+        if method != own_method:
+            message = (
+                f"the catalog's replication method for {self.name} is {method}, but the stream is "
+                f"read as {own_method} only: leave it out"
+            )
+            if own_key:
+                message += ". To read everything again, run without a state"
+            raise CatalogError(message)
 
     @property
     def selected(self) -> bool:
@@ -320,13 +362,17 @@ class SentryStream(RESTStream[str | None]):
         if is_test and not self.selected:
             return
         if context is not None:
+            self._organization = context["organization"]
+            self._mapping_error = None
             try:
                 for row in self._test(context) if is_test else self.read(context):
-                    self.tap.hold_signals()
-                    yield row
-                    self.tap.release_signals()
-            except SentryError as error:
-                self.report(context["organization"], error)
+                    with signals.held:
+                        yield row
+                    self._raise_mapping_error()
+            except OSError:  # stdout is closed, or the disk is full
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
+                self.report_failure(context["organization"], error)
             self.save_bookmark()
         if is_test and (context is None or context == self.partitions[-1]):
             self.tap.end_test(self)
@@ -391,6 +437,35 @@ class SentryStream(RESTStream[str | None]):
                     time_extracted=datetime.now(UTC),
                 )
 
+    def _write_record_message(self, record: Record) -> None:
+        """Write a record, or report that it cannot be written; keep the error of a stream map.
+
+        The SDK has no public hook, and an error here would end the run for all organizations
+        (singer-sdk 0.54.9, streams/core.py).
+        """
+        self.is_written = False
+        try:
+            messages = list(self._generate_record_messages(record))
+            for message in messages:
+                self.tap.write_message(message)
+        except OSError:
+            raise
+        except (RecursionError, UnwritableRecordError):
+            which = "".join(f", {key} {record.get(key)}" for key in [self.replication_key] if key)
+            self.report(self._organization, f"a record that JSON cannot hold is left out{which}")
+            self.unwritten += 1
+            return
+        except Exception as error:  # noqa: BLE001  (a stream map can raise anything)
+            self._mapping_error = error
+            return
+        self.filtered += not messages
+        self.is_written = True
+        self.state_manager.is_flushed = False
+
+    def _raise_mapping_error(self) -> None:
+        if self._mapping_error is not None:
+            raise self._mapping_error
+
     def save_bookmark(self) -> None:
         """Write the bookmark into the state; lists have none."""
 
@@ -410,6 +485,15 @@ class SentryStream(RESTStream[str | None]):
                 "%s: Sentry could not show %d %s (null rows)", organization, count, self.noun
             )
 
+    def report_failure(self, organization: str, error: Exception) -> None:
+        """Log why an organization, or a part of it, could not be read to its end."""
+        if isinstance(error, SentryError | SingerSDKError):
+            self.report(organization, error)
+            return
+        # Its text can hold a part of an entry.
+        self.report(organization, f"stopped by an unexpected {type(error).__name__}")
+        self.tap.unexpected = self.tap.unexpected or error
+
     def report(self, organization: str, error: object) -> None:
         """Log an error. The run goes on, and fails at its end."""
         self.tap.has_failed = True
@@ -422,5 +506,7 @@ class SentryStream(RESTStream[str | None]):
         """
         super().log_sync_costs()
         self.tap.close_state()
+        if self.tap.unexpected:
+            raise self.tap.unexpected
         if self.tap.has_failed:
             raise SystemExit(1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from singer_sdk.helpers.types import Context, Record
 
@@ -110,14 +110,24 @@ class Events(IncrementalStream):
                     yield from self.unsent(rows, project.bookmark, self._summary)
                 # Events since the run began are left to the next one.
                 self.end(project.bookmark, context, min(server_time, project.end))
+                self._end_without_events(project, context)
         except NotFoundError:
             self._missing.append(project)
         except ForbiddenError:
             self._forbidden += 1
-        except SentryError as error:
-            self.report(project.organization, error)
+        except OSError:  # stdout is closed, or the disk is full
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, it stops one project)
+            self.report_failure(project.organization, error)
         self.write_state_if_due()
         self._log_progress(project)
+
+    def _end_without_events(self, project: _Project, context: Context) -> None:
+        """Give a project without events a bookmark: the next run need not read all time again."""
+        bookmark = project.bookmark
+        if isinstance(bookmark, Bookmark) and bookmark.newest is None:
+            bookmark.newest = min(project.end - CLOCK_STEP, datetime.now(UTC))
+            self.keep(bookmark, context)
 
     @cached_property
     def _projects(self) -> list[_Project]:
@@ -126,8 +136,10 @@ class Events(IncrementalStream):
         for organization in self.tap.settings.slugs:
             try:
                 found += self._projects_of(organization)
-            except SentryError as error:
-                self.report(organization, error)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
+                self.report_failure(organization, error)
+        # A STATE holds every project's bookmark: what all of them cost stays linear in the records.
+        self.STATE_MSG_FREQUENCY = max(1000, 10 * len(found))
         return found
 
     def _projects_of(self, organization: str) -> list[_Project]:
@@ -196,12 +208,14 @@ class Events(IncrementalStream):
             parameters["start"] = search_text(since)
             parameters["end"] = search_text(project.end, rounded_up=True)
         context = {"organization": project.organization, "project": project.slug}
-        spool = Spool()
-        for page in pages(partial(self.get_page, context, parameters)):
-            self.warn_of_null_rows(project.organization, page.null_rows)
-            spool.put(page.body)
-            if since and page.rows and min(map(_created, page.rows)) < since:
-                break
+        with ExitStack() as stack:
+            spool = stack.enter_context(Spool())
+            for page in pages(partial(self.get_page, context, parameters)):
+                self.warn_of_null_rows(project.organization, page.null_rows)
+                spool.put(page.body)
+                if since and page.rows and min(map(_created, page.rows)) < since:
+                    break
+            stack.pop_all()  # `read` closes it
         return spool, page.server_time
 
     def _log_progress(self, project: _Project) -> None:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tap_sentry_audit import signals
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import format_time
 from tap_sentry_audit.streams.base import SentryStream
@@ -172,7 +173,13 @@ class IncrementalStream(SentryStream):
     def begin_summary(self) -> Summary:
         """Return the summary of an organization that begins now."""
         limiter = self.tap.client.rate_limiter
-        return Summary(what=self.noun, requests=-limiter.requests, waited=-limiter.waited)
+        return Summary(
+            what=self.noun,
+            filtered=-self.filtered,
+            unwritten=-self.unwritten,
+            requests=-limiter.requests,
+            waited=-limiter.waited,
+        )
 
     def end_summary(self, organization: str, summary: Summary, requests: int | None = None) -> None:
         """Log the summary of an organization that ends now.
@@ -181,6 +188,8 @@ class IncrementalStream(SentryStream):
         """
         limiter = self.tap.client.rate_limiter
         summary.requests = limiter.requests + summary.requests if requests is None else requests
+        summary.filtered += self.filtered
+        summary.unwritten += self.unwritten
         summary.waited += limiter.waited
         self.logger.info("%s: %s", organization, summary)
 
@@ -188,10 +197,9 @@ class IncrementalStream(SentryStream):
         """Write a STATE message if none was due here for `STATE_SECONDS`."""
         if time.monotonic() > self._state_due:
             if self.tap.message_writer.has_room_for_state:
-                self.tap.hold_signals()
-                self.save_bookmark()
-                self.tap.state_writer.write_state(self.tap_state)
-                self.tap.release_signals()
+                with signals.held:
+                    self.save_bookmark()
+                    self.tap.state_writer.write_state(self.tap_state)
             self._state_due = time.monotonic() + STATE_SECONDS
 
     def _increment_stream_state(
@@ -203,6 +211,8 @@ class IncrementalStream(SentryStream):
         and lets a date in the future become the bookmark (singer-sdk 0.54.9, helpers/_state.py,
         increment_state).
         """
+        if not self.is_written:
+            return
         row = latest_record
         assert isinstance(row, BookmarkedRow)  # noqa: S101  (as get_records yielded it)
         row.bookmark.add(row.key, row.created, row.server_time)

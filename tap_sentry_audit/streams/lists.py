@@ -66,10 +66,14 @@ class ListStream(SentryStream):
 
     def read(self, context: Context) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""
-        count = 0
+        count, filtered, unwritten = 0, self.filtered, self.unwritten
         for count, row in enumerate(self.rows(context), start=1):  # noqa: B007  (logged below)
             yield row
-        self.logger.info("%s: %s records", context["organization"], f"{count:,}")
+        filtered, unwritten = self.filtered - filtered, self.unwritten - unwritten
+        text = f"{count - filtered - unwritten:,} records"
+        if filtered:
+            text += f", {filtered:,} left out by stream maps"
+        self.logger.info("%s: %s", context["organization"], text)
 
     def rows(self, context: Context) -> Iterator[Row]:
         """Yield the rows of an organization, each once, and warn of null rows."""

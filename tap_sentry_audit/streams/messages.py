@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import signal
+import select
 import sys
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.singerlib import RecordMessage, StateMessage
 
-from tap_sentry_audit.signals import STOP_SIGNALS
+from tap_sentry_audit import signals
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from singer_sdk.helpers.types import TapState
     from singer_sdk.singerlib.encoding.simple import Message
 
@@ -26,6 +28,13 @@ STATE_BYTES_PER_RECORD = 60
 
 _GROWTH = 1.4
 """By how much the next STATE is expected to be longer: at most, an id comes with each record."""
+
+_TICK = 1
+"""Milliseconds between two looks at a pipe."""
+
+
+class UnwritableRecordError(ValueError):
+    """JSON cannot hold a record: it is nested too deeply, or a stream map made something odd."""
 
 
 class MessageWriter(MsgSpecWriter):
@@ -52,22 +61,31 @@ class MessageWriter(MsgSpecWriter):
         return self._state_bytes + self._next_state <= self._most_state_bytes
 
     def write_message(self, message: Message) -> None:
-        """Write a message to stdout, unless it is a STATE for which there is no room."""
+        """Write a message to stdout, unless it is a STATE for which there is no room.
+
+        Raises:
+            UnwritableRecordError: It is a record that cannot be written; nothing was.
+
+        """
         if isinstance(message, RecordMessage):
+            try:
+                line = self.format_message(message)
+            except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+                raise UnwritableRecordError from error
             # `SentryStream.get_records` holds signals meanwhile.
-            sys.stdout.buffer.write(self.format_message(message))
+            sys.stdout.buffer.write(line)
             self._records += 1
             self.ends_with_state = False
-            return
-        line = self.format_message(message)
-        if isinstance(message, StateMessage):
+        elif isinstance(message, StateMessage):
+            line = self.format_message(message)
             self._next_state = round(_GROWTH * len(line))
-            if self._state_bytes + len(line) > self._most_state_bytes:
-                return
-            self._write_state(line)
+            if self._state_bytes + len(line) <= self._most_state_bytes:
+                self._write_state(line)
         else:
-            self._write(line)
-            self.ends_with_state = False
+            with signals.held:
+                sys.stdout.buffer.write(self.format_message(message))
+                sys.stdout.flush()
+                self.ends_with_state = False
 
     def write_last_state(self, state: TapState) -> None:
         """Write a STATE, however long it is."""
@@ -78,25 +96,34 @@ class MessageWriter(MsgSpecWriter):
         return FREE_STATE_BYTES + STATE_BYTES_PER_RECORD * self._records
 
     def _write_state(self, line: bytes | bytearray) -> None:
-        self._write(line)
-        self._state_bytes += len(line)
-        self.ends_with_state = True
-
-    @staticmethod
-    def _write(line: bytes | bytearray) -> None:
-        with _signals_blocked():
+        with signals.held:
+            sys.stdout.flush()
+            _wait_for_room(len(line))
             sys.stdout.buffer.write(line)
             sys.stdout.flush()
+            self._state_bytes += len(line)
+            self.ends_with_state = True
 
 
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block signals while a message is written: their handler would write a STATE into it."""
-    if sys.platform == "win32":  # which cannot block signals
-        yield
+def _wait_for_room(size: int) -> None:
+    """Wait until stdout takes so many bytes at once, if it is a pipe: nothing may cut a STATE.
+
+    So much a pipe takes in any case (`PIPE_BUF`); for more it is made longer if need be, and must
+    be empty. Of a line that is longer than any pipe, this says at least that somebody reads.
+    """
+    if sys.platform != "linux" or size <= select.PIPE_BUF:
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        pipe = sys.stdout.fileno()
+        capacity = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    except OSError:  # it is no pipe
+        return
+    if capacity < size:
+        with suppress(OSError):  # it cannot be made so long
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
+    readers = select.poll()
+    readers.register(pipe, 0)
+    unread = bytearray(4)
+    while not fcntl.ioctl(pipe, termios.FIONREAD, unread) and any(unread):
+        if readers.poll(_TICK):  # nobody reads it any more
+            return

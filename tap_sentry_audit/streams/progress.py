@@ -42,12 +42,15 @@ class Summary:
     """What a run did for one organization.
 
     `what` names the records. `known` counts those that were read again and left out, `late` the new
-    ones from before the bookmark; `waited` is in seconds.
+    ones from before the bookmark; `waited` is in seconds. Of the `new` ones, `filtered` were left
+    out by stream maps, and `unwritten` could not be written.
     """
 
     new: int = 0
     late: int = 0
     known: int = 0
+    filtered: int = 0
+    unwritten: int = 0
     null_rows: int = 0
     requests: int = 0
     waited: float = 0.0
@@ -62,14 +65,18 @@ class Summary:
         else:
             span = "nothing in the range"
         parts = [
-            f"{self.new:,} new {self.what} ({self.late:,} late)",
+            f"{self.new - self.filtered - self.unwritten:,} new {self.what} ({self.late:,} late)",
             f"{self.known:,} known ones left out",
             f"{self.requests:,} requests",
             f"{self.waited:.1f} s waited for the rate limit",
             span,
         ]
-        if self.null_rows:
-            parts.insert(2, f"{self.null_rows:,} null rows")
+        rest = {
+            "left out by stream maps": self.filtered,
+            "that could not be written": self.unwritten,
+            "null rows": self.null_rows,
+        }
+        parts[2:2] = [f"{count:,} {what}" for what, count in rest.items() if count]
         return ", ".join(parts)
 
 

@@ -83,6 +83,14 @@ class FakeSentry:
     old_body: bool = False
     foreign_cursors: Literal["obey", "refuse", "ignore"] = "obey"
     """What becomes of a cursor that this server never handed out."""
+    sends_links: bool = True
+    """Whether pages of an audit log have a Link header."""
+    page_size: int | None = None
+    """How many rows a page of an audit log has at most, whatever is asked for."""
+    knows_newer: bool = True
+    """Whether a cursor's third field turns the direction."""
+    endless: Literal["no", "same", "empty"] = "no"
+    """What follows an audit log's last page: its last page again, or pages without rows."""
     faults: Faults = ()
     clock: Callable[[], float] = time.time
     access_prefix: str = ""
@@ -218,11 +226,31 @@ class FakeSentry:
         if isinstance(found, Inventory):
             answer = inventory_endpoints.answer(found, self._asked(request, host, query))
         else:
-            answer = endpoint.answer(found, host + request.path, query, old_body=self.old_body)
+            answer = self._log_page(found, host + request.path, query)
         if self.foreign_cursors != "obey":
             link = answer.headers.get("Link", "")
             self._cursors.update(re.findall('; cursor="([^"]+)"', link))
         return answer
+
+    def _log_page(self, log: Log, url: str, query: endpoint.Query) -> Answer:
+        asked = dict(query)
+        if self.page_size:
+            asked["per_page"] = str(self.page_size)
+        if not self.knows_newer and "cursor" in asked:
+            asked["cursor"] = re.sub("1$", "0", asked["cursor"])
+        if self.endless == "empty" and asked.get("cursor", "").startswith("77"):
+            log = Log()
+        answer = endpoint.answer(log, url, list(asked.items()), old_body=self.old_body)
+        link = answer.headers.get("Link", "")
+        if self.endless != "no" and 'results="false"' in link:
+            number = f"77{len(self.requests)}:0:0" if self.endless == "empty" else r"\1"
+            link = re.sub(
+                r'results="false"; cursor="([^"]*)"', f'results="true"; cursor="{number}"', link
+            )
+        headers = answer.headers | ({"Link": link} if link else {})
+        if not self.sends_links:
+            headers.pop("Link", None)
+        return replace(answer, headers=headers)
 
     def _asked(
         self, request: Request, host: str, query: endpoint.Query

@@ -10,6 +10,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_captivateiq_audit.config import SettingsError
 from tap_captivateiq_audit.exceptions import ApiError, StateError
+from tap_captivateiq_audit.messages import limit_time_to_end
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def run() -> NoReturn:
     # It would log every URL.
     logging.getLogger("urllib3").setLevel(logging.INFO)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+    limit_time_to_end()
     try:
         TapCaptivateiqAudit.cli()
     except Exception as error:  # noqa: BLE001  (a traceback helps no user)

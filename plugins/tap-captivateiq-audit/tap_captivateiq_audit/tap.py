@@ -26,7 +26,7 @@ from tap_captivateiq_audit.config import (
     read_config_file,
     remarks,
 )
-from tap_captivateiq_audit.messages import MessageWriter
+from tap_captivateiq_audit.messages import MessageWriter, stopping
 from tap_captivateiq_audit.state import parse_bookmarks, read_state_file
 from tap_captivateiq_audit.stream import AuditLogs
 
@@ -92,6 +92,7 @@ class TapCaptivateiqAudit(Tap):
         a STATE that equals the last one, which the target may not have any more.
         """
         del frame
+        stopping.set()
         code, end = 128 + signum, "no state was written"
         stream = self._audit_logs
         if self._is_sync and (state := stream.tap_state if stream else self.state):
