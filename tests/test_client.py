@@ -17,7 +17,6 @@ from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.rate_limit import RateLimiter
 from tap_sentry_audit.api.transport import Transport
 from tap_sentry_audit.api.watchdog import Watchdog
-from tap_sentry_audit.audit_log.pages import Query, fetch_from
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries, faults
 from testing.local_server import LocalServer
@@ -26,7 +25,6 @@ from testing.sentry_tap import config, run_tap, selecting, without_waits
 if TYPE_CHECKING:
     from socket import socket
 
-    from tap_sentry_audit.api.client import Client
     from testing.fake_sentry import Request
     from testing.fake_sentry.faults import Fault
 
@@ -269,19 +267,28 @@ def test_an_answer_that_breaks_off_is_the_fault_of_its_own_host(
     assert error.startswith(f"acme: {region.url.removeprefix('http://')} broke off")
 
 
-def test_threads_that_begin_together_share_a_client() -> None:
-    def ask(client: Client, together: Barrier) -> int:
+def test_threads_that_begin_together_get_the_same_pool_of_connections() -> None:
+    logger = logging.getLogger(__name__)
+    request = requests.Request("GET", "http://sentry.invalid/").prepare()
+
+    def begin(transport: Transport, together: Barrier) -> object:
         together.wait(5)
-        return len(fetch_from(client, "acme", permission="")(Query(None)).entries)
+        return transport.get_connection_with_tls_context(request, verify=True)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        with serving() as sentry, ThreadPoolExecutor(20) as pool:
-            for _ in range(20):
-                client, together = without_waits(config(sentry)).client, Barrier(20)
-                assert client.session
-                answers = [pool.submit(ask, client, together) for _ in range(20)]
-                assert [answer.result() for answer in answers] == [5] * 20
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(400):
+                transport = Transport(
+                    RateLimiter(1, 1),
+                    Watchdog(1, logger),
+                    connections=8,
+                    timeout=1,
+                    max_bytes=1,
+                )
+                together = Barrier(8)
+                pools = [threads.submit(begin, transport, together) for _ in range(8)]
+                assert len({pool.result() for pool in pools}) == 1
     finally:
         sys.setswitchinterval(before)
