@@ -138,8 +138,6 @@ class Events(IncrementalStream):
                 found += self._projects_of(organization)
             except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
                 self.report_failure(organization, error)
-        # A STATE holds every project's bookmark: what all of them cost stays linear in the records.
-        self.STATE_MSG_FREQUENCY = max(1000, 10 * len(found))
         return found
 
     def _projects_of(self, organization: str) -> list[_Project]:
