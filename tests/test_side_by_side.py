@@ -36,7 +36,7 @@ def logs(count: int = 3) -> dict[str, Log]:
 
 def read(sentry: FakeSentry, state: object = None, **settings: object) -> Run:
     of_all = config(sentry, organization=None, organizations=list(sentry.organizations))
-    return run_tap(of_all | {"requests_per_second": 1000} | settings, state=state)
+    return run_tap(of_all | settings, state=state)
 
 
 def sent_by(run: Run) -> list[str]:

@@ -27,7 +27,7 @@ def log_of_an_hour(count: int) -> Log:
 
 def read(log: Log, state: object = None, **settings: object) -> Run:
     with FakeSentry({"acme": log}) as sentry:
-        return run_tap(config(sentry, requests_per_second=1000, **settings), state=state)
+        return run_tap(config(sentry, **settings), state=state)
 
 
 def sizes(run: Run) -> list[int]:
@@ -67,7 +67,7 @@ def test_a_long_state_is_not_repeated_for_each_stream() -> None:
     acme = Inventory.made(projects=2, teams=2, members=2, releases=2, issues=2, events=2)
     with FakeSentry({"acme": log_of_an_hour(6_000)}, inventories={"acme": acme}) as sentry:
         streams = ("audit_logs", "projects", "teams", "members", "releases", "issues", "events")
-        settings = config(sentry, requests_per_second=1000)
+        settings = config(sentry)
         catalog = selecting(*streams)
         first = run_tap(settings, catalog=catalog)
         second = run_tap(settings, catalog=catalog, state=first.state)
