@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from dotenv import load_dotenv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
 NAME = "tap-sentry-audit"
@@ -399,6 +399,7 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
                 problems.append(f"{name} {problem}")
         elif setting.cure:
             problems.append(f"{name} is missing: {setting.cure}{_misspelt(given, name)}")
+    problems += _tokens_elsewhere(given)
     settings = Settings(**parsed)
     if "batch_config" in given:
         problems.append(f"batch_config {_NO_BATCHES}")
@@ -418,11 +419,11 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     return settings
 
 
-def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...] | None:
-    """Return the organizations that a configuration names, or None if it names none.
+def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the organizations that a configuration names.
 
     Raises:
-        SettingsError: A slug cannot be used.
+        SettingsError: It names none, or one that cannot be used.
 
     """
     for name in ("organizations", "organization"):
@@ -432,7 +433,8 @@ def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...] | None:
             except _ProblemError as problem:
                 raise SettingsError([f"{name} {problem}"]) from None
             return slugs if isinstance(slugs, tuple) else (str(slugs),)
-    return None
+    hint = _misspelt(config, "organization", "organizations")
+    raise SettingsError([f"organization is missing in what --config gives{hint}"])
 
 
 def _parse(name: str, value: object, auth_token: object) -> object:
@@ -440,6 +442,26 @@ def _parse(name: str, value: object, auth_token: object) -> object:
     if name != "auth_token" and _holds_token(value, auth_token):
         _refuse(_MISPLACED)
     return _TABLE[name].parse(value)
+
+
+def _tokens_elsewhere(given: Mapping[str, object]) -> Iterator[str]:
+    """Yield the problem of each setting that is not ours and holds a token.
+
+    The SDK shows what it cannot use of its own settings.
+    """
+    token = given.get("auth_token")
+    for name in given.keys() - _TABLE.keys():
+        if _holds_token(_text_of(given[name]), token):
+            shown = "a setting" if _holds_token(name, token) else name
+            yield f"{shown} {_MISPLACED}"
+
+
+def _text_of(value: object) -> str:
+    """Return a value as text, without hash seeds, which may look like tokens."""
+    if isinstance(value, dict):
+        fields = [(key, each) for key, each in value.items() if key != "hash_seed"]
+        return " ".join(f"{key} {_text_of(each)}" for key, each in fields)
+    return str(value)
 
 
 def _misspelt(given: Mapping[str, object], *missing: str) -> str:

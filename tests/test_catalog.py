@@ -193,3 +193,39 @@ def test_a_run_without_a_catalog_reads_the_audit_log_and_warns_of_nothing() -> N
 
 def test_a_connection_test_without_the_audit_log_warns_of_nothing() -> None:
     assert read(Log(), selecting("members"), "--test").log("WARNING") == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"), [("1/0", "ZeroDivisionError"), ("actor['nope']['z']", "KeyError")]
+)
+def test_an_expression_that_fails_on_a_record_is_named_as_one(expression: str, kind: str) -> None:
+    with FakeSentry({"acme": Log(entries.even(3))}) as sentry:
+        run = run_tap(config(sentry, stream_maps={"audit_logs": {"x": expression}}))
+
+    assert run.returncode == 1
+    assert run.log("ERROR") == [
+        f"acme: stream_maps: an expression fails on a record ({kind}): correct it"
+    ]
+
+
+# --- catalogs that are none
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [
+        [],
+        {"streams": None},
+        {"streams": [{"schema": {}}]},
+        {"streams": [{"tap_stream_id": "audit_logs"}]},
+        {"streams": [{"tap_stream_id": "audit_logs", "schema": None}]},
+    ],
+)
+def test_what_is_no_catalog_is_refused_in_words(catalog: object) -> None:
+    with FakeSentry({"acme": Log()}) as sentry:
+        run = run_tap(config(sentry), catalog=catalog)
+
+    assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
+    [error] = run.log("ERROR")
+    assert error.startswith("the catalog cannot be used (")
+    assert error.endswith("make it anew with --discover")

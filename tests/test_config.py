@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from tap_sentry_audit.config import (
     remarks,
 )
 from tap_sentry_audit.tap import TapSentryAudit
+from testing.sentry_tap import run_tap
 
 GOOD: dict[str, object] = {"auth_token": "sntryu_0123456789abcdef", "organization": "acme"}
 SCHEMA = TapSentryAudit.config_jsonschema
@@ -150,6 +152,34 @@ def test_a_token_in_another_setting_is_refused_without_showing_it(name: str, tok
     misplaced = f"{name} holds what looks like a token: put it into auth_token, and nowhere else"
     assert misplaced in raised.value.problems
     assert not any(token in problem for problem in raised.value.problems if len(token) > 1)
+
+
+@pytest.mark.parametrize("token", ["sntryu_0123456789abcdef", "0123456789abcdef" * 4, "our-secret"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"stream_maps": {"audit_logs": {"x": "TOKEN"}}},
+        {"stream_maps": {"audit_logs": {"x": "'TOKEN' +"}}},
+        {"stream_maps": {"audit_logs": {"TOKEN": "1"}}},
+        {"flattening_separator": "TOKEN"},
+        {"TOKEN": "TOKEN"},
+    ],
+)
+def test_a_token_in_a_setting_of_the_sdk_is_refused_without_showing_it(
+    setting: dict[str, object], token: str
+) -> None:
+    pasted = json.loads(json.dumps(setting).replace("TOKEN", token))
+    run = run_tap({"auth_token": "our-secret", "organization": "acme", **pasted})
+
+    assert run.returncode == 1
+    assert token not in run.stderr
+    assert "holds what looks like a token" in run.stderr
+
+
+def test_a_hash_seed_may_look_like_a_token() -> None:
+    maps = {"stream_map_config": {"hash_seed": "0123456789abcdef" * 4}}
+
+    assert parse_settings({"auth_token": "token", "organization": "acme", **maps})
 
 
 @pytest.mark.parametrize("token", ["sntryu_0123456789abcdef", "0123456789abcdef" * 4, "our-secret"])

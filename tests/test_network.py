@@ -180,7 +180,10 @@ def test_a_proxy_that_wants_a_password_is_told(sentry: FakeSentry) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["http://", "http://[hidden", "proxy:hidden", "ftp://hidden:21", "http://hidden:99999", "://"],
+    [
+        *("http://", "http://[hidden", "proxy:hidden", "ftp://hidden:21", "http://hidden:99999"),
+        *("://", "http://hidden..b:80", "hidden" * 12),
+    ],
 )
 def test_an_address_of_a_proxy_that_is_none_is_told_without_it(
     address: str, sentry: FakeSentry

@@ -116,3 +116,12 @@ def test_a_rate_limit_that_others_use_up_is_waited_for() -> None:
         assert read_ids(sentry, hurry) == expected(log)
 
     assert sentry.count_429 == 2
+
+
+def test_a_request_that_is_refused_again_and_again_lets_others_go_first() -> None:
+    hurry = Hurry()
+    log = Log(entries.even(5))
+    with FakeSentry({"acme": log}, faults=[faults.status(429, retry_after="0")] * 7) as sentry:
+        assert read_ids(sentry, hurry, requests_per_second=1000) == expected(log)
+
+    assert [wait for wait in hurry.waits if wait == round(wait)] == [0, 1, 2, 3, 4, 4, 4]

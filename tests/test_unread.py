@@ -51,7 +51,8 @@ def test_organizations_that_were_read_in_time_are_no_alarm() -> None:
         ({"organization": "acme"}, 0),
         ({"organizations": ["acme", "beta"]}, 3),
         ({"organizations": ["acme", "new"]}, 3),
-        ({"host": "sentry.example.com"}, 3),
+        ({"host": "sentry.example.com"}, 1),
+        ({"organisation": "acme"}, 1),
     ],
 )
 def test_of_a_configuration_only_its_organizations_count(
@@ -71,6 +72,23 @@ def test_the_organizations_can_come_from_the_environment() -> None:
 
     assert run.returncode == 3
     assert run.stdout.startswith("acme: ")
+
+
+def test_a_clock_that_runs_ahead_hides_no_organization() -> None:
+    run = run_tap({}, "--unread-for", "90", state=state(acme=-5, beta=-1440))
+
+    assert run.returncode == 3
+    beta, summary = run.stdout.splitlines()
+    assert beta.startswith("beta: last read at ")
+    assert beta.endswith("ahead of this machine's clock: check both")
+    assert summary.startswith("Organizations: 2, 1 of them")
+
+
+def test_minutes_that_no_calendar_has_are_refused() -> None:
+    run = run_tap({}, "--unread-for", "9" * 20, state=state(acme=1))
+
+    assert run.returncode == 2
+    assert "is not in the range" in run.stderr
 
 
 def test_a_state_without_organizations_is_an_alarm() -> None:

@@ -53,6 +53,9 @@ MAX_TRIES_TOO_LATE = 2
 MAX_TRIES_OF_TEST = 2
 """Attempts under `--test` at what is most likely a wrong setting."""
 
+MOST_SECONDS_TO_YIELD = 4
+"""How long a request that is refused again and again lets others go first each time."""
+
 MAX_SECONDS_OF_429 = 300
 """How long to retry after 429s: other clients may be using up the limit."""
 
@@ -177,7 +180,7 @@ class Client:
         """
 
         def call(*args: P.args, **options: P.kwargs) -> Result:
-            failures, end = 0, math.inf
+            failures, refusals, end = 0, 0, math.inf
             while True:
                 try:
                     return send(*args, **options)
@@ -189,6 +192,9 @@ class Client:
                         message = f"{error} for {seconds} seconds: others use up the token's limit"
                         raise SentryError(message) from error
                     end = min(end, now + MAX_SECONDS_OF_429)
+                    # If it alone is refused, other requests come first.
+                    self._clock.sleep(min(refusals, MOST_SECONDS_TO_YIELD))
+                    refusals += 1
                 except (RetriableError, OSError) as error:  # requests' errors are OSErrors
                     failures += 1
                     if failures >= self._max_tries(error):

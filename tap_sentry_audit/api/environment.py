@@ -74,7 +74,9 @@ def proxies(url: str) -> dict[str, str]:
 def _problem_of_proxy(proxy: str) -> str | None:
     try:
         parts = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-    except LocationParseError:
+        if parts.host:
+            parts.host.encode("idna")  # as connecting would
+    except (LocationParseError, UnicodeError):
         parts = None
     scheme = parts.scheme if parts else ""
     if scheme in {"socks4", "socks4a", "socks5", "socks5h"} and not find_spec("socks"):

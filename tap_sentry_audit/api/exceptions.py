@@ -21,7 +21,7 @@ import re
 import socket
 import ssl
 from http import HTTPStatus
-from http.client import responses
+from http.client import LineTooLong, responses
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -272,6 +272,8 @@ _FAILURES: dict[type[BaseException], str] = {
     socket.gaierror: "The name {name} cannot be found: check host and your DNS",
     ConnectionRefusedError: "{host} refused the connection: check host and port",
     requests.Timeout: "{host} did not answer in time (request_timeout_seconds)",
+    requests.exceptions.ContentDecodingError: "{host} sent a body that cannot be unpacked",
+    LineTooLong: "{host} sent headers that cannot be read",
     requests.exceptions.ChunkedEncodingError: "{host} broke off in the middle of its answer",
 }
 

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
+import msgspec
 from singer_sdk import RESTStream, Tap
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
@@ -29,10 +30,11 @@ from tap_sentry_audit.api.pagination import parse_list
 from tap_sentry_audit.config import Settings, SettingsError
 from tap_sentry_audit.streams.flattening import FlatteningMapper
 from tap_sentry_audit.streams.messages import MessageWriter, UnwritableRecordError
+from tap_sentry_audit.streams.progress import is_relevant
 from tap_sentry_audit.streams.records import fits_of, make_record
 from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
-from tap_sentry_audit.streams.unread import report_unread
+from tap_sentry_audit.streams.unread import MOST_MINUTES, report_unread
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -53,6 +55,33 @@ _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
 class CatalogError(SingerSDKError):
     """A stream cannot be read as its catalog says; the text says what to change."""
+
+
+class MappingError(SingerSDKError):
+    """A stream map fails; the text shows nothing of the record."""
+
+
+class _CatalogStream(msgspec.Struct):
+    tap_stream_id: str
+    schema: dict[str, Any]
+
+
+class _Catalog(msgspec.Struct):
+    streams: list[_CatalogStream]
+
+
+def _read_catalog_file(file: IO[str]) -> str:
+    """Return the text of a catalog file, or raise a CatalogError where the SDK would fail."""
+    text = file.read()
+    try:
+        msgspec.json.decode(text, type=_Catalog)
+    except msgspec.ValidationError as error:
+        message = f"the catalog cannot be used ({error}): make it anew with --discover"
+        raise CatalogError(message) from None
+    except msgspec.DecodeError:
+        # The SDK's own words for a file that is no JSON are good.
+        return text
+    return text
 
 
 class SentryTap(Tap):
@@ -98,7 +127,7 @@ class SentryTap(Tap):
         command = super().get_singer_command()
         option = click.Option(
             ["--unread-for"],
-            type=click.IntRange(min=1),
+            type=click.IntRange(1, MOST_MINUTES),
             metavar="MINUTES",
             help="Read nothing; list organizations whose audit log the --state says was not read "
             "for so long, and exit with 3 if there are any. With --config, only those in it count.",
@@ -111,15 +140,20 @@ class SentryTap(Tap):
         cls,
         *,
         state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
         unread_for: int | None = None,
         **options: Any,  # noqa: ANN401  (the SDK's)
     ) -> None:
-        """Run the tap, or raise a StateError: the SDK takes a state file with `[]` for none."""
+        """Run the tap, or raise a StateError or CatalogError: the SDK takes `[]` for no state."""
         text = None if state is None else read_state_file(state)
         if unread_for is not None:
             cls._exit_if_unread(text, options["config"], unread_for)
             return
-        super().invoke(state=None if text is None else StringIO(text), **options)
+        super().invoke(
+            state=None if text is None else StringIO(text),
+            catalog=None if catalog is None else StringIO(_read_catalog_file(catalog)),
+            **options,
+        )
 
     @classmethod
     def _exit_if_unread(cls, state: str | None, given: Any, minutes: int) -> None:  # noqa: ANN401  (the SDK's)
@@ -290,6 +324,7 @@ class SentryStream(RESTStream[str | None]):
     def __init__(self, tap: SentryTap) -> None:
         """Make a stream of a tap, without a look at its settings: discovery needs none."""
         super().__init__(tap)
+        self.logger.addFilter(is_relevant)
         self.tap = tap
         self._fits = fits_of(self.schema)
 
@@ -463,8 +498,12 @@ class SentryStream(RESTStream[str | None]):
         self.state_manager.is_flushed = False
 
     def _raise_mapping_error(self) -> None:
-        if self._mapping_error is not None:
+        if isinstance(self._mapping_error, SingerSDKError):
             raise self._mapping_error
+        if self._mapping_error is not None:
+            kind = type(self._mapping_error).__name__
+            message = f"stream_maps: an expression fails on a record ({kind}): correct it"
+            raise MappingError(message) from self._mapping_error
 
     def save_bookmark(self) -> None:
         """Write the bookmark into the state; lists have none."""

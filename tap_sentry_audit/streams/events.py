@@ -20,7 +20,7 @@ from tap_sentry_audit.api.timestamps import parse_time
 from tap_sentry_audit.streams.bookmark import CLOCK_STEP, VALUE, Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.lists import Projects
-from tap_sentry_audit.streams.progress import LINE_SECONDS, Summary, is_relevant
+from tap_sentry_audit.streams.progress import LINE_SECONDS, Summary
 from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ class Events(IncrementalStream):
     def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
-        self.logger.addFilter(is_relevant)
         self._summary: Summary
         self._done = 0
         self._forbidden = 0

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 STREAM = "audit_logs"
 
+MOST_MINUTES = 10 * 366 * 24 * 60
+
+_CLOCKS_DIFFER = timedelta(minutes=10)
+"""By how much the server's clock may be ahead of this machine's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -63,6 +68,9 @@ def report_unread(
         at = last_read.get(slug)
         if at is None:
             unread.append(f"{slug}: never read to its end, as far as this state knows")
+        elif at > now + _CLOCKS_DIFFER:
+            when = f"{at:%Y-%m-%d %H:%M} UTC"
+            unread.append(f"{slug}: last read at {when}, ahead of this machine's clock: check both")
         elif now - at > timedelta(minutes=minutes):
             ago = (now - at) // timedelta(minutes=1)
             unread.append(f"{slug}: last read to its end at {at:%Y-%m-%d %H:%M} UTC, {ago} min ago")

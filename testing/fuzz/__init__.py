@@ -1,9 +1,8 @@
 """Attacks the tap with random logs, servers and kills, and compares what a target got to the truth.
 
-    make fuzz                        ten minutes, beside the version tagged before-the-rebuild
+    make fuzz                        ten minutes
     make fuzz MINUTES=1 SEED=7       from another seed
     make fuzz AGAINST=v0.1.0         beside another revision of this repository
-    make fuzz AGAINST=               this version alone
 
 It knows the promise only: each entry once, none missing, whatever ended the runs; and no secret.
 It imports neither the tap nor the stand-in for Sentry (`fake_sentry`).
