@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks import kills
 from testing.fake_receiver import FakeReceiver, Reply
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.otlp_target import COMMAND, ENVIRONMENT, EXAMPLE, run_target, schema
@@ -102,6 +103,13 @@ def test_a_receiver_that_dies_in_the_middle_misses_nothing_in_the_end(tmp_path: 
         new = log.add(entries.micros(entries.UNTIL) + number for number in range(7))
         assert pipe.run() == 0
         assert receiver.ids == [f"acme/{each}" for each in new]
+
+
+def test_whenever_the_target_is_killed_nothing_is_lost() -> None:
+    measured = kills.kill(times=3, count=10_000, seed=7)
+
+    assert measured.lost == 0
+    assert max(measured.repeats) <= 1_500  # from one STATE to the next, and a batch
 
 
 @needs_node
