@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeGuard
 
-from target_otlp.config import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID, Constant, Joined
+from target_otlp.config import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID, Constant
 from target_otlp.values import encodable, set_value, text_of
 
 if TYPE_CHECKING:
@@ -134,19 +134,19 @@ def unique_id(record: Record, mapping: LogMapping) -> str | None:
 
 def _find(record: Record, source: Source | None, missing: Json = None) -> Json:
     """Return the value of a source, or `missing`."""
-    if source is None:
-        return missing
-    if isinstance(source, Constant):
-        return source.value
-    if isinstance(source, Joined):
+    if not isinstance(source, tuple):
+        if source is None:
+            return missing
+        if isinstance(source, Constant):
+            return source.value
         return _join([_find(record, part) for part in source.parts])
     value: Json = record
     for step in source:
-        if isinstance(step, str):
-            if not isinstance(value, dict) or step not in value:
+        if isinstance(value, dict):
+            value = value.get(step, _MISSING)  # type: ignore[arg-type]  # no index is a key
+            if value is _MISSING:
                 return missing
-            value = value[step]
-        elif isinstance(value, list) and step < len(value):
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
             value = value[step]
         else:
             return missing
@@ -158,6 +158,7 @@ def _join(parts: list[Json]) -> str | None:
 
     Without one of them the rest could be the id of another record, which a receiver would drop.
     """
-    if any(part is None for part in parts):
+    if None in parts:
         return None
-    return "/".join(text_of(part).replace("%", "%25").replace("/", "%2F") for part in parts)
+    texts = [part if isinstance(part, str) else text_of(part) for part in parts]
+    return "/".join([text.replace("%", "%25").replace("/", "%2F") for text in texts])

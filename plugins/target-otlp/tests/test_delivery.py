@@ -183,7 +183,7 @@ def test_a_message_to_an_acceptance_is_a_warning(caplog: pytest.LogCaptureFixtur
 class Interrupted(dict[str, Any]):
     """A record in the middle of which Ctrl-C comes."""
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (a value in JSON)
+    def get(self, *_: object) -> Any:  # noqa: ANN401  (a value in JSON)
         raise KeyboardInterrupt
 
 
