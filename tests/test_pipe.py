@@ -105,6 +105,17 @@ def test_a_receiver_that_dies_in_the_middle_misses_nothing_in_the_end(tmp_path: 
         assert receiver.ids == [f"acme/{each}" for each in new]
 
 
+def test_the_targets_line_is_the_last_when_the_receiver_refuses_everything(tmp_path: Path) -> None:
+    log = Log(entries.even(3_000))
+    with FakeSentry({"acme": log}) as sentry, FakeReceiver(Reply(401, b"bad key")) as receiver:
+        assert Pipe(tmp_path, sentry, receiver.url).run() == 1
+
+    told = (tmp_path / "stderr").read_text().splitlines()
+    assert "| ERROR    | target-otlp " in told[-1]
+    assert "answered 401 bad key" in told[-1]
+    assert [line for line in told if "| ERROR" in line] == told[-1:]
+
+
 def test_whenever_the_target_is_killed_nothing_is_lost() -> None:
     measured = kills.kill(times=3, count=10_000, seed=7)
 

@@ -42,8 +42,9 @@ class Progress:
         text = f"{self.accepted:,} records accepted by {self.receiver}, {rate:,.0f} a second"
         text += f", {self.rejected:,} rejected" if self.rejected else ""
         retries = "1 retry" if self.retries == 1 else f"{self.retries:,} retries"
-        text += f", {retries}" if self.retries else ""
-        return text + (f"; the last error: {self.last_error}" if self.last_error else "")
+        return f"{text}, {retries}" + (
+            f"; the last error: {self.last_error}" if self.last_error else ""
+        )
 
     @contextmanager
     def lines(self, seconds: float = LINE_SECONDS) -> Iterator[None]:

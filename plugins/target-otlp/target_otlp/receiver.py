@@ -229,6 +229,7 @@ class Receiver:
         remedy = _CHECK_PATH if is_unknown else _REMEDIES.get(status, "")
         remedy = remedy.format(path=self._path)
         if status in DIVISIBLE:
+            self.progress.last_error = what
             raise RefusedError(what, remedy, status, message)
         if response.is_redirect:
             to = self._redactor.line(_SECRET_PARTS.sub("", response.headers["Location"]))

@@ -60,7 +60,9 @@ def test_a_line_comes_every_ten_seconds_with_what_was_done(
         seen = len(caplog.messages)
         wait_until(lambda: len(caplog.messages) > seen)
 
-    assert caplog.messages[0] == "0 records accepted by http://localhost/v1/logs, 0 a second"
+    assert caplog.messages[0] == (
+        "0 records accepted by http://localhost/v1/logs, 0 a second, 0 retries"
+    )
     assert re.fullmatch(
         r"12,500 records accepted by http://localhost/v1/logs, [\d,]+ a second, 2 rejected, "
         "3 retries; the last error: answered 503 busy",
@@ -78,7 +80,9 @@ def test_a_line_comes_while_the_target_waits_for_the_receiver() -> None:
 
     name = f"{server.url}/v1/logs"
     *_, line, last = ended.log("INFO")
-    assert line.startswith(f"0 records accepted by {name}, 0 a second; the last error: {name} ")
+    assert line.startswith(
+        f"0 records accepted by {name}, 0 a second, 0 retries; the last error: {name} answered 503"
+    )
     assert "1 retry; the last error" in last
 
 
