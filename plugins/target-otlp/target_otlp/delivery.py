@@ -90,6 +90,7 @@ class Delivery:
         self._added = self._state_covers = self._written_covers = self._settled = 0
         self._unproven: list[tuple[_Entry, RefusedError]] = []
         """What was refused before anything was accepted: it may be the endpoint that is wrong."""
+        self._is_proven = False
         self._has_split = False
         self._begin()
 
@@ -173,7 +174,7 @@ class Delivery:
         except RefusedError as error:
             if len(entries) == 1:
                 self._unproven.append((entries[0], error))
-                if self.progress.accepted:
+                if self._is_proven:
                     self._reject_proven()
                 elif len(self._unproven) > self._settings.max_rejected_records:
                     raise
@@ -195,8 +196,8 @@ class Delivery:
         """Count what was accepted, and deal with what was rejected of it and before it."""
         rejected = min(response.rejected, len(entries))
         self.progress.accepted += len(entries) - rejected
-        if self.progress.accepted:
-            self._reject_proven()
+        self._is_proven = True
+        self._reject_proven()
         if rejected:
             self._reject_some(rejected, response.message, entries)
         elif response.message:

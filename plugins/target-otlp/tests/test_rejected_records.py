@@ -307,6 +307,18 @@ def test_a_partial_success_beyond_what_is_allowed_ends_the_run(tmp_path: Path) -
     assert "That makes more than 2 (max_rejected_records)" in ended.log("ERROR")[0]
 
 
+def test_a_receiver_that_rejects_all_of_a_batch_is_one_nevertheless(tmp_path: Path) -> None:
+    path = tmp_path / "rejected"
+    messages = [record(0), state(1), record(1), state(2)]
+    with FakeReceiver(Reply(400, b"bad record"), partial(1)) as server:
+        ended = run(server, messages, path, max_batch_size=1)
+
+    first, second = lines(path)
+    assert first["record"] == {"id": "0"}
+    assert second["first_id"] == {"id": "1"}
+    assert ended.messages == [{"done": 1}, {"done": 2}]
+
+
 # --- whatever is refused
 
 
