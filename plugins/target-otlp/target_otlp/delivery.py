@@ -48,11 +48,11 @@ class _Entry(NamedTuple):
 
     @property
     def id(self) -> Record:
-        """What tells the record: its key properties, or else the id that is mapped."""
+        """What tells the record: its key properties, and the id that is mapped if it differs."""
         found = {name: self.record[name] for name in self.keys if name in self.record}
-        uid = None if found else unique_id(self.record, self.mapping)
-        if uid is not None:
-            found = {UNIQUE_ID: uid}
+        uid = unique_id(self.record, self.mapping)
+        if uid is not None and uid not in map(text_of, found.values()):
+            found[UNIQUE_ID] = uid
         return found or {"number": self.number}
 
     def __str__(self) -> str:

@@ -198,12 +198,18 @@ def test_the_state_before_a_bad_record_goes_out_without_the_file() -> None:
     ("keys", "mapping", "named"),
     [
         (["organization", "id"], {}, "audit_logs, organization acme, id 1"),
+        (["id"], {"id": "$.id"}, "audit_logs, id 1"),
+        (
+            ["id"],
+            {"id": ["$.organization", "$.id"]},
+            "audit_logs, id 1, log.record.uid acme/1",
+        ),
         ([], {"id": "$.organization"}, "audit_logs, log.record.uid acme"),
         ([], {}, "audit_logs, number 1"),
     ],
 )
-def test_a_record_is_named_by_its_keys_or_else_its_mapped_id(
-    keys: list[str], mapping: dict[str, str], named: str
+def test_a_record_is_named_by_its_keys_and_its_mapped_id(
+    keys: list[str], mapping: dict[str, object], named: str
 ) -> None:
     bad = {"id": "1", "organization": "acme"}
     messages = [
