@@ -101,9 +101,12 @@ class MessageReader(GenericSingerReader[bytes]):
         A tap that cannot write would report that as an error of its own. `why` is logged if it
         takes longer than a moment.
         """
+        try:
+            descriptor = stdin.fileno()
+        except OSError:  # it is in memory
+            return
         if stdin.isatty():
             return
-        descriptor = stdin.fileno()
 
         def drop() -> None:
             with suppress(OSError):
