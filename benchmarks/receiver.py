@@ -28,7 +28,7 @@ class _Receiver(BaseHTTPRequestHandler):
             for log_record in resource_logs.scope_logs[0].log_records:
                 ids = [one for one in log_record.attributes if one.key == "log.record.uid"]
                 expected = str(FIRST_ID + self.counts["records"])
-                self.counts["in_order"] += ids[0].value.string_value == expected
+                self.counts["in_order"] += ids[0].value.string_value.endswith(f"/{expected}")
                 self.counts["records"] += 1
         self._answer(b"")
 

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from testing.local_server import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import trustme
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -73,12 +73,19 @@ class Request:
 class FakeReceiver(LocalServer):
     """A receiver with a port of its own while its context lasts.
 
-    It answers with the replies one after another, and then with the last of them again and again.
+    It answers with the replies one after another, and then with the last of them again and again;
+    `judge` returns a reply that comes in their place, or None.
     With an authority it speaks TLS, by a certificate from there.
     """
 
-    def __init__(self, *replies: Reply, tls: trustme.CA | None = None) -> None:
+    def __init__(
+        self,
+        *replies: Reply,
+        tls: trustme.CA | None = None,
+        judge: Callable[[Request], Reply | None] = lambda _: None,
+    ) -> None:
         self.replies = list(replies or [Reply()])
+        self.judge = judge
         self.requests: list[Request] = []
         self.kept: list[LogRecord] = []
         self._lock = threading.Lock()
@@ -98,7 +105,9 @@ class FakeReceiver(LocalServer):
         """Take a request in, and return what to do with it."""
         with self._lock:
             self.requests.append(request)
-            reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+            reply = self.judge(request)
+            if reply is None:
+                reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
             if reply.keeps or (reply.status in {200, 201, 202, 204} and not reply.hangs_up):
                 self.kept += request.log_records
             return reply
@@ -163,6 +172,19 @@ def _handler(receiver: FakeReceiver) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def refuses(
+    *ids: str, status: int = 400, body: bytes = b"bad record", most: int = 1000
+) -> Callable[[Request], Reply | None]:
+    """Judge as a receiver does that refuses these ids, and more than so many records at once."""
+
+    def judge(request: Request) -> Reply | None:
+        found = [attributes(each).get("log.record.uid") for each in request.log_records]
+        is_bad = len(found) > most or not set(ids).isdisjoint(map(str, found))
+        return Reply(status, body) if is_bad else None
+
+    return judge
 
 
 def partial_success(rejected: int, message: str = "") -> bytes:

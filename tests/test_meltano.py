@@ -96,8 +96,8 @@ def test_the_log_goes_to_an_opentelemetry_receiver_mapped_as_it_should_be(
         settings = of(sentry) | {"TARGET_OTLP_ENDPOINT": receiver.url}
         meltano(project, "run", "tap-sentry-audit", "target-otlp", **settings)
 
-        assert receiver.ids == [row["id"] for row in log.rows() if row]
-        assert attributes(receiver.kept[0]).keys() >= {"event.name", "user.name"}
+        assert receiver.ids == [f"acme/{row['id']}" for row in log.rows() if row]
+        assert attributes(receiver.kept[0]).keys() >= {"event.name", "user.full_name"}
         (resource_logs,) = receiver.requests[0].decoded.resource_logs
         assert attributes(resource_logs.resource) == {"service.name": "sentry"}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks import kills
 from testing.fake_receiver import FakeReceiver, Reply
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.otlp_target import COMMAND, ENVIRONMENT, EXAMPLE, run_target, schema
@@ -96,20 +97,39 @@ def test_a_receiver_that_dies_in_the_middle_misses_nothing_in_the_end(tmp_path: 
         assert pipe.run() == 0
         # It kept what it said that it had not: such entries come again, with the same id.
         assert len(receiver.ids) > 900
-        assert set(receiver.ids) == {row["id"] for row in log.rows() if row}
+        assert set(receiver.ids) == {f"acme/{row['id']}" for row in log.rows() if row}
 
         receiver.kept.clear()
         new = log.add(entries.micros(entries.UNTIL) + number for number in range(7))
         assert pipe.run() == 0
-        assert receiver.ids == new
+        assert receiver.ids == [f"acme/{each}" for each in new]
+
+
+def test_the_targets_line_is_the_last_when_the_receiver_refuses_everything(tmp_path: Path) -> None:
+    log = Log(entries.even(3_000))
+    with FakeSentry({"acme": log}) as sentry, FakeReceiver(Reply(401, b"bad key")) as receiver:
+        assert Pipe(tmp_path, sentry, receiver.url).run() == 1
+
+    told = (tmp_path / "stderr").read_text().splitlines()
+    assert "| ERROR    | target-otlp " in told[-1]
+    assert "answered 401 bad key" in told[-1]
+    assert [line for line in told if "| ERROR" in line] == told[-1:]
+
+
+def test_whenever_the_target_is_killed_nothing_is_lost() -> None:
+    measured = kills.kill(times=3, count=10_000, seed=7)
+
+    assert measured.lost == 0
+    assert max(measured.repeats) <= 1_500  # from one STATE to the next, and a batch
 
 
 @needs_node
 @pytest.mark.parametrize("encoding", ["protobuf", "json"])
 def test_another_receiver_decodes_the_same(encoding: str, tmp_path: Path) -> None:
-    rows = audit_rows()
+    rows = [{**row, "organization": "acme"} for row in audit_rows()]
     odd: dict[str, Any] = {
         "id": "odd",
+        "organization": "acme",
         "event": "a\0b",
         "actor": {"id": None, "name": "\ud800", "email": "é"},
         "ipAddress": "",
@@ -125,15 +145,17 @@ def test_another_receiver_decodes_the_same(encoding: str, tmp_path: Path) -> Non
     with (tmp_path / "received").open(encoding="utf-8") as lines:
         received = [json.loads(line) for line in lines]
     assert [json.loads(one["body"]) for one in received] == rows
-    assert [one["attributes"]["log.record.uid"] for one in received] == [row["id"] for row in rows]
+    uids = [one["attributes"]["log.record.uid"] for one in received]
+    assert uids == [f"acme/{row['id']}" for row in rows]
     assert received[-1]["attributes"] == {
         "singer.stream": "audit_logs",
         "event.name": "a\0b",
-        "log.record.uid": "odd",
+        "log.record.uid": "acme/odd",
         "user.id": None,
         "user.email": "é",
-        "user.name": "\\ud800",
+        "user.full_name": "\\ud800",
         "client.address": "",
+        "sentry.organization": "acme",
     }
     assert [int(one["time"]) for one in received] == [
         round(datetime.fromisoformat(row["dateCreated"]).timestamp() * 1e6) * 1000 for row in rows

@@ -7,9 +7,12 @@ The modules from the top down; each imports only from modules below it:
     target       the target and its sinks
     messages     Singer messages from stdin, and states to stdout
     delivery     batches of records, and the states that wait for them
+    rejections   the file of rejected records
     receiver     sends a request until it is accepted or refused
     transport    HTTP connections that refuse a truncated response
     responses    parses what receivers answer
+    progress     lines about how far the run is
+    redaction    what may be shown of a receiver's words
     mapping      a record as a log record
     values       JSON values as OpenTelemetry's
     signals      stops a run where it only waits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 from contextlib import suppress
@@ -15,7 +16,7 @@ from ipaddress import ip_address
 from os.path import isfile
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from dotenv import load_dotenv
@@ -35,6 +36,9 @@ _OWN_ATTRIBUTES = {STREAM: "the stream's name", EVENT_NAME: "event_name", UNIQUE
 """The attributes that the target sets itself, and where their values come from."""
 
 _PATHS = ("time", "event_name", "id", "severity", "body")
+_CONSTANT = "="
+"""What a constant begins with where a path could be."""
+
 _STEP = r"\.([^.*\[\]'\"\s]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]"
 _PATH = re.compile(rf"\$(?:{_STEP})*")
 _STEPS = re.compile(_STEP)
@@ -54,9 +58,28 @@ _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
 _FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 _GENERAL, _LOGS = "OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_LOGS_"
 _MOST_MILLISECONDS = 600_000
+_DISABLED = "OTEL_SDK_DISABLED"
 
 JsonPath = tuple[str | int, ...]
 """The steps from a record to a value in it: names, and indexes of lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A text that is the same in every record."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A text from several parts, all of which a record must have."""
+
+    parts: tuple[JsonPath | Constant, ...]
+
+
+Source: TypeAlias = JsonPath | Constant | Joined
+"""Where a part of a log record comes from."""
 
 
 class SettingsError(ValueError):
@@ -77,12 +100,12 @@ class LogMapping:
     """Where the parts of a stream's log records come from; None is nowhere."""
 
     stream: str
-    time: JsonPath | None = None
-    event_name: JsonPath | None = None
-    id: JsonPath | None = None
-    severity: JsonPath | None = None
-    body: JsonPath | None = ()
-    attributes: Mapping[str, JsonPath] = field(default_factory=dict)
+    time: Source | None = None
+    event_name: Source | None = None
+    id: Source | None = None
+    severity: Source | None = None
+    body: Source | None = ()
+    attributes: Mapping[str, Source] = field(default_factory=dict)
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -129,6 +152,11 @@ class _Whole:
             return int(value)
         shown = value if isinstance(value, Decimal) else repr(value)
         _refuse(f"is {shown}: write a whole number from {self.least} to {self.most}")
+
+
+def _whole_text(least: int, most: int) -> Callable[[object], int]:
+    parse = _Whole(least, most)
+    return lambda value: parse(_from_text(_text(value), ("integer",)))
 
 
 def _milliseconds(value: object) -> float:
@@ -267,14 +295,21 @@ def _mapping(stream: str, every: dict[str, Any], own: dict[str, Any]) -> LogMapp
         _refuse(f"has {name!r}: it can have {', '.join(_PATHS)} and attributes")
     for name in attributes.keys() & _OWN_ATTRIBUTES.keys():
         _refuse(f"has the attribute {name}, which comes from {_OWN_ATTRIBUTES[name]}: leave it out")
-    paths = {name: _path(name, given[name]) for name in _PATHS if name in given}
-    named = {name: _path(name, path) for name, path in attributes.items() if path is not None}
-    return LogMapping(stream, **paths, attributes=named)
+    sources = {name: _source(name, given[name]) for name in _PATHS if name in given}
+    named = {name: _source(name, value) for name, value in attributes.items() if value is not None}
+    return LogMapping(stream, **sources, attributes=named)
 
 
-def _path(name: str, value: object) -> Any:  # noqa: ANN401  (a path, or None for null)
+def _source(name: str, value: object) -> Any:  # noqa: ANN401  (a source, or None for null)
+    """Parse a path, or a constant behind `=`; an id can have a list of them."""
+    if name == "id" and isinstance(value, list):
+        if not value:
+            _refuse("has id: it is an empty list: write paths into it, or one path without a list")
+        return Joined(tuple(_source("part of id", each) for each in value))
+    if isinstance(value, str) and value.startswith(_CONSTANT):
+        return Constant(value.removeprefix(_CONSTANT))
     try:
-        return None if value is None else parse_path(_text(value))
+        return None if value is None and name != "part of id" else parse_path(_text(value))
     except ValueError as error:
         _refuse(f"has {name}: {error}")
 
@@ -285,7 +320,10 @@ def parse_path(text: str) -> JsonPath:
     A text that is no path, or one that could lead to several values, raises ValueError.
     """
     if not _PATH.fullmatch(text):
-        _refuse(f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0]")
+        _refuse(
+            f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0], or a "
+            "constant such as =production"
+        )
     return tuple(
         int(index) if index else dotted or single or double
         for dotted, index, single, double in _STEPS.findall(text)
@@ -308,10 +346,37 @@ def _ca_file(value: object) -> str:
     return path
 
 
+def _authorities(value: object) -> str:
+    """Parse the path of a file or, as requests and the taps take it, a folder of certificates."""
+    return str(value) if Path(_text(value)).is_dir() else _ca_file(value)
+
+
+def _file_to_append(value: object) -> str:
+    text = _text(value)
+    try:
+        os.fsencode(text)
+        path = Path(text)
+        if path.is_file():
+            can_write = os.access(path, os.W_OK)
+        else:
+            # Neither a folder nor a device.
+            can_write = not path.exists() and os.access(path.parent, os.W_OK | os.X_OK)
+    except (OSError, ValueError):
+        can_write = False
+    if not can_write or "\0" in text:
+        _refuse(
+            f"is {text!r}, which cannot be written: name a file in a folder that you can write to"
+        )
+    return text
+
+
 def _otel(name: str, parse: Callable[[object], object]) -> dict[str, Callable[[object], object]]:
     """Return OpenTelemetry's two variables of a name: the one for logs comes first."""
     return {_LOGS + name: parse, _GENERAL + name: parse}
 
+
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""As in the taps."""
 
 _JSON_TYPES = {int: "integer", dict: "object"}
 
@@ -373,7 +438,12 @@ class Settings:
         example={"Authorization": "Bearer 0123456789abcdef"},
     )
     max_batch_size: int = _setting(
-        _Whole(1, 1000), "Batch size", "Most log records of a request.", 500, example=100
+        _Whole(1, 1000),
+        "Batch size",
+        "Most log records of a request. Default: 500.",
+        500,
+        {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": _whole_text(1, 1000)},
+        example=100,
     )
     max_batch_bytes: int = _setting(
         _Whole(1000, 64 << 20),
@@ -414,11 +484,25 @@ class Settings:
         300,
         example=3600,
     )
+    rejected_records_path: str | None = _setting(
+        _file_to_append,
+        "File of rejected records",
+        "A file: a record that the receiver refuses is appended to it as a line of JSON, and the "
+        "rest goes on. Without it, such a record ends the run.",
+        example="rejected.jsonl",
+    )
+    max_rejected_records: int = _setting(
+        _Whole(1, 1_000_000),
+        "Most rejected records",
+        "How many rejected records a run survives, if rejected_records_path is set.",
+        100,
+        example=10,
+    )
     on_partial_success: str = _setting(
         _one_of("fail", "warn"),
         "On partial success",
-        "fail or warn: what to do if the receiver rejects some records of a request. With warn, "
-        "they are lost.",
+        "fail or warn: what to do if the receiver rejects some records of a request, and "
+        "rejected_records_path is not set. With warn, they are lost.",
         "fail",
         example="warn",
     )
@@ -433,16 +517,19 @@ class Settings:
         _mappings,
         "Mapping",
         "For each stream, and for * (every stream): JSON paths of time, event_name, id, severity "
-        "and body, and attributes as names and paths. Default: the whole record as JSON in the "
-        "body.",
+        "and body, and attributes as names and paths. Several paths make one id; a text such as "
+        "=production is a constant. Default: the whole record as JSON in the body.",
         {},
-        example={"audit_logs": {"time": "$.dateCreated", "id": "$.id"}},
+        example={"audit_logs": {"time": "$.dateCreated", "id": ["$.organization", "$.id"]}},
     )
     otel_attributes: Mapping[str, str] = _setting(
         _pairs, default="", variables={"OTEL_RESOURCE_ATTRIBUTES": _pairs}
     )
     otel_service_name: str | None = _setting(_text, variables={"OTEL_SERVICE_NAME": _text})
-    certificate: str | None = _setting(_ca_file, variables=_otel("CERTIFICATE", _ca_file))
+    certificate: str | None = _setting(
+        _ca_file,
+        variables=_otel("CERTIFICATE", _ca_file) | dict.fromkeys(_AUTHORITIES, _authorities),
+    )
     client_certificate: str | None = _setting(_file, variables=_otel("CLIENT_CERTIFICATE", _file))
     client_key: str | None = _setting(_file, variables=_otel("CLIENT_KEY", _file))
 
@@ -505,6 +592,11 @@ def parse_settings(
                 except _InvalidValueError as error:
                     problems.append(f"{name} {error}")
                 break
+    if environment.get(_DISABLED, "").strip().lower() == "true":
+        problems.append(
+            f"{_DISABLED} is true, and this target would have nothing to do: unset it, or leave "
+            f"{NAME} out of the pipeline"
+        )
     if not values["endpoint"] and not problems:
         problems.append(f"endpoint is missing: {_WHERE}{_misspelt(config, 'endpoint')}")
     if found := _client_certificate_problem(values["client_certificate"], values["client_key"]):

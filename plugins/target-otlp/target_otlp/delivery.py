@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeAlias
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from target_otlp.clock import Clock
-from target_otlp.config import NAME, VERSION
-from target_otlp.mapping import fill
-from target_otlp.receiver import DeliveryError, Receiver
-from target_otlp.values import encodable, set_value
+from target_otlp.config import NAME, UNIQUE_ID, VERSION
+from target_otlp.mapping import fill, unique_id
+from target_otlp.receiver import DeliveryError, Receiver, RefusedError
+from target_otlp.rejections import RejectedRecordsFile
+from target_otlp.values import encodable, set_value, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_otlp.config import LogMapping, Settings
+    from target_otlp.responses import PartialSuccess
     from target_otlp.signals import Stop
     from target_otlp.values import Json, Record
 
@@ -28,14 +32,43 @@ _LONGEST_WAIT = 60_000_000_000
 _FRAMING = 12
 """Bytes that a request has for a log record at most beside its own: tags and lengths."""
 
+_SHOWN = 100
+"""How much of an id is shown."""
+
 _log = logging.getLogger(NAME)
+
+
+class _Entry(NamedTuple):
+    """A record that waits; `number` counts those of the run from 1."""
+
+    number: int
+    record: Record
+    mapping: LogMapping
+    keys: Sequence[str]
+
+    @property
+    def id(self) -> Record:
+        """What tells the record: its key properties, and the id that is mapped if it differs."""
+        found = {name: self.record[name] for name in self.keys if name in self.record}
+        uid = unique_id(self.record, self.mapping)
+        if uid is not None and uid not in map(text_of, found.values()):
+            found[UNIQUE_ID] = uid
+        return found or {"number": self.number}
+
+    def __str__(self) -> str:
+        """Name the record for a person, without anything else that is in it."""
+        texts = [f"{name} {text_of(value)}" for name, value in self.id.items()]
+        name = ", ".join((self.mapping.stream, *texts))
+        shown = "".join(c if c.isprintable() else " " for c in name)
+        return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 class Delivery:
     """Delivers records to a receiver in batches.
 
-    A state is written only when the receiver has accepted every record before it. A batch can have
-    records of several streams; it is full at a number of records or bytes, whichever comes first.
+    A state is written only when every record before it is settled: the receiver has accepted it, or
+    has rejected it and it is in the file of rejected records. A batch can have records of several
+    streams; it is full at a number of records or bytes, whichever comes first.
     """
 
     def __init__(
@@ -48,30 +81,42 @@ class Delivery:
         """Make a delivery; nothing is sent yet."""
         self._clock = clock or Clock()
         self.receiver = Receiver(settings, stop, self._clock)
-        self.accepted = 0
-        """Records that the receiver has accepted."""
+        self.progress = self.receiver.progress
         self._settings = settings
+        path = settings.rejected_records_path
+        self._file = RejectedRecordsFile(path) if path else None
         self._write_state = write_state
         self._state: State | None = None
-        self._added = self._state_covers = self._written_covers = 0
+        self._added = self._state_covers = self._written_covers = self._settled = 0
+        self._unproven: list[tuple[_Entry, RefusedError]] = []
+        """What was refused before anything was accepted: it may be the endpoint that is wrong."""
+        self._is_proven = False
+        self._has_split = False
         self._begin()
 
     def _begin(self) -> None:
         # A new request each time: an emptied message keeps its memory.
-        self._request = ExportLogsServiceRequest()
-        resource_logs = self._request.resource_logs.add()
+        self._request = self._empty_request()
+        self._log_records = self._request.resource_logs[0].scope_logs[0].log_records
+        self._waiting: list[_Entry] = []
+        self._bytes = self._request.ByteSize()
+        self._since = 0
+
+    def _empty_request(self) -> ExportLogsServiceRequest:
+        request = ExportLogsServiceRequest()
+        resource_logs = request.resource_logs.add()
         for name, value in self._settings.resource.items():
             set_value(resource_logs.resource.attributes.add(key=encodable(name)).value, value)
         scope_logs = resource_logs.scope_logs.add()
         scope_logs.scope.name = NAME
         scope_logs.scope.version = VERSION
-        self._log_records = scope_logs.log_records
-        self._waiting = 0
-        self._bytes = self._request.ByteSize()
-        self._since = 0
+        return request
 
-    def add(self, record: Record, mapping: LogMapping) -> bool:
-        """Add a record, and `send` a full batch; return whether the record has a time."""
+    def add(self, record: Record, mapping: LogMapping, keys: Sequence[str] = ()) -> bool:
+        """Add a record, and `send` a full batch; return whether the record has a time.
+
+        `keys` are the stream's key properties.
+        """
         now = self._clock.time_ns()
         log_record = self._log_records.add(observed_time_unix_nano=now)
         fill(log_record, record, mapping)
@@ -83,9 +128,9 @@ class Delivery:
             self._log_records.append(last)
         self._since = self._since or now
         self._bytes += size
-        self._waiting += 1
         self._added += 1
-        is_full = self._waiting >= self._settings.max_batch_size
+        self._waiting.append(_Entry(self._added, record, mapping, keys))
+        is_full = len(self._waiting) >= self._settings.max_batch_size
         if is_full or now - self._since > _LONGEST_WAIT:
             self.send()
         return has_time
@@ -93,44 +138,128 @@ class Delivery:
     def add_state(self, state: State) -> None:
         """Add a state, which covers all records that were added before it."""
         self._state, self._state_covers = state, self._added
-        if not self._waiting:
-            self._write_pending_state()
+        self._write_settled_state()
 
     def send(self) -> None:
         """Send the waiting records, or raise DeliveryError; then write the state."""
-        if self._waiting:
-            # A record that could not be written into a log record may have left one behind.
-            del self._log_records[self._waiting :]
-            self._send_batch()
-            self._begin()
-        self._write_pending_state()
-
-    def _send_batch(self) -> None:
+        if not self._waiting:
+            return
+        # A record that could not be written into a log record may have left one behind.
+        del self._log_records[len(self._waiting) :]
         try:
-            response = self.receiver.send(self._request)
+            self._deliver(self._request, self._waiting)
+            # One record alone proves nothing: the next batch shows whose fault it is.
+            if self._unproven and (len(self._waiting) > 1 or not self._file):
+                raise self._unproven[0][1]
         except DeliveryError as error:
+            self._write_settled_state()
             raise self._failed(str(error)) from None
-        count = self._waiting
-        rejected = min(response.rejected, count)
-        self.accepted += count - rejected
-        message = f"{self.receiver.name} rejected {rejected:,} of {count:,} records"
-        if response.message:
-            message += f": {response.message}"
-        if rejected and self._settings.on_partial_success == "fail":
+        self._begin()
+        self._write_settled_state()
+
+    def finish(self) -> None:
+        """Raise DeliveryError if the receiver rejected records; all have been sent before."""
+        if self._unproven:
+            raise self._failed(str(self._unproven[0][1]))
+        if rejected := self.progress.rejected:
+            what = "a record" if rejected == 1 else f"{rejected:,} records"
+            path = self._settings.rejected_records_path
+            message = f"{self.receiver.name} rejected {what}: see why in {path}"
             raise self._failed(message)
+
+    def _deliver(self, request: ExportLogsServiceRequest, entries: list[_Entry]) -> None:
+        """Send a request; if it is refused, send its halves, down to single records."""
+        try:
+            response = self.receiver.send(request)
+        except RefusedError as error:
+            if len(entries) == 1:
+                self._unproven.append((entries[0], error))
+                if self._is_proven:
+                    self._reject_proven()
+                elif len(self._unproven) > self._settings.max_rejected_records:
+                    raise
+                return
+            if not self._has_split:
+                self._has_split = True
+                _log.warning("%s. What is refused is sent again in halves", error)
+        else:
+            self._accept(response, entries)
+            return
+        log_records = request.resource_logs[0].scope_logs[0].log_records
+        middle = len(entries) // 2
+        for part in (slice(middle), slice(middle, None)):
+            half = self._empty_request()
+            half.resource_logs[0].scope_logs[0].log_records.extend(log_records[part])
+            self._deliver(half, entries[part])
+
+    def _accept(self, response: PartialSuccess, entries: list[_Entry]) -> None:
+        """Count what was accepted, and deal with what was rejected of it and before it."""
+        rejected = min(response.rejected, len(entries))
+        self.progress.accepted += len(entries) - rejected
+        self._is_proven = True
+        self._reject_proven()
         if rejected:
-            _log.warning(message)
+            self._reject_some(rejected, response.message, entries)
         elif response.message:
             _log.warning("%s says: %s", self.receiver.name, response.message)
+        self._settled += len(entries)
+
+    def _reject_proven(self) -> None:
+        """Put aside the records that were refused by a receiver which accepts others."""
+        while self._unproven:
+            entry, error = self._unproven[0]
+            what = f"{error.what}: it accepts others and refuses {entry}"
+            found: Record = {"record": entry.record, "status": error.status}
+            self._put_aside(1, what, entry, found | {"message": error.message})
+            del self._unproven[0]
+            self._settled += 1
+
+    def _reject_some(self, rejected: int, message: str, entries: list[_Entry]) -> None:
+        """Deal with a partial success, which does not name the records."""
+        first, last = entries[0], entries[-1]
+        what = f"{self.receiver.name} rejected {rejected:,} of {len(entries):,} records"
+        what += f" ({first} to {last})" + (f": {message}" if message else "")
+        if not self._file and self._settings.on_partial_success == "warn":
+            _log.warning(what)
+            return
+        found: Record = {
+            "rejected": rejected,
+            "records": len(entries),
+            "first_id": first.id,
+            "last_stream": last.mapping.stream,
+            "last_id": last.id,
+            "status": HTTPStatus.OK.value,
+        }
+        self._put_aside(rejected, what, first, found | {"message": message})
+
+    def _put_aside(self, count: int, what: str, entry: _Entry, found: Record) -> None:
+        """Write rejected records into their file; raise DeliveryError if that cannot be."""
+        path = self._settings.rejected_records_path
+        if not self._file:
+            error = f"{what}. To go on without what is rejected, set rejected_records_path"
+            raise DeliveryError(error)
+        most = self._settings.max_rejected_records
+        if self.progress.rejected + count > most:
+            error = f"{what}. That makes more than {most:,} (max_rejected_records)"
+            raise DeliveryError(error)
+        now = datetime.fromtimestamp(self._clock.time_ns() // 10**9, UTC)
+        head: Record = {"time": now, "stream": entry.mapping.stream}
+        try:
+            self._file.append(head | found)
+        except OSError as problem:
+            error = f"{what}. It cannot be written to {path} ({type(problem).__name__})"
+            raise DeliveryError(error) from None
+        self.progress.rejected += count
+        _log.warning("%s. It is in %s", what, path)
 
     def _failed(self, what: str) -> DeliveryError:
         return DeliveryError(
-            f"{what}. {self.accepted:,} records were accepted before, and the state is out up to "
-            f"the first {self._written_covers:,}."
+            f"{what}. {self.progress.accepted:,} records were accepted before, and the state is "
+            f"out up to the first {self._written_covers:,}."
         )
 
-    def _write_pending_state(self) -> None:
-        if self._state:
+    def _write_settled_state(self) -> None:
+        if self._state and self._state_covers <= self._settled:
             self._write_state(self._state)
             self._state = None
             self._written_covers = self._state_covers

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeGuard
 
-from target_otlp.config import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID
+from target_otlp.config import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID, Constant
 from target_otlp.values import encodable, set_value, text_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-    from target_otlp.config import JsonPath, LogMapping
+    from target_otlp.config import LogMapping, Source
     from target_otlp.values import Json, Record
 
 _INFO = 9
@@ -74,9 +74,9 @@ def fill(log_record: LogRecord, record: Record, mapping: LogMapping) -> None:
         log_record.event_name = encodable(text_of(event))
         # Some receivers drop the field.
         add(key=EVENT_NAME).value.string_value = log_record.event_name
-    unique_id = _find(record, mapping.id)
-    if unique_id is not None:
-        add(key=UNIQUE_ID).value.string_value = encodable(text_of(unique_id))
+    uid = unique_id(record, mapping)
+    if uid is not None:
+        add(key=UNIQUE_ID).value.string_value = uid
     for name, path in mapping.attributes.items():
         value = _find(record, path, _MISSING)
         if value is not _MISSING:
@@ -126,18 +126,39 @@ def _is_number(value: Json) -> TypeGuard[int | float | Decimal]:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _find(record: Record, path: JsonPath | None, missing: Json = None) -> Json:
-    """Return the value at a path, or `missing`."""
-    if path is None:
-        return missing
+def unique_id(record: Record, mapping: LogMapping) -> str | None:
+    """Return the id that receivers tell duplicates by, or None if the record has none."""
+    found = _find(record, mapping.id)
+    return None if found is None else encodable(text_of(found))
+
+
+def _find(record: Record, source: Source | None, missing: Json = None) -> Json:
+    """Return the value of a source, or `missing`."""
+    if not isinstance(source, tuple):
+        if source is None:
+            return missing
+        if isinstance(source, Constant):
+            return source.value
+        return _join([_find(record, part) for part in source.parts])
     value: Json = record
-    for step in path:
-        if isinstance(step, str):
-            if not isinstance(value, dict) or step not in value:
+    for step in source:
+        if isinstance(value, dict):
+            value = value.get(step, _MISSING)  # type: ignore[arg-type]  # no index is a key
+            if value is _MISSING:
                 return missing
-            value = value[step]
-        elif isinstance(value, list) and step < len(value):
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
             value = value[step]
         else:
             return missing
     return value
+
+
+def _join(parts: list[Json]) -> str | None:
+    """Return parts with a slash between them; different parts never make the same text.
+
+    Without one of them the rest could be the id of another record, which a receiver would drop.
+    """
+    if None in parts:
+        return None
+    texts = [part if isinstance(part, str) else text_of(part) for part in parts]
+    return "/".join([text.replace("%", "%25").replace("/", "%2F") for text in texts])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+from contextlib import suppress
 from decimal import Decimal
+from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -13,6 +16,7 @@ import simplejson
 from singer_sdk.singerlib.encoding import GenericSingerReader
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
+from target_otlp.config import NAME
 from target_otlp.receiver import DeliveryError
 from target_otlp.signals import Stop, StoppedError, signals_deferred
 
@@ -34,6 +38,12 @@ _MEMBERS: dict[str, dict[str, type]] = {
 
 _MAX_DIGITS = 4000
 
+_DRAIN_SECONDS = 30.0
+"""How long a target that has failed reads on at most."""
+
+_MOMENT = 1.0
+_log = logging.getLogger(NAME)
+
 _decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
@@ -41,12 +51,16 @@ class MessageReader(GenericSingerReader[bytes]):
     """Reads messages with every number in full, and reports an invalid one without quoting it."""
 
     def __init__(
-        self, stop: Stop | None = None, at_first_line: Callable[[], None] = lambda: None
+        self,
+        stop: Stop | None = None,
+        at_first_line: Callable[[], None] = lambda: None,
+        at_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make a reader, which calls a function when the first line has arrived."""
+        """Make a reader, which calls functions at the first line and when a message fails."""
         super().__init__()
         self._stop = stop or Stop()
         self._at_first_line = at_first_line
+        self._at_failure = at_failure
         self._lines = 0
 
     @property
@@ -59,8 +73,14 @@ class MessageReader(GenericSingerReader[bytes]):
     ) -> Counter[str]:
         """Read all messages, or up to a signal; what the SDK opened as text is read as bytes."""
         lines = getattr(file_input, "buffer", file_input) or self.default_input
-        # The SDK only iterates over its lines.
-        return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
+        try:
+            # The SDK only iterates over its lines.
+            return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
+        except Exception as error:
+            self._at_failure()
+            if isinstance(error, DeliveryError) and not file_input:
+                self._drain(lines, str(error))
+            raise
 
     def _read(self, lines: IO[bytes]) -> Iterator[bytes]:
         while True:
@@ -74,6 +94,34 @@ class MessageReader(GenericSingerReader[bytes]):
             if not self._lines:
                 self._at_first_line()
             yield line
+
+    def _drain(self, stdin: IO[bytes], why: str) -> None:
+        """Read and drop the rest of stdin, until it ends, a signal comes, or for half a minute.
+
+        A tap that cannot write would report that as an error of its own. `why` is logged if it
+        takes longer than a moment.
+        """
+        try:
+            descriptor = stdin.fileno()
+        except OSError:  # it is in memory
+            return
+        if stdin.isatty():
+            return
+
+        def drop() -> None:
+            with suppress(OSError):
+                while os.read(descriptor, 1 << 16):
+                    pass
+
+        thread = Thread(target=drop, daemon=True)
+        with signals_deferred():
+            thread.start()
+        with suppress(StoppedError), self._stop:
+            thread.join(_MOMENT)
+            if thread.is_alive():
+                what = "%s Reading on for %.0f s at most, so that the tap can end"
+                _log.warning(what, why, _DRAIN_SECONDS)
+                thread.join(_DRAIN_SECONDS - _MOMENT)
 
     def deserialize_json(self, line: bytes) -> Message:
         """Return the message in a line, or raise InvalidInputLine if a target cannot use it."""

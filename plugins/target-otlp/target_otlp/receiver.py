@@ -6,14 +6,13 @@ import gzip
 import logging
 import re
 import zlib
-from base64 import b64decode
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import uniform
 from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import backoff
 import requests
@@ -23,6 +22,8 @@ from urllib3.exceptions import HTTPError
 from target_otlp import responses
 from target_otlp.clock import Clock
 from target_otlp.config import NAME, VERSION
+from target_otlp.progress import Progress
+from target_otlp.redaction import Redactor
 from target_otlp.responses import InvalidResponseError, PartialSuccess
 from target_otlp.signals import Stop, StoppedError
 from target_otlp.transport import CompleteHeadersAdapter
@@ -48,17 +49,20 @@ RETRIABLE = {
 }
 """The statuses after which OTLP asks to try again; there are no others."""
 
+DIVISIBLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+"""The statuses that can be the fault of a single record, or of a size."""
+
+_CHECK_PATH = "check the path of endpoint, {path}"
 _REMEDIES: dict[int, str] = {
-    HTTPStatus.BAD_REQUEST: "if it cannot read OTLP in this form, try another encoding",
+    HTTPStatus.BAD_REQUEST: "if it does not know the path {path}, correct endpoint; if it cannot "
+    "read OTLP in this form, try another encoding",
     HTTPStatus.UNAUTHORIZED: "check the API key in headers",
     HTTPStatus.FORBIDDEN: "check what the API key in headers may do",
-    HTTPStatus.NOT_FOUND: "check the path of endpoint",
-    HTTPStatus.METHOD_NOT_ALLOWED: "check the path of endpoint",
+    HTTPStatus.NOT_FOUND: _CHECK_PATH,
+    HTTPStatus.METHOD_NOT_ALLOWED: _CHECK_PATH,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "lower max_batch_size or max_batch_bytes",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "try another encoding or compression",
 }
-_SHOWN = 300
-_SHORTEST_SECRET = 6
 _MOST_BYTES = 1 << 20
 """How much of a response is read."""
 
@@ -71,6 +75,20 @@ _log = logging.getLogger(NAME)
 
 class DeliveryError(Exception):
     """A request was not accepted. The text is one line for a person, without secrets."""
+
+
+class RefusedError(DeliveryError):
+    """The receiver refuses a request for what is in it: a part of it may be accepted.
+
+    `what` is the text without advice, `status` is HTTP's, and `message` has the receiver's words.
+    """
+
+    def __init__(self, what: str, remedy: str, status: int, message: str) -> None:
+        """Keep the parts."""
+        super().__init__(f"{what}: {remedy}")
+        self.what = what
+        self.status = status
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +135,25 @@ class Receiver:
         url = urlsplit(settings.endpoint)
         self.name = url._replace(query="").geturl()
         """The endpoint without its query, which can hold a key."""
-        self._secrets = _secrets([url.query, *settings.headers.values()])
+        self._path = url.path
+        self._redactor = Redactor([url.query, *settings.headers.values()])
+        self.progress = Progress(self.name)
+        """Of retries and errors; who sends counts the records."""
 
     def send(self, request: ExportLogsServiceRequest) -> PartialSuccess:
         """Send a request until it is accepted, and only once more when the run is to stop.
 
-        Raises DeliveryError if it is refused, or not accepted in time.
+        Raises RefusedError if a part of it may be accepted, and DeliveryError if it is refused
+        otherwise, or not accepted in time.
         """
         body = self._body(request)
         began = self._clock.monotonic()
         for backed_off in _backoffs():
             is_last = self._stop.signum is not None
-            result = self._try(body)
+            result = self._try(body, request)
             if isinstance(result, PartialSuccess):
                 return result
+            self.progress.last_error = result.what
             if is_last:
                 raise DeliveryError(result.what)
             # A little later than asked for: a receiver may ask to wait for 0 seconds.
@@ -144,6 +167,7 @@ class Receiver:
             _log.warning("%s: trying again in %.1f s", result.what, wait)
             with suppress(StoppedError), self._stop:
                 self._clock.sleep(wait)
+            self.progress.retries += 1
         raise AssertionError  # the backoffs do not end
 
     def _body(self, request: ExportLogsServiceRequest) -> bytes:
@@ -155,7 +179,9 @@ class Receiver:
         is_plain = self._settings.compression == "none"
         return body if is_plain else gzip.compress(body, compresslevel=3)
 
-    def _try(self, body: bytes) -> PartialSuccess | _RetriableFailure:
+    def _try(
+        self, body: bytes, request: ExportLogsServiceRequest
+    ) -> PartialSuccess | _RetriableFailure:
         """Send once; a DeliveryError means that sending it again does not help."""
         try:
             with self._session.post(
@@ -165,16 +191,18 @@ class Receiver:
                 stream=True,
                 verify=self._settings.certificate or True,
             ) as response:
-                return self._parse(response)
+                return self._parse(response, request)
         except (HTTPError, requests.RequestException, OSError) as error:
             cause = _cause(error)
             what = f"{self.name} cannot be reached ({type(cause).__name__})"
             if isinstance(cause, SSLCertVerificationError):
-                what = f"{self.name} cannot be trusted: {self._redact(cause.verify_message)}"
+                what = f"{self.name} cannot be trusted: {self._redactor.line(cause.verify_message)}"
                 raise DeliveryError(what) from None
             return _RetriableFailure(what)
 
-    def _parse(self, response: requests.Response) -> PartialSuccess | _RetriableFailure:
+    def _parse(
+        self, response: requests.Response, request: ExportLogsServiceRequest
+    ) -> PartialSuccess | _RetriableFailure:
         status = response.status_code
         if status in ACCEPTED:
             try:
@@ -182,20 +210,29 @@ class Receiver:
             except InvalidResponseError as error:
                 message = (
                     f"Check the path of endpoint: {self.name} answered {status} with "
-                    f"{self._redact(str(error))}, which is no answer of an OTLP receiver"
+                    f"{self._redactor.line(str(error), request)}, which is no answer of an OTLP "
+                    "receiver"
                 )
                 raise DeliveryError(message) from None
-            return PartialSuccess(answer.rejected, self._redact(answer.message))
+            return PartialSuccess(answer.rejected, self._redactor.line(answer.message, request))
         message = ""
         with suppress(HTTPError, OSError):
             message = responses.parse_status_message(self._content(response))
-        what = f"{self.name} answered {status} {self._redact(message)}".rstrip()
+        names_path = self._path.strip("/") and self._path in message
+        message = self._redactor.line(message, request)
+        what = f"{self.name} answered {status} {message}".rstrip()
         if status in RETRIABLE:
             wait = responses.parse_retry_after(response.headers, self._clock.time_ns() / 1e9)
             return _RetriableFailure(what, wait)
         remedy = _REMEDIES.get(status, "")
+        is_unknown = status == HTTPStatus.BAD_REQUEST and names_path
+        remedy = _CHECK_PATH if is_unknown else _REMEDIES.get(status, "")
+        remedy = remedy.format(path=self._path)
+        if status in DIVISIBLE:
+            self.progress.last_error = what
+            raise RefusedError(what, remedy, status, message)
         if response.is_redirect:
-            to = self._redact(_SECRET_PARTS.sub("", response.headers["Location"]))
+            to = self._redactor.line(_SECRET_PARTS.sub("", response.headers["Location"]))
             remedy = f"redirects are not followed; is {to} the right endpoint?"
         raise DeliveryError(f"{what}: {remedy}" if remedy else what)
 
@@ -218,25 +255,6 @@ class Receiver:
             message = f"{self.name} answered {response.status_code} and more than a receiver says"
             raise DeliveryError(message)
         return content
-
-    def _redact(self, text: str) -> str:
-        """Return text as one line of limited length, without the secrets of headers and query."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
-
-
-def _secrets(values: list[str]) -> list[str]:
-    """Return the secrets of headers and a query, whole and in parts, the longest first."""
-    parts = {part for value in values for part in (value, *re.split(r"[\s;,&=]+", value))}
-    parts |= {unquote(part) for part in parts}
-    for value in values:
-        if value.lower().startswith("basic "):
-            with suppress(ValueError):
-                decoded = b64decode(value[6:] + "==").decode("utf-8", "replace")
-                parts |= {decoded, decoded.partition(":")[2]}
-    return sorted((part for part in parts if len(part) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _unzipped(content: bytes, encoding: str) -> bytes:

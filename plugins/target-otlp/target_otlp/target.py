@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import ExitStack
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -69,7 +70,7 @@ class OtlpSink(RecordSink):
     def process_record(self, record: Record, context: Message) -> None:
         """Add a record to the delivery."""
         del context
-        has_time = self._delivery.add(record, self._mapping)
+        has_time = self._delivery.add(record, self._mapping, self.key_properties)
         if not has_time and not self._has_warned:
             self._has_warned = True
             self.logger.warning(
@@ -102,7 +103,8 @@ class TargetOtlp(Target):
     def __init__(self, **given: Any) -> None:  # noqa: ANN401  (the SDK's)
         """Make a target, which handles signals once it has read a line."""
         self._stop = Stop()
-        reader = MessageReader(self._stop, super()._setup_signal_handlers)
+        self._progress_lines = ExitStack()
+        reader = MessageReader(self._stop, self._begin, self._progress_lines.close)
         super().__init__(**{"message_reader": reader, **given})
 
     @cached_property
@@ -117,12 +119,18 @@ class TargetOtlp(Target):
 
     def process_endofpipe(self) -> None:
         """Send the remaining records, and log how many were accepted."""
-        if self._stop.signum is not None:
-            self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
-        super().process_endofpipe()
-        self._is_over = True
-        accepted = f"{self.delivery.accepted:,}"
-        self.logger.info("%s records accepted by %s", accepted, self.delivery.receiver.name)
+        with self._progress_lines:
+            if self._stop.signum is not None:
+                self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
+            super().process_endofpipe()
+            self._is_over = True
+        self.delivery.finish()
+        self.logger.info(self.delivery.progress.line())
+
+    def _begin(self) -> None:
+        """Handle signals, and log lines of progress, from the first line of the input on."""
+        super()._setup_signal_handlers()
+        self._progress_lines.enter_context(self.delivery.progress.lines())
 
     def _process_state_message(self, message_dict: Message) -> None:
         """Write a state as soon as every record before it is accepted.

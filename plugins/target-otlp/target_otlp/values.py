@@ -34,6 +34,13 @@ _INT64 = 2**63
 
 def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
     """Write a value into an AnyValue that is still empty; null becomes one without a value."""
+    if isinstance(value, str):  # most are
+        _set_text(target, value)
+    else:
+        _set_other(target, value, depth)
+
+
+def _set_other(target: AnyValue, value: Json, depth: int) -> None:
     match value:
         case None:
             target.SetInParent()
@@ -60,9 +67,9 @@ def set_value(target: AnyValue, value: Json, depth: int = 0) -> None:
 
 def text_of(value: Json) -> str:
     """Return a value as text: text unchanged, times in ISO 8601, everything else as JSON."""
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return value if isinstance(value, str) else json_text(value)
+    if isinstance(value, str):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else json_text(value)
 
 
 def json_text(value: Json) -> str:

@@ -55,7 +55,7 @@ def test_a_batch_is_sent_when_it_has_as_many_records_as_it_may() -> None:
         sent.delivery.send()
         assert sent.batches == [3, 3, 1]
         assert server.ids == [str(number) for number in range(7)]
-        assert sent.delivery.accepted == 7
+        assert sent.delivery.progress.accepted == 7
 
 
 @with_settings(deadline=None, max_examples=40)
@@ -150,8 +150,9 @@ def test_records_that_the_receiver_rejects_are_a_failure() -> None:
         assert sent.states == []
         assert len(server.requests) == 1
     assert str(caught.value) == (
-        f"{server.url}/v1/logs rejected 2 of 5 records: too old. 3 records were accepted before, "
-        "and the state is out up to the first 0."
+        f"{server.url}/v1/logs rejected 2 of 5 records (a, log.record.uid 0 to a, log.record.uid "
+        "4): too old. To go on without what is rejected, set rejected_records_path. 3 records were "
+        "accepted before, and the state is out up to the first 0."
     )
 
 
@@ -164,8 +165,10 @@ def test_rejected_records_are_a_warning_where_that_is_asked_for(
         sent.delivery.add_state({"at": 5})
         sent.delivery.send()
         assert sent.states == [{"at": 5}]
-        assert sent.delivery.accepted == 3
-    assert caplog.messages == [f"{server.url}/v1/logs rejected 2 of 5 records: too old"]
+        assert sent.delivery.progress.accepted == 3
+    [warning] = caplog.messages
+    assert warning.startswith(f"{server.url}/v1/logs rejected 2 of 5 records (")
+    assert warning.endswith("): too old")
 
 
 def test_a_message_to_an_acceptance_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -180,7 +183,7 @@ def test_a_message_to_an_acceptance_is_a_warning(caplog: pytest.LogCaptureFixtur
 class Interrupted(dict[str, Any]):
     """A record in the middle of which Ctrl-C comes."""
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (a value in JSON)
+    def get(self, *_: object) -> Any:  # noqa: ANN401  (a value in JSON)
         raise KeyboardInterrupt
 
 

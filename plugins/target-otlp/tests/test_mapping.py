@@ -9,10 +9,12 @@ from time import tzset
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from target_otlp.config import LogMapping, parse_path
-from target_otlp.mapping import fill, nanoseconds, stream_mapping
+from target_otlp.config import Joined, LogMapping, parse_path
+from target_otlp.mapping import fill, nanoseconds, stream_mapping, unique_id
 from testing.fake_receiver import attributes
 from testing.otlp_target import EXAMPLE, settings
 from testing.recorded import audit_rows
@@ -43,15 +45,31 @@ def test_the_example_does_what_semantic_conventions_want_with_recorded_audit_ent
 
     assert rows
     for row in rows:
+        row["organization"] = "acme"
         log_record = filled(mapping, row)
-        actor = row["actor"] or {}
-        assert attributes(log_record) == {
+        actor, data = row["actor"] or {}, row["data"] or {}
+        found = {
+            "user.id": actor.get("id"),
+            "user.email": actor.get("email"),
+            "user.name": actor.get("username"),
+            "user.full_name": actor.get("name"),
+            "client.address": row["ipAddress"],
+            "sentry.target_user.id": row["targetUser"],
+            "sentry.target_object.id": row["targetObject"],
+            "sentry.member.email": data.get("email"),
+            "sentry.member.role": data.get("role"),
+            "sentry.project.slug": data.get("project_slug"),
+            "sentry.object.slug": data.get("slug"),
+            "sentry.object.name": data.get("name"),
+        }
+        attributes_of = attributes(log_record)
+        assert {name: value for name, value in attributes_of.items() if value is not None} == {
+            name: value for name, value in found.items() if value is not None
+        } | {
             "singer.stream": "audit_logs",
             "event.name": row["event"],
-            "log.record.uid": row["id"],
-            **{f"user.{name}": actor[name] for name in ("id", "email", "name") if name in actor},
-            "client.address": row["ipAddress"],
-            **({"sentry.organization": row["organization"]} if "organization" in row else {}),
+            "log.record.uid": f"acme/{row['id']}",
+            "sentry.organization": "acme",
         }
         assert log_record.event_name == row["event"]
         assert json.loads(log_record.body.string_value) == row
@@ -155,6 +173,55 @@ def test_ids_and_event_names_of_any_type_become_text(value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"organization": "acme", "id": 7}, "sentry.example.com/acme/7"),
+        ({"organization": "a/b%", "id": "c"}, "sentry.example.com/a%2Fb%25/c"),
+        # Without a part it could be the id of another record.
+        ({"organization": "acme"}, None),
+        ({"organization": None, "id": 7}, None),
+    ],
+)
+def test_an_id_can_be_joined_from_constants_and_paths(
+    record: dict[str, object], expected: str | None
+) -> None:
+    config = {"a": {"id": ["=sentry.example.com", "$.organization", "$.id"]}}
+    mapping = stream_mapping(settings("http://localhost", mapping=config).mapping, "a")
+
+    assert attributes(filled(mapping, record)).get("log.record.uid") == expected
+
+
+_parts = st.lists(st.text("ab/%25F"), min_size=2, max_size=2)
+
+
+@given(_parts, _parts)
+def test_joined_ids_are_equal_only_if_all_parts_are(one: list[str], other: list[str]) -> None:
+    mapping = LogMapping("a", id=Joined((("x",), ("y",))))
+    ids = {unique_id(dict(zip("xy", parts, strict=True)), mapping) for parts in (one, other)}
+
+    assert len(ids) == len({tuple(one), tuple(other)})
+
+
+def test_attributes_and_other_parts_can_be_constants() -> None:
+    config = {
+        "a": {
+            "severity": "=warning",
+            "event_name": "=note",
+            "attributes": {"deployment": {"environment": {"name": "=production"}}, "empty": "="},
+        }
+    }
+    found = filled(stream_mapping(settings("http://localhost", mapping=config).mapping, "a"), {})
+
+    assert attributes(found) == {
+        "singer.stream": "a",
+        "event.name": "note",
+        "deployment.environment.name": "production",
+        "empty": "",
+    }
+    assert (found.severity_number, found.severity_text) == (13, "warning")
+
+
+@pytest.mark.parametrize(
     ("body", "expected"), [("$.note", "text"), ("$.data", '{"a":1}'), ("$.nothing", "")]
 )
 def test_the_body_can_be_a_part_of_the_record(body: str, expected: str) -> None:
@@ -226,11 +293,11 @@ def test_a_stream_may_have_any_name() -> None:
 
 
 def test_what_a_stream_does_not_say_comes_from_that_of_every_stream() -> None:
-    given = {
+    config = {
         "*": {"time": "$.at", "id": "$.id", "attributes": {"x": "$.x", "y": "$.y"}},
         "special": {"id": None, "attributes": {"y": "$.z", "x": None}},
     }
-    read = settings("http://localhost", mapping=given)
+    read = settings("http://localhost", mapping=config)
 
     assert stream_mapping(read.mapping, "any") == LogMapping(
         "any", time=("at",), id=("id",), attributes={"x": ("x",), "y": ("y",)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from singer_sdk.singerlib.exceptions import InvalidInputLine
 
+from target_otlp.config import VERSION
 from target_otlp.messages import MessageReader
 from testing.fake_receiver import FakeReceiver, Reply, attributes
 from testing.otlp_target import (
@@ -55,14 +56,16 @@ def test_records_arrive_and_states_come_out(server: FakeReceiver) -> None:
     assert server.ids == [str(number) for number in range(25)]
     assert run.stdout == '{"done": 10}\n{"done": 20}\n'
     assert [len(request.log_records) for request in server.requests] == [10, 10, 5]
-    assert run.log("INFO")[-1] == f"25 records accepted by {server.url}/v1/logs"
+    assert run.log("INFO")[-1].startswith(f"25 records accepted by {server.url}/v1/logs, ")
     assert not run.log("WARNING")
 
 
 def test_a_log_record_is_whole(server: FakeReceiver) -> None:
     before = time.time_ns()
     config = EXAMPLE | {"resource_attributes": {"a": [1, None]}}
-    run_target([schema(), record(7)], endpoint=server.url, **config)
+    message = record(7)
+    message["record"]["organization"] = "acme"
+    run_target([schema(), message], endpoint=server.url, **config)
 
     (request,) = server.requests
     (resource_logs,) = request.decoded.resource_logs
@@ -70,9 +73,14 @@ def test_a_log_record_is_whole(server: FakeReceiver) -> None:
     (log_record,) = scope_logs.log_records
     assert attributes(resource_logs.resource) == {"service.name": "singer", "a": [1, None]}
     assert scope_logs.scope.name == "target-otlp"
-    assert attributes(log_record) == {"singer.stream": "audit_logs", "log.record.uid": "7"}
+    assert scope_logs.scope.version == VERSION
+    assert attributes(log_record) == {
+        "singer.stream": "audit_logs",
+        "log.record.uid": "acme/7",
+        "sentry.organization": "acme",
+    }
     assert before < log_record.observed_time_unix_nano < time.time_ns()
-    assert log_record.body.string_value == '{"id":"7"}'
+    assert log_record.body.string_value == '{"id":"7","organization":"acme"}'
 
 
 def test_a_record_and_a_state_are_sent_as_the_tap_wrote_them(server: FakeReceiver) -> None:

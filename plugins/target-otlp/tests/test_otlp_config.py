@@ -92,6 +92,9 @@ def test_an_endpoint_that_is_no_url_is_one_clear_problem(url: object) -> None:
         ("compression", False),
         ("encoding", "xml"),
         ("on_partial_success", "ignore"),
+        ("rejected_records_path", 5),
+        ("rejected_records_path", "/no/such/folder/file"),
+        ("max_rejected_records", 0),
         ("headers", "a=b"),
         ("headers", []),
         ("headers", {"a b": "c"}),
@@ -110,6 +113,10 @@ def test_an_endpoint_that_is_no_url_is_one_clear_problem(url: object) -> None:
         ("mapping", {"a": {"times": "$.a"}}),
         ("mapping", {"a": {"time": "a"}}),
         ("mapping", {"a": {"time": 5}}),
+        ("mapping", {"a": {"time": ["$.a"]}}),
+        ("mapping", {"a": {"id": []}}),
+        ("mapping", {"a": {"id": ["$.a", None]}}),
+        ("mapping", {"a": {"id": ["$.a", ["$.b"]]}}),
         ("mapping", {"a": {"attributes": "$.a"}}),
         ("mapping", {"a": {"attributes": {"b": "$..c"}}}),
         ("mapping", {"*": {"attributes": {"event.name": "$.c"}}}),
@@ -176,6 +183,31 @@ def test_every_variable_of_opentelemetry_works_and_what_is_for_logs_comes_first(
         str(tmp_path / "key"),
     )
     assert read.resource == {"service.name": "b", "deployment.environment.name": "prod"}
+
+
+def test_the_batch_size_can_come_from_opentelemetrys_variable() -> None:
+    variables = {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "64"}
+
+    assert parse_settings({"endpoint": URL}, variables).max_batch_size == 64
+    assert parse_settings({"endpoint": URL, "max_batch_size": 7}, variables).max_batch_size == 7
+
+
+@pytest.mark.parametrize("size", ["0", "1001", "many"])
+def test_a_batch_size_that_cannot_be_used_is_named_with_opentelemetrys_variable(size: str) -> None:
+    told = problem({"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": size})
+
+    assert told.startswith("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE is ")
+    assert told.endswith(": write a whole number from 1 to 1000")
+
+
+@pytest.mark.parametrize("value", ["true", "TRUE", " True "])
+def test_a_disabled_sdk_is_an_error(value: str) -> None:
+    assert problem({"OTEL_SDK_DISABLED": value}).startswith("OTEL_SDK_DISABLED is true, ")
+
+
+@pytest.mark.parametrize("value", ["", "false", "1", "yes"])
+def test_an_sdk_that_is_not_disabled_is_none(value: str) -> None:
+    assert parse_settings({"endpoint": URL}, {"OTEL_SDK_DISABLED": value})
 
 
 def test_a_setting_wins_over_a_variable_even_one_that_cannot_be_used() -> None:

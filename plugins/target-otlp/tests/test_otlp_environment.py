@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+import trustme
+
 from testing import forked
 from testing.fake_receiver import FakeReceiver
-from testing.otlp_target import ENVIRONMENT, record, schema, state
+from testing.otlp_target import ENVIRONMENT, record, run_target_in, schema, state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from testing.forked import Run
+
+
+OTHERS = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")
 
 
 def run_below(folder: Path, **environment: str) -> Run:
@@ -36,6 +42,42 @@ def test_the_environment_wins_over_opentelemetrys_variables_in_a_dotenv_file(
     assert [request.headers["api-key"] for request in server.requests] == ["hidden1"]
     assert not other.requests
     assert "hidden" not in run.stderr
+
+
+def test_a_disabled_sdk_ends_the_run_before_the_first_request() -> None:
+    with FakeReceiver() as server:
+        ended = run_target_in(
+            {"OTEL_SDK_DISABLED": "true"}, [schema(), record(1)], endpoint=server.url
+        )
+
+        assert not server.requests
+    assert ended.returncode == 1
+    assert ended.log("ERROR")[0].startswith("OTEL_SDK_DISABLED is true, ")
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_private_authority_can_be_named_as_for_the_taps(variable: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with FakeReceiver(tls=authority) as server:
+        ended = run_target_in(
+            OTHERS | {variable: str(tmp_path / "ca.pem")},
+            [schema(), record(1), state(1)],
+            endpoint=server.url,
+        )
+
+    assert (ended.returncode, ended.stdout) == (0, '{"done": 1}\n')
+
+
+def test_a_certificate_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    ended = run_target_in(
+        OTHERS | {"SSL_CERT_FILE": str(tmp_path / "missing")},
+        [],
+        endpoint="https://localhost",
+    )
+
+    assert ended.returncode == 1
+    assert ended.log("ERROR")[0].startswith("SSL_CERT_FILE is ")
 
 
 def test_a_variable_that_is_empty_in_the_environment_is_not_taken_from_the_file(

@@ -83,6 +83,24 @@ def test_a_receiver_that_fails_while_the_target_stops_is_a_failure_at_once(statu
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_state_of_what_was_accepted_comes_out_though_the_receiver_is_gone(
+    number: signal.Signals,
+) -> None:
+    with (
+        FakeReceiver(Reply(), Reply(503, b"gone")) as server,
+        running(server, *FULL, record(500), state(501)) as process,
+    ):
+        wait_until(lambda: server.requests)
+        time.sleep(0.2)  # until the rest is read
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=5)
+
+    assert (process.returncode, stdout) == (1, '{"done": 500}\n')
+    last = "500 records were accepted before, and the state is out up to the first 500."
+    assert stderr.splitlines()[-1].endswith(last)
+
+
 @pytest.mark.parametrize("moment", [0, 1], ids=["in the request", "in the wait"])
 def test_a_signal_ends_a_wait_before_another_try(moment: float) -> None:
     def stop(process: int) -> None:

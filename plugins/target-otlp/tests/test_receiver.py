@@ -185,6 +185,25 @@ def test_a_redirect_to_anywhere_is_one_line_without_secrets(location: str) -> No
     assert len(told) < 500
 
 
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        (b"unsupported path requested: /otlp", "check the path of endpoint, /otlp"),
+        (
+            b"bad request",
+            (
+                "if it does not know the path /otlp, correct endpoint; if it cannot read OTLP in "
+                "this form, try another encoding"
+            ),
+        ),
+    ],
+)
+def test_the_hint_for_a_400_names_the_path(body: bytes, hint: str) -> None:
+    with FakeReceiver(Reply(400, body)) as server, pytest.raises(DeliveryError) as caught:
+        Receiver(settings(f"{server.url}/otlp")).send(request())
+    assert str(caught.value) == f"{server.url}/otlp answered 400 {body.decode()}: {hint}"
+
+
 def test_the_query_of_the_endpoint_is_sent_but_not_shown() -> None:
     echo = Reply(404, b"no route /insert?key=hiddenkey and hiddenkey")
     with FakeReceiver(echo) as server:
@@ -344,6 +363,7 @@ def test_a_certificate_that_is_not_known_is_a_failure_at_once_and_a_known_one_is
     with FakeReceiver(tls=authority) as server:
         with pytest.raises(DeliveryError, match="cannot be trusted: "):
             Receiver(settings(server.url)).send(request())
-        known = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca.pem")}
-        assert send_in(known, server) == PartialSuccess()
-        assert len(server.requests) == 1
+        names = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+        for number, name in enumerate(names, 1):
+            assert send_in({name: str(tmp_path / "ca.pem")}, server) == PartialSuccess()
+            assert len(server.requests) == number
