@@ -42,7 +42,7 @@ class Log:
     most: int = 100
     next: str = "url"
     counts: str | int = "all"
-    odd: dict[int, object] = field(default_factory=dict)
+    odd: Mapping[int, object] = field(default_factory=dict)
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
     at_once: int = 1

@@ -177,7 +177,7 @@ def test_a_server_that_ignores_the_offset_is_an_error_and_no_endless_loop(
             return super().answer({"offset": "0"})
 
     api = Api(Stuck(at_random(250, 3, 1), next=following, counts=counts))
-    with pytest.raises(ApiError, match="same entries .* than these 100 .* offset has no effect"):
+    with pytest.raises(ApiError, match=r"same entries .* than these 100 .* offset has no effect"):
         whole(api)
     assert api.requests < 30
 
@@ -200,9 +200,9 @@ def test_a_count_that_has_a_limit_is_not_the_end(following: str) -> None:
 
 @pytest.mark.parametrize("counts", ["all", "nothing", 100])
 def test_a_log_that_is_never_shown_whole_is_given_up_in_words(counts: str | int) -> None:
-    log = Log(at_random(2000, 3, 1), "shuffled", most=25, counts=counts)
-    log.arriving = [row(3000 + number, TODAY) for number in range(10_000)]
-    log.leaving = 10_000
+    log = Log(at_random(500, 3, 1), "shuffled", most=10, counts=counts)
+    log.arriving = [row(1000 + number, TODAY) for number in range(1000)]
+    log.leaving = 500
     api = Api(log)
 
     with pytest.raises(ApiError) as caught:
@@ -211,7 +211,7 @@ def test_a_log_that_is_never_shown_whole_is_given_up_in_words(counts: str | int)
     assert api.requests <= 501
     what = "counts" if counts == "all" else "does not count the entries from .*, lists"
     assert re.match(
-        rf"the server {what} 2,0\d\d.* different ones, after \d+ passes with 500 requests: entries "
+        rf"the server {what} [\d,]+.* different ones, after \d+ passes with 500 requests: entries "
         r"come and go, or change places, while they are read\. Run again later; ",
         str(caught.value),
     )
