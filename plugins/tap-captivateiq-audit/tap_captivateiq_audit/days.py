@@ -46,6 +46,8 @@ _MOST_REPEATING = 20
 """How many pages in a row may show nothing but what the same pass has shown."""
 _ENOUGH_STEPS = 10
 """How many steps in time, all in one direction, are no chance."""
+_PARTING = 0.38
+"""What part of its first page each pass repeats more than the pass before, modulo 1."""
 _SMALL = 100
 """With fewer rows, a page that the server calls the only one is believed to be."""
 
@@ -143,7 +145,8 @@ class _Reading:
                 return
             # Each pass parts the pages elsewhere: a server may order what is of the same second by
             # the page that is asked for, and never show some of it at the same offsets.
-            wanted = max(1, len(keys) * (number % 4) // 4) if start == 0 else 1
+            part = number * _PARTING % 1 if start == 0 else 0
+            wanted = max(1, int(len(keys) * part))
             overlap, last = _overlap(keys, wanted) if has_moved else (0, None)
 
     def _request(self, start: int) -> Page:

@@ -13,14 +13,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tap_captivateiq_audit.days import read_days
-from tap_captivateiq_audit.entries import Days
+from tap_captivateiq_audit.entries import Days, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
 from tap_captivateiq_audit.reader import first_day, read_entries
 from testing.captivateiq_tap import SERVERS, Api
 from testing.fake_captivateiq import Log, row
 
 if TYPE_CHECKING:
-    from tap_captivateiq_audit.entries import Entry
+    from tap_captivateiq_audit.entries import Entry, Page
     from testing.fake_captivateiq import Row
 
 TODAY = datetime(2026, 3, 31, tzinfo=UTC)
@@ -215,6 +215,25 @@ def test_a_log_that_is_never_shown_whole_is_given_up_in_words(counts: str | int)
         r"come and go, or change places, while they are read\. Run again later; ",
         str(caught.value),
     )
+
+
+@pytest.mark.parametrize(("common", "gone_at"), [(1, 0), (12, 5)], ids=["few", "not by time"])
+def test_pages_that_join_by_chance_prove_nothing(common: int, gone_at: int) -> None:
+    minute = timedelta(minutes=1)
+    stay = [row(number, TODAY + number * minute) for number in range(1, common + 1)]
+    gone, moved, new = (
+        row(100 + number, TODAY + at * minute) for number, at in enumerate([gone_at, 30, 40])
+    )
+    requests = 0
+
+    def fetch(_: Days, offset: int) -> Page:
+        nonlocal requests
+        requests += 1
+        rows = [gone, *stay, moved] if requests == 1 else [moved, *stay, new]
+        shown = rows[offset : offset + common + 1]
+        return parse_page({"data": shown, "total_count": len(rows), "next": None})
+
+    assert moved["id"] in read_days(fetch, Days(None, None), Api(Log([])).note_odd)
 
 
 @settings(deadline=None, max_examples=300)
