@@ -93,9 +93,9 @@ class _Reading:
         """What was seen since the beginning of the orderly pass."""
 
     def make_pass(self, number: int) -> bool:
-        """Pass all rows, for the time of this number; return whether nothing is missing.
+        """Pass all rows; return whether nothing is missing, as soon as that is known.
 
-        It ends as soon as that is known.
+        `number` is how many passes were made before.
         """
         if not self._was_orderly:
             self._orderly.clear()
@@ -192,9 +192,9 @@ class _Reading:
             has = f"does not count the entries from {self._days}, lists {rows:,}"
         message = (
             f"the server {has} and shows {len(self._last_seen):,} different ones, after "
-            f"{len(self._moments)} passes with {self._requests} requests: entries come and go, or "
-            "change places, while they are read. Run again later; if it stays so, ask CaptivateIQ "
-            "for a stable order, and tell us"
+            f"{len(self._moments)} passes with {self._requests} requests: entries come and go or "
+            "change places while they are read, or are never shown. Run again later; if it stays "
+            "so, ask CaptivateIQ for a stable order, and tell us"
         )
         return ApiError(message)
 
