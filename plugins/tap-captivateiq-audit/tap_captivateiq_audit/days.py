@@ -8,16 +8,18 @@ things shows that nothing is missing which was there all the while:
   went. A page that holds all rows shows it at once; otherwise it takes a second pass.
 - A pass was orderly: the rows came by time, each page held the last entry of the one before, and
   the server's count never fell. What was behind that entry came behind it. Besides, as many
-  different rows were seen as the server counts.
+  different rows were seen as the server counts; or, if it does not, as this pass and the one before
+  it passed.
 
 The server's count is not needed, and not believed once it is less than what the server shows: the
 rows can be counted by passing them. No count at all could show that an entry is missing which, in
 an orderly pass, changed places with one of the same second, while between the same two requests one
-entry went away and another came.
+entry went away and another came, or a row without an id moved.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
@@ -36,7 +38,7 @@ OnOdd: TypeAlias = "Callable[[Days, int, set[Hashable]], None]"
 """Is told the days and the offset of a page, and its rows that are no entries, by what they are
 known by: their id, or else where they are."""
 _Key: TypeAlias = "tuple[str, int]"
-"""What a row is known by: its id and 0, or, without an id, the id before it and how far that is."""
+"""What a row is known by: its id and 0. Without an id, it is a text and a number from 1 on."""
 
 _MOST_PASSES = 40
 _MOST_REQUESTS, _MOST_ROUNDS = 500, 4
@@ -97,16 +99,22 @@ class _Reading:
 
         `number` is how many passes were made before.
         """
-        if not self._was_orderly:
+        was_orderly = self._was_orderly
+        if not (was_orderly and self._counts):
             self._orderly.clear()
         self._is_orderly, self._steps = True, 0
         end, shown = 0, 0
-        for page_end, keys in self._pages(number):
+        for page_end, page_shown in self._pages(number):
             if self._is_complete():
                 return True
-            end, shown = page_end, len(keys)
+            end, shown = page_end, page_shown
         self._was_orderly = self._is_orderly and abs(self._steps) >= _ENOUGH_STEPS
         rows = max(end, self._total or 0) if self._counts else end
+        if was_orderly and self._was_orderly and not self._counts:
+            # Nothing went away meanwhile, as far as two passes can show it.
+            is_steady = rows == self._moments[-1].rows
+            if is_steady and len(self._orderly) >= rows:
+                return True
         self._moments.append(_Moment(self._requests, rows, shown))
         if self._most_requests is None:
             self._most_requests = max(_MOST_REQUESTS, _MOST_ROUNDS * self._requests)
@@ -118,8 +126,8 @@ class _Reading:
             moment.known >= moment.rows for moment in self._moments
         )
 
-    def _pages(self, number: int) -> Iterator[tuple[int, set[_Key]]]:
-        """Fetch the pages of a pass; yield the offset behind each, and what it holds.
+    def _pages(self, number: int) -> Iterator[tuple[int, int]]:
+        """Fetch the pages of a pass; yield the offset behind each, and how many rows it proves.
 
         Each page begins with an entry of the one before. A pass ends with the page that has nothing
         more: some servers never announce a next page, or always do.
@@ -131,12 +139,14 @@ class _Reading:
             start = offset - overlap
             page = self._request(start)
             keys = _keys(page, start)
+            names = _names(page)
             self._take(page, keys, start, last)
+            self._note(names)
             has_moved = start + len(keys) > offset
             offset = start + len(keys)
-            repeating = 0 if not passed.issuperset(keys) else repeating + 1
-            passed.update(keys)
-            yield offset, set(keys)
+            repeating = repeating + 1 if names <= passed else 0
+            passed |= names
+            yield offset, len(names)
             if repeating > _MOST_REPEATING:
                 raise self._repeated(start)
             is_only = start == 0 and len(keys) < _SMALL and not page.has_next
@@ -165,16 +175,11 @@ class _Reading:
         steps = [(after > before) - (after < before) for before, after in pairwise(times)]
         is_one_way = not {-1, 1} <= {*steps} and sum(steps) * self._steps >= 0
         self._steps += sum(steps)
-        is_joined = start == 0 or last in keys
+        is_joined = start == 0 or last in keys or not keys
         if has_shrunk or not is_one_way or not is_joined:
             self._is_orderly = self._was_orderly = False
         self._orderly.update(keys)
         self.found |= {entry.id: entry for entry in page.entries}
-        for key in set(keys):
-            if (seen := self._last_seen.get(key)) is not None:
-                for moment in self._moments:
-                    moment.known += seen < moment.request
-            self._last_seen[key] = self._requests
         odd: set[Hashable] = {
             row.id or (self._days, key)
             for row, key in zip(page.rows, keys, strict=True)
@@ -182,6 +187,14 @@ class _Reading:
         }
         if odd:
             self._on_odd(self._days, start, odd)
+
+    def _note(self, names: set[_Key]) -> None:
+        """Note what a page shows: what was known before a moment was there at the moment."""
+        for name in names:
+            if (seen := self._last_seen.get(name)) is not None:
+                for moment in self._moments:
+                    moment.known += seen < moment.request
+            self._last_seen[name] = self._requests
 
     def failure(self) -> ApiError:
         """Return the error that the server never showed all rows."""
@@ -207,8 +220,27 @@ class _Reading:
         return ApiError(message)
 
 
+def _names(page: Page) -> set[_Key]:
+    """Return what the rows of a page are known by, wherever they are.
+
+    Rows without an id are known by their content; equal ones on two pages may be one that moved.
+    """
+    numbers = Counter[int]()
+    names: set[_Key] = set()
+    for row in page.rows:
+        if isinstance(row, Entry) or row.id is not None:
+            names.add((str(row.id), 0))
+        else:
+            numbers[row.content] += 1
+            names.add((f"{row.content}", numbers[row.content]))
+    return names
+
+
 def _keys(page: Page, start: int) -> list[_Key]:
-    """Return what the rows of a page are known by; `start` is its offset."""
+    """Return what the rows of a page are known by as long as they are in order.
+
+    Rows without an id are known by the row before them; `start` is the offset of the page.
+    """
     keys: list[_Key] = []
     before, distance = "", start
     for row in page.rows:

@@ -42,9 +42,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class OddRow:
-    """A row that is no entry: it has no usable id (then `id` is None), or no usable time."""
+    """A row that is no entry: it has no usable id (then `id` is None), or no usable time.
+
+    `content` is equal for equal rows.
+    """
 
     id: str | None
+    content: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,14 @@ def parse_page(body: object) -> Page:
 
 def _parse_row(row: object) -> Entry | OddRow:
     if not isinstance(row, dict):
-        return OddRow(None)
+        return OddRow(None, hash(repr(row)))
     number = row.get("id")
     is_usable = isinstance(number, str | int) and not isinstance(number, bool) and number != ""
     row_id = str(number) if is_usable else None
     created = _parse_created(row.get("created_at"))
-    return OddRow(row_id) if row_id is None or created is None else Entry(row_id, created, row)
+    if row_id is None or created is None:
+        return OddRow(row_id, hash(repr(row)))
+    return Entry(row_id, created, row)
 
 
 def _parse_created(value: object) -> datetime | None:

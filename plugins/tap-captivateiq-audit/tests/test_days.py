@@ -266,8 +266,9 @@ def test_what_is_there_all_the_while_is_found_or_the_run_fails(  # noqa: PLR0913
     seed: int,
 ) -> None:
     # Whether an entry has changed places with one of the same time, and another one has gone and
-    # one more come, all between two requests, no server shows.
-    assume(not (leaving and arriving and order.startswith("ties")))
+    # one more come, all between two requests, no server shows; nor which row without an id moved.
+    is_hidden = (leaving and arriving) or None in odd.values()
+    assume(not (is_hidden and order.startswith("ties")))
     log = Log(at_random(count, 3, seed), order, most=most, counts=counts, next=following)
     log.undisturbed, log.at_once, log.leaving = undisturbed, at_once, min(leaving, count)
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(arriving)]
