@@ -16,7 +16,7 @@ from testing import forked
 from testing.fake_captivateiq import TOKEN, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from tap_captivateiq_audit.entries import Days, Page
     from testing.fake_captivateiq import FakeCaptivateIQ, Log, Row
@@ -79,6 +79,7 @@ class Api:
         self.spans: list[Days] = []
         """The days of each request for a first page."""
         self.requests = 0
+        self.odd: set[Hashable] = set()
 
     def __call__(self, span: Days, offset: int) -> Page:
         self.requests += 1
@@ -88,6 +89,9 @@ class Api:
         days = {"start_date": span.start, "end_date": span.end}
         parameters = {name: str(day) for name, day in days.items() if day}
         return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
+
+    def note_odd(self, _days: Days, _offset: int, rows: set[Hashable]) -> None:
+        self.odd |= rows
 
 
 SERVERS = {

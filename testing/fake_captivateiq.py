@@ -29,7 +29,10 @@ class Log:
     `arriving` comes in by itself, `at_once` rows before each request; `leaving` is how many of the
     oldest rows go away so, as a retention would let them. The first `undisturbed` requests see
     neither.
-    Pages have at most `most` rows, or at most one of `varying`.
+    Pages have at most `most` rows, or at most one of `varying`. In the order `ties`, rows of the
+    same time are in another order each time; in `ties by page`, in one that depends on the offset.
+    `counts` can be a number that the count does not exceed; then `next` ends there, too. `odd` are
+    rows that are shown at an index, whatever days are asked for.
     """
 
     rows: list[Row]
@@ -38,7 +41,8 @@ class Log:
     zone: float = 0
     most: int = 100
     next: str = "url"
-    counts: str = "all"
+    counts: str | int = "all"
+    odd: Mapping[int, object] = field(default_factory=dict)
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
     at_once: int = 1
@@ -55,18 +59,20 @@ class Log:
             if self.leaving:
                 self.leaving -= 1
                 self.rows.remove(min(self.rows, key=_created))
-        found = [row for row in self.rows if self._is_in(row, parameters)]
-        self._sort(found)
+        found: list[Any] = [row for row in self.rows if self._is_in(row, parameters)]
         offset = int(parameters.get("offset", 0))
+        self._sort(found, offset)
+        for index, odd in self.odd.items():
+            found.insert(index, odd)
         most = self.dice.choice(self.varying) if self.varying else self.most
         end = offset + min(int(parameters.get("limit", most)), most)
-        is_last = end >= len(found)
-        following = {"url": not is_last, "never": False, "always": True}[self.next]
+        count = min(self.counts, len(found)) if isinstance(self.counts, int) else len(found)
+        following = {"url": end < count, "never": False, "always": True}[self.next]
         shown = found[offset:end]
-        counts = {"all": {"total_count": len(found)}, "page": {"total_count": len(shown)}}
+        totals = {"nothing": {}, "page": {"total_count": len(shown)}}
         return {
             "object": "list",
-            **counts.get(self.counts, {}),
+            **totals.get(str(self.counts), {"total_count": count}),
             "next": f"?offset={end}" if following else None,
             "previous": None,
             "data": shown,
@@ -82,9 +88,13 @@ class Log:
         last = date.fromisoformat(end)
         return day <= last if self.is_inclusive else day < last
 
-    def _sort(self, rows: list[Row]) -> None:
+    def _sort(self, rows: list[Row], offset: int) -> None:
         if self.order == "shuffled":
             self.dice.shuffle(rows)
+        elif self.order.startswith("ties"):
+            dice = self.dice if self.order == "ties" else Random(offset)  # noqa: S311  (no secret)
+            dice.shuffle(rows)
+            rows.sort(key=_created)
         elif self.order == "arbitrary":
             rows.sort(key=lambda row: str(row["id"])[::-1])
         else:

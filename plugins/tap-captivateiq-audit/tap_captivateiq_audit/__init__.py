@@ -11,6 +11,7 @@ The modules from the top down; each imports only from modules below it:
     bookmark     how far the log was delivered
     records      an entry as a Singer record
     reader       reads the entries of a range of days from any server
+    days         reads the entries of some days whole
     client       CaptivateIQ's HTTP API
     rate_limit   when a request may start
     config       the table of settings

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from tap_captivateiq_audit.entries import parse_time, time_text
+from tap_captivateiq_audit.entries import EARLIEST, parse_time, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 REPLICATION_KEY = "created_at"
 VALUE = "replication_key_value"
 LOOKBACK = "lookback"
-
-_EARLIEST = 1970
 
 
 class Bookmark:
@@ -54,7 +52,7 @@ class Bookmark:
         be read raises AttributeError, KeyError, OverflowError, TypeError or ValueError.
         """
         newest = parse_time(str(state[VALUE]))
-        if newest.year < _EARLIEST:
+        if newest.year < EARLIEST:
             message = "a time before anything can be"
             raise ValueError(message)
         kept: Any = state.get(LOOKBACK, {"at": None})

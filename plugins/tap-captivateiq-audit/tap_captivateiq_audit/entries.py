@@ -6,16 +6,17 @@ The facts are from CaptivateIQ's published description; nothing here was seen li
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, UTC, date, datetime
 from typing import TYPE_CHECKING, TypeAlias
-
-from tap_captivateiq_audit.exceptions import ApiError
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
 Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
 Row: TypeAlias = "dict[str, Json]"
+
+EARLIEST = 1970
+"""The year before which no entry can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +41,60 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A response. `total` is how many entries the server counts in what was asked for."""
+class OddRow:
+    """A row that is no entry: it has no usable id (then `id` is None), or no usable time.
 
-    entries: list[Entry]
+    `content` is equal for equal rows.
+    """
+
+    id: str | None
+    content: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A response. `total` is how many rows the server counts in what was asked for."""
+
+    rows: list[Entry | OddRow]
     total: int | None
     has_next: bool
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The rows without the odd ones."""
+        return [row for row in self.rows if isinstance(row, Entry)]
+
 
 def parse_page(body: object) -> Page:
-    """Return the JSON body of a response as a page.
-
-    Raises ApiError if an entry has no id or no time, TypeError if the body is no list of entries.
-    """
+    """Return the JSON body of a response as a page, or raise TypeError if it is no list of rows."""
     if not isinstance(body, dict) or not isinstance(body.get("data"), list):
         message = "not a list of entries"
         raise TypeError(message)
     total = body.get("total_count")
     is_count = isinstance(total, int) and not isinstance(total, bool) and total >= 0
-    entries = [_parse_entry(row) for row in body["data"]]
-    return Page(entries, total if is_count else None, has_next=bool(body.get("next")))
+    rows = [_parse_row(row) for row in body["data"]]
+    return Page(rows, total if is_count else None, has_next=bool(body.get("next")))
 
 
-def _parse_entry(row: object) -> Entry:
-    entry_id = row.get("id") if isinstance(row, dict) else None
-    if not isinstance(row, dict) or not isinstance(entry_id, str | int) or entry_id == "":
-        message = "the API sent an entry without an id, by which it could be told from others"
-        raise ApiError(message)
+def _parse_row(row: object) -> Entry | OddRow:
+    if not isinstance(row, dict):
+        return OddRow(None, hash(repr(row)))
+    number = row.get("id")
+    is_usable = isinstance(number, str | int) and not isinstance(number, bool) and number != ""
+    row_id = str(number) if is_usable else None
+    created = _parse_created(row.get("created_at"))
+    if row_id is None or created is None:
+        return OddRow(row_id, hash(repr(row)))
+    return Entry(row_id, created, row)
+
+
+def _parse_created(value: object) -> datetime | None:
+    """Return the time of an entry, or None if days cannot be asked for around it."""
     try:
-        created = parse_time(str(row.get("created_at")))
+        created = parse_time(value) if isinstance(value, str) else None
     except (ValueError, OverflowError):
-        message = f"the API sent an entry without a readable created_at: id {entry_id}"
-        raise ApiError(message) from None
-    return Entry(str(entry_id), created, row)
+        return None
+    return created if created and EARLIEST <= created.year < MAXYEAR else None
 
 
 def parse_time(text: str) -> datetime:

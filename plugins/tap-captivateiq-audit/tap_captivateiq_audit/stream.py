@@ -22,7 +22,7 @@ from tap_captivateiq_audit.reader import first_day, read_entries
 from tap_captivateiq_audit.records import SCHEMA, EntryRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record, TapState
@@ -49,13 +49,14 @@ class AuditLogs(Stream):
     STATE_MSG_FREQUENCY = 1000
 
     has_failed = False
-    """Whether the API could not be read, so that the run must end with an error."""
+    """Whether the API could not be read whole, so that the run must end with an error."""
 
     def __init__(self, tap: Tap) -> None:
         """Make the stream; nothing is requested yet."""
         super().__init__(tap)
         self._state_writer = tap.state_writer
         self._bookmark = Bookmark(timedelta())
+        self._odd: set[Hashable] = set()
 
     @cached_property
     def settings(self) -> Settings:
@@ -89,7 +90,7 @@ class AuditLogs(Stream):
             self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps no user)
 
     def log_sync_costs(self) -> None:
-        """End the run with an error if the API could not be read.
+        """End the run with an error if the API could not be read whole.
 
         This is the SDK's last call to a stream: every STATE message is written.
         """
@@ -106,7 +107,7 @@ class AuditLogs(Stream):
             day = first_day(self.client.fetch, today) - timedelta(days=1)
             since = datetime.combine(day, time_of_day(), UTC)
         sent, due = 0, time.monotonic() + _STATE_SECONDS
-        for entries in read_entries(self.client.fetch, since, today):
+        for entries in read_entries(self.client.fetch, since, today, self._report_odd):
             for entry in entries:
                 if bookmark.has(entry.id):
                     continue
@@ -118,7 +119,23 @@ class AuditLogs(Stream):
                 self.logger.info("%s entries, up to %s", f"{sent:,}", entries[-1].created.date())
                 due = time.monotonic() + _STATE_SECONDS
         requests = f"{self.client.request_count:,}"
-        self.logger.info("%s new entries with %s requests", f"{sent:,}", requests)
+        left_out = f"; {len(self._odd):,} left out" if self._odd else ""
+        self.logger.info("%s new entries with %s requests%s", f"{sent:,}", requests, left_out)
+
+    def _report_odd(self, days: Days, offset: int, rows: set[Hashable]) -> None:
+        """Report the rows of a page that are no entries, each once; the run fails at its end."""
+        new = rows - self._odd
+        if not new:
+            return
+        self._odd |= new
+        self.has_failed = True
+        self.logger.error(
+            "%s left out, without an id or a created_at that can be used: "
+            "the page at offset %s of %s",
+            "1 entry is" if len(new) == 1 else f"{len(new):,} entries are",
+            f"{offset:,}",
+            days,
+        )
 
     def compare_start_date(self, value: str, start_date_value: str) -> str:
         """Continue from the bookmark, whatever start_date says: it is for a first run."""

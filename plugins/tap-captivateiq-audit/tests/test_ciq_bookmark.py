@@ -29,7 +29,8 @@ def run(log: Log, state: dict[str, Any], now: datetime, stops_after: int) -> lis
         bookmark = Bookmark.from_state(state, LOOKBACK)
     sent: list[str] = []
     assert bookmark.start
-    for entries in read_entries(Api(log), bookmark.start, now.date()):
+    api = Api(log)
+    for entries in read_entries(api, bookmark.start, now.date(), api.note_odd):
         for entry in entries:
             if bookmark.has(entry.id):
                 continue

@@ -188,22 +188,6 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     assert told.endswith(f"redirects ({status}), which is not followed: check api_url")
 
 
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (b'{"data": [{"created_at": "2026-01-01"}]}', "sent an entry without an id"),
-        (b'{"data": [{"id": "", "created_at": "2026-01-01"}]}', "sent an entry without an id"),
-        (b'{"data": [7]}', "sent an entry without an id"),
-        (b'{"data": [{"id": "a"}]}', "without a readable created_at: id a"),
-        (b'{"data": [{"id": "a", "created_at": "x"}]}', "without a readable created_at: id a"),
-    ],
-)
-def test_an_entry_that_cannot_be_placed_is_an_error_and_not_left_out(
-    body: bytes, told: str
-) -> None:
-    assert told in failure(StandingClock(), Reply(200, body, JSON))
-
-
 def test_every_request_counts_against_the_rate_limit_and_a_netrc_file_changes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

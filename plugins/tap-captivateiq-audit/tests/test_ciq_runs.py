@@ -175,6 +175,17 @@ def test_entries_of_one_time_come_in_the_order_of_their_ids() -> None:
         assert run_tap(config(server)).ids == sorted(ids(rows))
 
 
+@pytest.mark.parametrize(
+    ("order", "counts"), [("ties", "nothing"), ("shuffled", "nothing"), ("ascending", 100)]
+)
+def test_neither_an_order_nor_a_true_count_is_needed(order: str, counts: str | int) -> None:
+    rows = [row(number, NOW - timedelta(minutes=15 - number // 10)) for number in range(150)]
+    with FakeCaptivateIQ(Log(list(rows), order, counts=counts, most=50)) as server:
+        run = run_tap(config(server, start_date=f"{NOW - timedelta(minutes=15):%Y-%m-%d}"))
+
+    assert (run.returncode, run.ids) == (0, ids(rows))
+
+
 @pytest.mark.slow
 def test_a_pipe_into_target_jsonl_leaves_each_entry_once(tmp_path: Path) -> None:
     log = Log(hours(120), "descending", is_inclusive=True, zone=-8, most=30)
