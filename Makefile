@@ -9,6 +9,9 @@ SEED ?= 1
 # An older version fails at what this one has learned since.
 AGAINST ?=
 
+# Many tests wait for a server or a signal, so two of them share a core.
+WORKERS ?= $(shell expr 2 \* "$$(getconf _NPROCESSORS_ONLN)")
+
 UV = .uv/bin/uv
 BIN = .venv/bin
 INSTALLED = .venv/.installed
@@ -31,7 +34,7 @@ test-all: test test-slow test-plugins rehearsal ## The same, and all that takes 
 	$(MAKE) fuzz MINUTES=1
 
 pytest: $(INSTALLED) ## Run the tests alone
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff check

@@ -601,14 +601,14 @@ class _EveryProgram:
         assert "Traceback" not in run.stderr
         assert url.partition("//")[2] in run.log("ERROR")[-1]
 
-    def test_an_unexpected_error_is_one_line_without_its_text(
+    def test_a_stream_map_that_fails_is_one_line_without_its_text(
         self, server: Server, tmp_path: Path
     ) -> None:
         maps = {"audit_logs": {"id": "int('hidden')"}}
         run = self.run_with(tmp_path, self.settings(server.url, stream_maps=maps))
 
         assert run.returncode == 1
-        assert run.log("ERROR")[-1] == "Unexpected ValueError (LOGLEVEL=DEBUG shows where)"
+        assert "ValueError" in run.log("ERROR")[-1]
         assert "hidden" not in run.stdout + run.stderr
         assert "Traceback" not in run.stderr
 

@@ -141,7 +141,7 @@ HOPELESS: dict[str, dict[str, Any]] = {
     "empty pages for ever": {"endless": "empty"},
     "empty pages for ever, refused": {"endless": "empty", "foreign_cursors": "refuse"},
 }
-COUNTS = pytest.mark.parametrize("count", [0, 1, 29, 30, 99, 100, 250])
+COUNTS = pytest.mark.parametrize("count", [0, 1, 30, 100, 250])
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -153,7 +153,7 @@ def test_a_first_run_reads_an_odd_server_whole(name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("count", [1, 40, 250])
+@pytest.mark.parametrize("count", [40, 250])
 def test_later_runs_bring_what_is_new_on_an_odd_server(name: str, count: int) -> None:
     log = Log(entries.even(count))
     with FakeSentry({"acme": log}, **ODD[name]) as sentry:
@@ -183,7 +183,7 @@ def test_a_range_of_an_odd_server_is_whole_or_an_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HOPELESS)
-@pytest.mark.parametrize("count", [1, 40, 100, 250])
+@pytest.mark.parametrize("count", [40, 250])
 def test_a_server_that_cannot_be_read_whole_is_an_error_and_no_endless_loop(
     name: str, count: int
 ) -> None:
