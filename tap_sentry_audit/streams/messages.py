@@ -50,6 +50,10 @@ class MessageWriter(MsgSpecWriter):
     ends_with_state = False
     """Whether the last message was a STATE."""
 
+    _first_state: bytes | None = None
+    """Comes before the first record, or not at all: target-duckdb gives back the first STATE of a
+    run without records, and that must be the last one (target-duckdb 0.8.0)."""
+
     _records = 0
     _state_bytes = 0
     _next_state = 0
@@ -72,6 +76,8 @@ class MessageWriter(MsgSpecWriter):
                 line = self.format_message(message)
             except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
                 raise UnwritableRecordError from error
+            if self._first_state:
+                self._write_state(self._first_state)
             # `SentryStream.get_records` holds signals meanwhile.
             sys.stdout.buffer.write(line)
             self._records += 1
@@ -79,8 +85,12 @@ class MessageWriter(MsgSpecWriter):
         elif isinstance(message, StateMessage):
             line = self.format_message(message)
             self._next_state = round(_GROWTH * len(line))
-            if self._state_bytes + len(line) <= self._most_state_bytes:
+            if self._state_bytes + len(line) > self._most_state_bytes:
+                return
+            if self._records:
                 self._write_state(line)
+            else:
+                self._first_state = bytes(line)  # the writer uses its buffer again
         else:
             with signals.held:
                 sys.stdout.buffer.write(self.format_message(message))
@@ -102,6 +112,7 @@ class MessageWriter(MsgSpecWriter):
             sys.stdout.buffer.write(line)
             sys.stdout.flush()
             self._state_bytes += len(line)
+            self._first_state = None
             self.ends_with_state = True
 
 
