@@ -13,6 +13,7 @@ from testing.sentry_tap import config, discovered, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from testing.forked import Run
 
@@ -229,3 +230,20 @@ def test_what_is_no_catalog_is_refused_in_words(catalog: object) -> None:
     [error] = run.log("ERROR")
     assert error.startswith("the catalog cannot be used (")
     assert error.endswith("make it anew with --discover")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"streams": "\xff"}', b'{"streams": ' + b'[{"schema": ' * 100_000],
+    ids=["not UTF-8", "deep"],
+)
+def test_a_catalog_that_cannot_be_decoded_is_refused_in_words(
+    content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalog.json"
+    file.write_bytes(content)
+    with FakeSentry({"acme": Log()}) as sentry:
+        run = run_tap(config(sentry), "--catalog", str(file))
+
+    assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
+    assert run.log("ERROR")[0].startswith("the catalog cannot be used (")

@@ -72,16 +72,23 @@ class _Catalog(msgspec.Struct):
 
 def _read_catalog_file(file: IO[str]) -> str:
     """Return the text of a catalog file, or raise a CatalogError where the SDK would fail."""
-    text = file.read()
+    text = ""
+    problem: object
     try:
+        text = file.read()
         msgspec.json.decode(text, type=_Catalog)
+    except UnicodeDecodeError:
+        problem = "its file is no text in UTF-8"
+    except RecursionError:
+        problem = "it is nested too deeply"
     except msgspec.ValidationError as error:
-        message = f"the catalog cannot be used ({error}): make it anew with --discover"
-        raise CatalogError(message) from None
+        problem = error
     except msgspec.DecodeError:
-        # The SDK's own words for a file that is no JSON are good.
+        return text  # the SDK's own words for a file that is no JSON are good
+    else:
         return text
-    return text
+    message = f"the catalog cannot be used ({problem}): make it anew with --discover"
+    raise CatalogError(message)
 
 
 class SentryTap(Tap):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-STREAM = "audit_logs"
+_STREAM = "audit_logs"
 
 MOST_MINUTES = 10 * 366 * 24 * 60
 
@@ -57,7 +57,7 @@ def report_unread(
 
     `state` is as `usable_state` returns it; without `slugs`, all of its organizations count.
     """
-    stream = state.get("bookmarks", {}).get(STREAM, {})
+    stream = state.get("bookmarks", {}).get(_STREAM, {})
     last_read = {
         partition["context"]["organization"]: _time(partition.get(LAST_READ))
         for partition in stream.get("partitions", ())
