@@ -68,6 +68,11 @@ class Run:
         states = self.of_type("STATE")
         return states[-1]["value"] if states else None
 
+    @property
+    def errors(self) -> list[str]:
+        """The texts of the errors; the last one may say again what went wrong."""
+        return list(dict.fromkeys(self.log("ERROR")))
+
     def log(self, level: str) -> list[str]:
         """The texts of the log lines of a level."""
         lines = [line.split(" | ", 3) for line in self.stderr.splitlines()]
