@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from contextlib import suppress
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 NAME = "tap-sentry-audit"
+
+DOCUMENTATION = "https://pypi.org/project/tap-sentry-audit/"
 
 _PREFIX = "TAP_SENTRY_AUDIT_"
 """What the names of environment variables begin with."""
@@ -400,6 +403,7 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
         elif setting.cure:
             problems.append(f"{name} is missing: {setting.cure}{_misspelt(given, name)}")
     problems += _tokens_elsewhere(given)
+    problems += _values_not_given(given)
     settings = Settings(**parsed)
     if "batch_config" in given:
         problems.append(f"batch_config {_NO_BATCHES}")
@@ -428,13 +432,28 @@ def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...]:
     """
     for name in ("organizations", "organization"):
         if config.get(name) is not None:
-            try:
-                slugs = _parse(name, config[name], config.get("auth_token"))
-            except _ProblemError as problem:
-                raise SettingsError([f"{name} {problem}"]) from None
+            slugs = parse_setting(name, config[name], config.get("auth_token"))
             return slugs if isinstance(slugs, tuple) else (str(slugs),)
     hint = _misspelt(config, "organization", "organizations")
     raise SettingsError([f"organization is missing in what --config gives{hint}"])
+
+
+def parse_setting(name: str, value: object, auth_token: object = None) -> object:
+    """Return one setting's value, parsed.
+
+    Raises:
+        SettingsError: It cannot be used.
+
+    """
+    try:
+        return _parse(name, value, auth_token)
+    except _ProblemError as problem:
+        raise SettingsError([f"{name} {problem}"]) from None
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that gives a setting."""
+    return f"{_PREFIX}{name.upper()}"
 
 
 def _parse(name: str, value: object, auth_token: object) -> object:
@@ -454,6 +473,35 @@ def _tokens_elsewhere(given: Mapping[str, object]) -> Iterator[str]:
         if _holds_token(_text_of(given[name]), token):
             shown = "a setting" if _holds_token(name, token) else name
             yield f"{shown} {_MISPLACED}"
+
+
+def _values_not_given(given: Mapping[str, object]) -> Iterator[str]:
+    """Yield a problem for each value that stream maps take from stream_map_config in vain.
+
+    Without its salt a hash would hide nothing, or the run would end at the first record.
+    """
+    values = given.get("stream_map_config")
+    streams = given.get("stream_maps")
+    for stream, maps in streams.items() if isinstance(streams, dict) else ():
+        for key, expression in maps.items() if isinstance(maps, dict) else ():
+            for name in _names_in_config(str(expression)):
+                if not isinstance(values, dict) or values.get(name) in {None, ""}:
+                    yield (
+                        f"stream_map_config has no {name}, which stream_maps uses for "
+                        f"{stream}.{key}: set it; if it is a salt, to a secret text that you keep"
+                    )
+
+
+def _names_in_config(expression: str) -> Iterator[str]:
+    """Yield each name such as `salt` in an expression's `config['salt']`."""
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except (RecursionError, SyntaxError, ValueError):  # the SDK says what is wrong with it
+        return
+    for node in nodes:
+        match node:
+            case ast.Subscript(value=ast.Name(id="config"), slice=ast.Constant(value=str(name))):
+                yield name
 
 
 def _text_of(value: object) -> str:
