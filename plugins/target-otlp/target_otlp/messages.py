@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from contextlib import suppress
 from decimal import Decimal
@@ -36,6 +37,18 @@ _MEMBERS: dict[str, dict[str, type]] = {
 }
 """The members that a message must have."""
 
+UNREADABLE = "UNREADABLE"
+"""The type that a record's line gets here if it is too deep: with its `stream`, `line` and `what`.
+
+No tap may write it.
+"""
+
+_DEEPEST = 500
+"""Levels that are read: less than what any part of Python and of protobuf can take."""
+
+_NO_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+_INNERMOST = re.compile(rb"\[\]|\{\}")
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?|[\[\]{}]', re.DOTALL)
 _MAX_DIGITS = 4000
 
 _DRAIN_SECONDS = 30.0
@@ -55,12 +68,17 @@ class MessageReader(GenericSingerReader[bytes]):
         stop: Stop | None = None,
         at_first_line: Callable[[], None] = lambda: None,
         at_failure: Callable[[], None] = lambda: None,
+        at_unreadable: Callable[[Message], None] = lambda _: None,
     ) -> None:
-        """Make a reader, which calls functions at the first line and when a message fails."""
+        """Make a reader, which calls functions at the first line and when a message fails.
+
+        The last one is called with a record that is nested too deeply (`UNREADABLE`).
+        """
         super().__init__()
         self._stop = stop or Stop()
         self._at_first_line = at_first_line
         self._at_failure = at_failure
+        self._at_unreadable = at_unreadable
         self._lines = 0
 
     @property
@@ -73,6 +91,7 @@ class MessageReader(GenericSingerReader[bytes]):
     ) -> Counter[str]:
         """Read all messages, or up to a signal; what the SDK opened as text is read as bytes."""
         lines = getattr(file_input, "buffer", file_input) or self.default_input
+        callbacks = {**callbacks, UNREADABLE: self._at_unreadable}
         try:
             # The SDK only iterates over its lines.
             return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
@@ -126,6 +145,8 @@ class MessageReader(GenericSingerReader[bytes]):
     def deserialize_json(self, line: bytes) -> Message:
         """Return the message in a line, or raise InvalidInputLine if a target cannot use it."""
         self._lines += 1
+        if _is_deep(line):
+            return self._deep(line)
         message: Message | None
         try:
             message = _decode(line)
@@ -143,6 +164,58 @@ class MessageReader(GenericSingerReader[bytes]):
             error = f"Line {self._lines:,} of the input {problem}."
             raise InvalidInputLine(error)
         return message
+
+    def _deep(self, line: bytes) -> Message:
+        """Return the message for a record that is too deep; any other is an InvalidInputLine."""
+        texts = _texts_of(line)
+        kind, stream = texts.get("type"), texts.get("stream")
+        named = f"a {kind} that is " if kind in _MEMBERS else ""
+        what = f"of the input is {named}nested more than {_DEEPEST} levels deep"
+        if kind != "RECORD" or stream is None:
+            error = f"Line {self._lines:,} {what}."
+            raise InvalidInputLine(error)
+        text = line.decode("utf-8", "backslashreplace").strip()
+        what = f"line {self._lines:,} {what}"
+        return {"type": UNREADABLE, "stream": stream, "line": text, "what": what}
+
+
+def _is_deep(line: bytes) -> bool:
+    """Whether a line of JSON has too many levels; it is peeled from within."""
+    if line.count(b"{") + line.count(b"[") <= _DEEPEST:  # most have a few
+        return False
+    brackets = _NO_BRACKETS.sub(b"", line)
+    for _ in range(_DEEPEST):
+        before = brackets
+        brackets = _INNERMOST.sub(b"", brackets)
+        if brackets == before:  # none are left, or it is no JSON
+            return False
+    return bool(brackets)
+
+
+def _texts_of(line: bytes) -> dict[str, str]:
+    """Return the members of an object that are texts, however deep the others are."""
+    found = {}
+    depth, name = 0, ""
+    for token in _TOKEN.finditer(line):
+        text, colon = token.groups()
+        if text is None:
+            depth += 1 if token[0] in b"[{" else -1
+        elif depth == 1:
+            plain = _text(text)
+            if colon:
+                name = plain
+            else:
+                found[name] = plain
+    return found
+
+
+def _text(quoted: bytes) -> str:
+    """Return what stands in quotes, without JSON's escapes."""
+    text = quoted.decode("utf-8", "replace")
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
 
 
 def _decimal(digits: str) -> Decimal | str:

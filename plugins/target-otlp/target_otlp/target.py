@@ -104,7 +104,7 @@ class TargetOtlp(Target):
         """Make a target, which handles signals once it has read a line."""
         self._stop = Stop()
         self._progress_lines = ExitStack()
-        reader = MessageReader(self._stop, self._begin, self._progress_lines.close)
+        reader = MessageReader(self._stop, self._begin, self._progress_lines.close, self._put_aside)
         super().__init__(**{"message_reader": reader, **given})
 
     @cached_property
@@ -131,6 +131,11 @@ class TargetOtlp(Target):
         """Handle signals, and log lines of progress, from the first line of the input on."""
         super()._setup_signal_handlers()
         self._progress_lines.enter_context(self.delivery.progress.lines())
+
+    def _put_aside(self, message: Message) -> None:
+        """Put a record aside that is nested too deeply to be sent."""
+        mapping = stream_mapping(self.settings.mapping, message["stream"])
+        self.delivery.add_unreadable(message["line"], mapping, message["what"])
 
     def _process_state_message(self, message_dict: Message) -> None:
         """Write a state as soon as every record before it is accepted.

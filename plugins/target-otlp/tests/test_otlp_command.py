@@ -173,6 +173,11 @@ def test_a_receiver_that_fails_is_named_with_what_is_done() -> None:
         (b"5", "is no message in JSON."),
         (b"", "is no message in JSON."),
         (b"[" * 100_000, "is no message in JSON."),
+        (
+            b'{"type": "STATE", "value": ' + b"[" * 501 + b"]" * 501 + b"}",
+            "is a STATE that is nested more than 500 levels deep.",
+        ),
+        (b"[" * 501 + b"]" * 501, "is nested more than 500 levels deep."),
         (b'{"type": "secret"}', "has no type that Singer knows."),
         (b'{"type": ["secret"]}', "has no type that Singer knows."),
         (b'{"type": "RECORD", "stream": "a"}', "is a RECORD without a usable record."),
