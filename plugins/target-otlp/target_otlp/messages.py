@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import re
+import select
 import sys
+import time
 from contextlib import suppress
 from decimal import Decimal
 from threading import Thread
@@ -20,6 +22,10 @@ from singer_sdk.singerlib.exceptions import InvalidInputLine
 from target_otlp.config import NAME
 from target_otlp.receiver import DeliveryError
 from target_otlp.signals import Stop, StoppedError, signals_deferred
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -55,6 +61,13 @@ _DRAIN_SECONDS = 30.0
 """How long a target that has failed reads on at most."""
 
 _MOMENT = 1.0
+
+GRACE = 3.0
+"""Seconds that a full pipe at stdout has after a signal until somebody reads from it."""
+
+_TICK, _TICKS = 1, 100
+"""Milliseconds between two looks at a pipe that must be empty, and at one that needs some room."""
+
 _log = logging.getLogger(NAME)
 
 _decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -256,16 +269,71 @@ def _problem_of_schema(message: Message) -> str | None:
     return None
 
 
-def write_state(state: State) -> None:
-    """Write a state to stdout, or raise DeliveryError if nobody reads it."""
+def write_state(state: State, stop: Stop | None = None) -> None:
+    """Write a state to stdout, or raise DeliveryError if nobody reads it.
+
+    That is known at once if stdout is closed, and some seconds after a signal if it is a full pipe.
+    """
+    line = f"{simplejson.dumps(state, use_decimal=True)}\n"
     try:
-        with signals_deferred():
-            sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
-            sys.stdout.flush()
+        for part in _parts(line):
+            _wait_for_room(len(part), stop or Stop())
+            with signals_deferred():
+                sys.stdout.write(part)
+                sys.stdout.flush()
     except (AttributeError, OSError) as error:
         # There is no stdout if it was closed from the start. Otherwise the rest of its buffer must
         # go somewhere, or Python reports it when it exits.
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message = f"The state cannot be written to stdout ({type(error).__name__})"
+        message = f"The state cannot be written to stdout ({type(error).__name__})."
         raise DeliveryError(message) from None
+
+
+def _parts(line: str) -> list[str]:
+    """Return a line whole, or in parts if it is longer than the pipe at stdout can be made."""
+    capacity = _capacity()
+    if capacity is None or len(line) <= capacity:
+        return [line]
+    with suppress(OSError):
+        fcntl.fcntl(sys.stdout.fileno(), fcntl.F_SETPIPE_SZ, len(line))
+        return [line]
+    size = select.PIPE_BUF
+    return [line[begin : begin + size] for begin in range(0, len(line), size)]
+
+
+def _capacity() -> int | None:
+    """Return how many bytes the pipe at stdout holds, or None if it is none that can tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return fcntl.fcntl(sys.stdout.fileno(), fcntl.F_GETPIPE_SZ)
+    except OSError:  # a file, or in memory
+        return None
+
+
+def _wait_for_room(size: int, stop: Stop) -> None:
+    """Wait until the pipe at stdout, if it is one, takes so many bytes at once.
+
+    So nothing can cut a line, and signals are heard meanwhile. After one there are some seconds
+    left; then it is a DeliveryError.
+    """
+    if _capacity() is None:
+        return
+    pipe = sys.stdout.fileno()
+    is_small = size <= select.PIPE_BUF  # what a pipe takes at once if it takes anything
+    writers = select.poll()
+    writers.register(pipe, select.POLLOUT if is_small else 0)
+    unread = bytearray(4)
+    end = None
+    while is_small or (not fcntl.ioctl(pipe, termios.FIONREAD, unread) and any(unread)):
+        if writers.poll(_TICK if not is_small else _TICKS):  # there is room, or no reader
+            return
+        if stop.signum is not None:
+            end = end or time.monotonic() + GRACE
+            if time.monotonic() > end:
+                message = (
+                    "The state cannot be written to stdout: nobody read it for "
+                    f"{GRACE:.0f} s after the signal."
+                )
+                raise DeliveryError(message)

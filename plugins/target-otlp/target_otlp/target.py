@@ -7,7 +7,7 @@ import re
 import signal
 from contextlib import ExitStack
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Target
@@ -115,7 +115,7 @@ class TargetOtlp(Target):
     @cached_property
     def delivery(self) -> Delivery:
         """The one delivery of the run: streams share its batches."""
-        return Delivery(self.settings, write_state, self._stop)
+        return Delivery(self.settings, partial(write_state, stop=self._stop), self._stop)
 
     def process_endofpipe(self) -> None:
         """Send the remaining records, and log how many were accepted."""
