@@ -40,6 +40,18 @@ if TYPE_CHECKING:
     from target_otlp.messages import Message
     from target_otlp.values import Record
 
+_HELP = """Send the records of a Singer tap to an OpenTelemetry receiver (OTLP over HTTP).
+
+\b
+Example:
+  export TARGET_OTLP_ENDPOINT=http://localhost:4318
+  tap-sentry-audit --config tap.json | target-otlp --config ENV >> states.json
+
+\b
+Settings: --about
+Documentation: plugins/target-otlp/README.md in the repository of tap-sentry-audit
+"""
+
 _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
 
@@ -208,6 +220,13 @@ class TargetOtlp(Target):
             message = "the settings cannot be used"
             raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
         return problems
+
+    @classmethod
+    def get_singer_command(cls) -> click.Command:
+        """Return the SDK's command, with a help that says what comes next."""
+        command = super().get_singer_command()
+        command.help = _HELP
+        return command
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
