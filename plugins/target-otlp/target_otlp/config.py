@@ -356,13 +356,17 @@ def _file_to_append(value: object) -> str:
     try:
         os.fsencode(text)
         path = Path(text)
+        can_write: bool | None
         if path.is_file():
             can_write = os.access(path, os.W_OK)
+        elif path.exists():  # a folder or a device
+            can_write = None
         else:
-            # Neither a folder nor a device.
-            can_write = not path.exists() and os.access(path.parent, os.W_OK | os.X_OK)
+            can_write = os.access(path.parent, os.W_OK | os.X_OK)
     except (OSError, ValueError):
         can_write = False
+    if can_write is None:
+        _refuse(f"is {text!r}, which is no file: name a file in a folder that you can write to")
     if not can_write or "\0" in text:
         _refuse(
             f"is {text!r}, which cannot be written: name a file in a folder that you can write to"

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from target_otlp.clock import Clock
 from target_otlp.config import NAME, UNIQUE_ID, VERSION
 from target_otlp.mapping import fill, unique_id
+from target_otlp.progress import records, records_were, sentence
 from target_otlp.receiver import DeliveryError, Receiver, RefusedError
 from target_otlp.rejections import RejectedRecordsFile
 from target_otlp.values import encodable, set_value, text_of
@@ -63,6 +64,18 @@ class _Entry(NamedTuple):
         return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
+class _Rejection(NamedTuple):
+    """A record to put aside; `found` is what the file has of it, `what` and `error` are told.
+
+    `error` is for a run in which nothing is accepted, so that it may be the endpoint that is wrong.
+    """
+
+    entry: _Entry
+    found: Record
+    what: str
+    error: DeliveryError
+
+
 class Delivery:
     """Delivers records to a receiver in batches.
 
@@ -88,7 +101,7 @@ class Delivery:
         self._write_state = write_state
         self._state: State | None = None
         self._added = self._state_covers = self._written_covers = self._settled = 0
-        self._unproven: list[tuple[_Entry, RefusedError]] = []
+        self._unproven: list[_Rejection] = []
         """What was refused before anything was accepted: it may be the endpoint that is wrong."""
         self._is_proven = False
         self._has_split = False
@@ -135,6 +148,23 @@ class Delivery:
             self.send()
         return has_time
 
+    def add_unreadable(self, line: str, mapping: LogMapping, what: str) -> None:
+        """Put the line of a record aside that cannot be sent, or raise DeliveryError.
+
+        `what` says why. Nothing has to vouch for it, but it waits for those before it.
+        """
+        self.send()
+        self._added += 1
+        entry = _Entry(self._added, {}, mapping, ())
+        told = f"{mapping.stream}: {what}"
+        found: Record = {"line": line, "message": what}
+        self._unproven.append(_Rejection(entry, found, told, DeliveryError(told)))
+        if self._is_proven or len(self._unproven) == 1:
+            try:
+                self._reject_proven()
+            except DeliveryError as error:
+                raise self._failed(str(error)) from None
+
     def add_state(self, state: State) -> None:
         """Add a state, which covers all records that were added before it."""
         self._state, self._state_covers = state, self._added
@@ -150,7 +180,7 @@ class Delivery:
             self._deliver(self._request, self._waiting)
             # One record alone proves nothing: the next batch shows whose fault it is.
             if self._unproven and (len(self._waiting) > 1 or not self._file):
-                raise self._unproven[0][1]
+                raise self._unproven[0].error
         except DeliveryError as error:
             self._write_settled_state()
             raise self._failed(str(error)) from None
@@ -160,11 +190,10 @@ class Delivery:
     def finish(self) -> None:
         """Raise DeliveryError if the receiver rejected records; all have been sent before."""
         if self._unproven:
-            raise self._failed(str(self._unproven[0][1]))
+            raise self._failed(str(self._unproven[0].error))
         if rejected := self.progress.rejected:
-            what = "a record" if rejected == 1 else f"{rejected:,} records"
             path = self._settings.rejected_records_path
-            message = f"{self.receiver.name} rejected {what}: see why in {path}"
+            message = f"{records_were(rejected)} rejected: see why in {path}"
             raise self._failed(message)
 
     def _deliver(self, request: ExportLogsServiceRequest, entries: list[_Entry]) -> None:
@@ -173,15 +202,11 @@ class Delivery:
             response = self.receiver.send(request)
         except RefusedError as error:
             if len(entries) == 1:
-                self._unproven.append((entries[0], error))
-                if self._is_proven:
-                    self._reject_proven()
-                elif len(self._unproven) > self._settings.max_rejected_records:
-                    raise
+                self._refuse(entries, error)
                 return
             if not self._has_split:
                 self._has_split = True
-                _log.warning("%s. What is refused is sent again in halves", error)
+                _log.warning("%s What is refused is sent again in halves", sentence(str(error)))
         else:
             self._accept(response, entries)
             return
@@ -195,30 +220,55 @@ class Delivery:
     def _accept(self, response: PartialSuccess, entries: list[_Entry]) -> None:
         """Count what was accepted, and deal with what was rejected of it and before it."""
         rejected = min(response.rejected, len(entries))
-        self.progress.accepted += len(entries) - rejected
-        self._is_proven = True
-        self._reject_proven()
+        accepted = len(entries) - rejected
+        if accepted:
+            self.progress.accepted += accepted
+            self._is_proven = True
+            self._reject_proven()
+        elif self._file or self._settings.on_partial_success != "warn" or self._unproven:
+            what, message = self._told(rejected, response, entries), response.message
+            self._refuse(entries, RefusedError(what, "", HTTPStatus.OK.value, message))
+            return
         if rejected:
-            self._reject_some(rejected, response.message, entries)
+            self._reject_some(rejected, response, entries)
         elif response.message:
             _log.warning("%s says: %s", self.receiver.name, response.message)
         self._settled += len(entries)
 
-    def _reject_proven(self) -> None:
-        """Put aside the records that were refused by a receiver which accepts others."""
-        while self._unproven:
-            entry, error = self._unproven[0]
+    def _refuse(self, entries: list[_Entry], error: RefusedError) -> None:
+        """Deal with records each of which is refused for certain."""
+        found: Record = {"status": error.status, "message": error.message}
+        failure: DeliveryError = error
+        if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            told = f"{error.what}: even a single record is too large for it, so raise its limit"
+            failure = DeliveryError(told)
+        for entry in entries:
             what = f"{error.what}: it accepts others and refuses {entry}"
-            found: Record = {"record": entry.record, "status": error.status}
-            self._put_aside(1, what, entry, found | {"message": error.message})
+            own: Record = {"record": entry.record}
+            self._unproven.append(_Rejection(entry, own | found, what, failure))
+        if self._is_proven:
+            self._reject_proven()
+        elif len(self._unproven) > self._settings.max_rejected_records:
+            raise failure
+
+    def _reject_proven(self) -> None:
+        """Put aside what was refused by a receiver which accepts others."""
+        while self._unproven:
+            entry, found, what, _ = self._unproven[0]
+            self._put_aside(1, what, entry, found)
             del self._unproven[0]
             self._settled += 1
 
-    def _reject_some(self, rejected: int, message: str, entries: list[_Entry]) -> None:
+    def _told(self, rejected: int, response: PartialSuccess, entries: list[_Entry]) -> str:
+        first, last = entries[0], entries[-1]
+        what = f"{self.receiver.name} rejected {rejected:,} of {records(len(entries))} ("
+        what += f"{first} to {last})" if len(entries) > 1 else f"{first})"
+        return what + (f": {response.message}" if response.message else "")
+
+    def _reject_some(self, rejected: int, response: PartialSuccess, entries: list[_Entry]) -> None:
         """Deal with a partial success, which does not name the records."""
         first, last = entries[0], entries[-1]
-        what = f"{self.receiver.name} rejected {rejected:,} of {len(entries):,} records"
-        what += f" ({first} to {last})" + (f": {message}" if message else "")
+        what = self._told(rejected, response, entries)
         if not self._file and self._settings.on_partial_success == "warn":
             _log.warning(what)
             return
@@ -230,32 +280,32 @@ class Delivery:
             "last_id": last.id,
             "status": HTTPStatus.OK.value,
         }
-        self._put_aside(rejected, what, first, found | {"message": message})
+        self._put_aside(rejected, what, first, found | {"message": response.message})
 
     def _put_aside(self, count: int, what: str, entry: _Entry, found: Record) -> None:
         """Write rejected records into their file; raise DeliveryError if that cannot be."""
         path = self._settings.rejected_records_path
         if not self._file:
-            error = f"{what}. To go on without what is rejected, set rejected_records_path"
+            error = f"{sentence(what)} To go on without what is rejected, set rejected_records_path"
             raise DeliveryError(error)
         most = self._settings.max_rejected_records
         if self.progress.rejected + count > most:
-            error = f"{what}. That makes more than {most:,} (max_rejected_records)"
+            error = f"{sentence(what)} That makes more than {most:,} (max_rejected_records)"
             raise DeliveryError(error)
         now = datetime.fromtimestamp(self._clock.time_ns() // 10**9, UTC)
-        head: Record = {"time": now, "stream": entry.mapping.stream}
+        head: Record = {"time": f"{now:%Y-%m-%dT%H:%M:%SZ}", "stream": entry.mapping.stream}
         try:
             self._file.append(head | found)
         except OSError as problem:
-            error = f"{what}. It cannot be written to {path} ({type(problem).__name__})"
+            error = f"{sentence(what)} It cannot be written to {path} ({type(problem).__name__})"
             raise DeliveryError(error) from None
         self.progress.rejected += count
-        _log.warning("%s. It is in %s", what, path)
+        _log.warning("%s It is in %s", sentence(what), path)
 
     def _failed(self, what: str) -> DeliveryError:
         return DeliveryError(
-            f"{what}. {self.progress.accepted:,} records were accepted before, and the state is "
-            f"out up to the first {self._written_covers:,}."
+            f"{sentence(what)} {records_were(self.progress.accepted)} accepted before, and the "
+            f"state is out up to the first {self._written_covers:,}."
         )
 
     def _write_settled_state(self) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import select
 import sys
+import time
 from contextlib import suppress
 from decimal import Decimal
 from threading import Thread
@@ -19,6 +22,10 @@ from singer_sdk.singerlib.exceptions import InvalidInputLine
 from target_otlp.config import NAME
 from target_otlp.receiver import DeliveryError
 from target_otlp.signals import Stop, StoppedError, signals_deferred
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -36,12 +43,31 @@ _MEMBERS: dict[str, dict[str, type]] = {
 }
 """The members that a message must have."""
 
+UNREADABLE = "UNREADABLE"
+"""The type that a record's line gets here if it is too deep: with its `stream`, `line` and `what`.
+
+No tap may write it.
+"""
+
+_DEEPEST = 500
+"""Levels that are read: less than what any part of Python and of protobuf can take."""
+
+_NO_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+_INNERMOST = re.compile(rb"\[\]|\{\}")
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?|[\[\]{}]', re.DOTALL)
 _MAX_DIGITS = 4000
 
 _DRAIN_SECONDS = 30.0
 """How long a target that has failed reads on at most."""
 
 _MOMENT = 1.0
+
+GRACE = 3.0
+"""Seconds that a full pipe at stdout has after a signal until somebody reads from it."""
+
+_TICK, _TICKS = 1, 100
+"""Milliseconds between two looks at a pipe that must be empty, and at one that needs some room."""
+
 _log = logging.getLogger(NAME)
 
 _decode: Callable[[bytes], Message] = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -55,12 +81,17 @@ class MessageReader(GenericSingerReader[bytes]):
         stop: Stop | None = None,
         at_first_line: Callable[[], None] = lambda: None,
         at_failure: Callable[[], None] = lambda: None,
+        at_unreadable: Callable[[Message], None] = lambda _: None,
     ) -> None:
-        """Make a reader, which calls functions at the first line and when a message fails."""
+        """Make a reader, which calls functions at the first line and when a message fails.
+
+        The last one is called with a record that is nested too deeply (`UNREADABLE`).
+        """
         super().__init__()
         self._stop = stop or Stop()
         self._at_first_line = at_first_line
         self._at_failure = at_failure
+        self._at_unreadable = at_unreadable
         self._lines = 0
 
     @property
@@ -73,6 +104,7 @@ class MessageReader(GenericSingerReader[bytes]):
     ) -> Counter[str]:
         """Read all messages, or up to a signal; what the SDK opened as text is read as bytes."""
         lines = getattr(file_input, "buffer", file_input) or self.default_input
+        callbacks = {**callbacks, UNREADABLE: self._at_unreadable}
         try:
             # The SDK only iterates over its lines.
             return super().process_lines(cast("IO[bytes]", self._read(lines)), callbacks)
@@ -126,6 +158,8 @@ class MessageReader(GenericSingerReader[bytes]):
     def deserialize_json(self, line: bytes) -> Message:
         """Return the message in a line, or raise InvalidInputLine if a target cannot use it."""
         self._lines += 1
+        if _is_deep(line):
+            return self._deep(line)
         message: Message | None
         try:
             message = _decode(line)
@@ -143,6 +177,58 @@ class MessageReader(GenericSingerReader[bytes]):
             error = f"Line {self._lines:,} of the input {problem}."
             raise InvalidInputLine(error)
         return message
+
+    def _deep(self, line: bytes) -> Message:
+        """Return the message for a record that is too deep; any other is an InvalidInputLine."""
+        texts = _texts_of(line)
+        kind, stream = texts.get("type"), texts.get("stream")
+        named = f"a {kind} that is " if kind in _MEMBERS else ""
+        what = f"of the input is {named}nested more than {_DEEPEST} levels deep"
+        if kind != "RECORD" or stream is None:
+            error = f"Line {self._lines:,} {what}."
+            raise InvalidInputLine(error)
+        text = line.decode("utf-8", "backslashreplace").strip()
+        what = f"line {self._lines:,} {what}"
+        return {"type": UNREADABLE, "stream": stream, "line": text, "what": what}
+
+
+def _is_deep(line: bytes) -> bool:
+    """Whether a line of JSON has too many levels; it is peeled from within."""
+    if line.count(b"{") + line.count(b"[") <= _DEEPEST:  # most have a few
+        return False
+    brackets = _NO_BRACKETS.sub(b"", line)
+    for _ in range(_DEEPEST):
+        before = brackets
+        brackets = _INNERMOST.sub(b"", brackets)
+        if brackets == before:  # none are left, or it is no JSON
+            return False
+    return bool(brackets)
+
+
+def _texts_of(line: bytes) -> dict[str, str]:
+    """Return the members of an object that are texts, however deep the others are."""
+    found = {}
+    depth, name = 0, ""
+    for token in _TOKEN.finditer(line):
+        text, colon = token.groups()
+        if text is None:
+            depth += 1 if token[0] in b"[{" else -1
+        elif depth == 1:
+            plain = _text(text)
+            if colon:
+                name = plain
+            else:
+                found[name] = plain
+    return found
+
+
+def _text(quoted: bytes) -> str:
+    """Return what stands in quotes, without JSON's escapes."""
+    text = quoted.decode("utf-8", "replace")
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
 
 
 def _decimal(digits: str) -> Decimal | str:
@@ -183,16 +269,71 @@ def _problem_of_schema(message: Message) -> str | None:
     return None
 
 
-def write_state(state: State) -> None:
-    """Write a state to stdout, or raise DeliveryError if nobody reads it."""
+def write_state(state: State, stop: Stop | None = None) -> None:
+    """Write a state to stdout, or raise DeliveryError if nobody reads it.
+
+    That is known at once if stdout is closed, and some seconds after a signal if it is a full pipe.
+    """
+    line = f"{simplejson.dumps(state, use_decimal=True)}\n"
     try:
-        with signals_deferred():
-            sys.stdout.write(f"{simplejson.dumps(state, use_decimal=True)}\n")
-            sys.stdout.flush()
+        for part in _parts(line):
+            _wait_for_room(len(part), stop or Stop())
+            with signals_deferred():
+                sys.stdout.write(part)
+                sys.stdout.flush()
     except (AttributeError, OSError) as error:
         # There is no stdout if it was closed from the start. Otherwise the rest of its buffer must
         # go somewhere, or Python reports it when it exits.
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message = f"The state cannot be written to stdout ({type(error).__name__})"
+        message = f"The state cannot be written to stdout ({type(error).__name__})."
         raise DeliveryError(message) from None
+
+
+def _parts(line: str) -> list[str]:
+    """Return a line whole, or in parts if it is longer than the pipe at stdout can be made."""
+    capacity = _capacity()
+    if capacity is None or len(line) <= capacity:
+        return [line]
+    with suppress(OSError):
+        fcntl.fcntl(sys.stdout.fileno(), fcntl.F_SETPIPE_SZ, len(line))
+        return [line]
+    size = select.PIPE_BUF
+    return [line[begin : begin + size] for begin in range(0, len(line), size)]
+
+
+def _capacity() -> int | None:
+    """Return how many bytes the pipe at stdout holds, or None if it is none that can tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return fcntl.fcntl(sys.stdout.fileno(), fcntl.F_GETPIPE_SZ)
+    except OSError:  # a file, or in memory
+        return None
+
+
+def _wait_for_room(size: int, stop: Stop) -> None:
+    """Wait until the pipe at stdout, if it is one, takes so many bytes at once.
+
+    So nothing can cut a line, and signals are heard meanwhile. After one there are some seconds
+    left; then it is a DeliveryError.
+    """
+    if _capacity() is None:
+        return
+    pipe = sys.stdout.fileno()
+    is_small = size <= select.PIPE_BUF  # what a pipe takes at once if it takes anything
+    writers = select.poll()
+    writers.register(pipe, select.POLLOUT if is_small else 0)
+    unread = bytearray(4)
+    end = None
+    while is_small or (not fcntl.ioctl(pipe, termios.FIONREAD, unread) and any(unread)):
+        if writers.poll(_TICK if not is_small else _TICKS):  # there is room, or no reader
+            return
+        if stop.signum is not None:
+            end = end or time.monotonic() + GRACE
+            if time.monotonic() > end:
+                message = (
+                    "The state cannot be written to stdout: nobody read it for "
+                    f"{GRACE:.0f} s after the signal."
+                )
+                raise DeliveryError(message)

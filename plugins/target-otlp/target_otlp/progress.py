@@ -21,6 +21,21 @@ LINE_SECONDS = 10.0
 _log = logging.getLogger(NAME)
 
 
+def records(count: int) -> str:
+    """Return how many records, in words."""
+    return "1 record" if count == 1 else f"{count:,} records"
+
+
+def records_were(count: int) -> str:
+    """Return how many records, as the subject of a sentence about what was done with them."""
+    return f"{records(count)} {'was' if count == 1 else 'were'}"
+
+
+def sentence(text: str) -> str:
+    """Return a text with the full stop that it may lack."""
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
 @dataclass(slots=True)
 class Progress:
     """What a run has done until now; `receiver` is the name that is shown."""
@@ -39,7 +54,7 @@ class Progress:
         """
         seconds = max(time.monotonic() - (since or self._began), 0.001)
         rate = (self.accepted - before) / seconds
-        text = f"{self.accepted:,} records accepted by {self.receiver}, {rate:,.0f} a second"
+        text = f"{records(self.accepted)} accepted by {self.receiver}, {rate:,.0f} a second"
         text += f", {self.rejected:,} rejected" if self.rejected else ""
         retries = "1 retry" if self.retries == 1 else f"{self.retries:,} retries"
         return f"{text}, {retries}" + (

@@ -85,7 +85,7 @@ class RefusedError(DeliveryError):
 
     def __init__(self, what: str, remedy: str, status: int, message: str) -> None:
         """Keep the parts."""
-        super().__init__(f"{what}: {remedy}")
+        super().__init__(f"{what}: {remedy}" if remedy else what)
         self.what = what
         self.status = status
         self.message = message

@@ -1,10 +1,15 @@
-"""What may be shown of a receiver's words: no secrets of the settings, and no parts of records."""
+"""What may be shown of a receiver's words: no secrets of the settings, and no parts of records.
+
+A receiver may repeat what it was sent as it is, in part, in other case, or escaped. Its words are a
+help and no promise: what cannot be masked in its place is withheld as a whole.
+"""
 
 from __future__ import annotations
 
+import html
 import json
 import re
-from base64 import b64decode
+from base64 import urlsafe_b64decode
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+WITHHELD = "(what it says is withheld: it repeats a part of {})"
 
 _SHOWN = 300
 _READ = 1000
@@ -26,55 +33,164 @@ _SHORTEST_VALUE = 3
 _RUN = 8
 """How many characters of a value in a row count as a part of it."""
 
+_LAYERS = 4
+"""How often a text may be escaped."""
+
+_END = "\0"
+"""Separates values: no run goes over it."""
+
+_SECRET_MASK, _VALUE_MASK = "***", "…"
+_MASK = re.compile(f"{re.escape(_SECRET_MASK)}|{_VALUE_MASK}")
+_SCHEMES = "Basic|Bearer|Digest|Token|ApiKey|Api-Key|Key|Splunk"
+_SCHEME = re.compile(rf"(?:{_SCHEMES})\s+", re.IGNORECASE)
+"""What a header begins with that is no secret."""
+
+_HEX_ESCAPE = re.compile(r"\\x([0-9a-f]{2})", re.IGNORECASE)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|(.))", re.IGNORECASE | re.DOTALL)
+_CONTROL = dict(zip("nrtbf", "\n\r\t\b\f", strict=True))
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{11,}")
+_NO_WORD = re.compile(rf"[^\w{_END}]+")
+
 
 class Redactor:
     """Makes a line to show of a text that somebody else wrote."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         """Take out these secrets, whole and in parts."""
-        self._secrets = _parts(secrets)
+        parts = _parts(secrets)
+        self._words = sorted(parts, key=len, reverse=True)
+        self._secrets = _Values(parts)
 
     def line(self, text: str, request: ExportLogsServiceRequest | None = None) -> str:
         """Return text as one line of limited length, without secrets and values of the request."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        if text and request is not None:
-            text = _without_values(text[:_READ], list(_values(request)))
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        text = text[:_READ]
+        if not text:
+            return ""
+        values = _Values(set() if request is None else set(_values(request)))
+        shown = self._masked(text, values)
+        plain = _unescaped(text)
+        if plain != text and (masked := self._masked(plain, values)) != plain:
+            shown = masked
+        for whose, what in ((self._secrets, "headers or of the query"), (values, "a record")):
+            if whose.are_hidden_in(text, shown):
+                return WITHHELD.format(what)
+        line = " ".join("".join(c if c.isprintable() else " " for c in shown).split())
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
+    def _masked(self, text: str, values: _Values) -> str:
+        for word in self._words:
+            text = re.sub(re.escape(word), _SECRET_MASK, text, flags=re.IGNORECASE)
+        text = self._secrets.masked(text, _SECRET_MASK)
+        return values.masked(values.without_whole(text), _VALUE_MASK)
 
-def _parts(values: Sequence[str]) -> list[str]:
-    """Return the secrets of headers and a query, whole and in parts, the longest first."""
-    parts = {part for value in values for part in (value, *re.split(r"[\s;,&=]+", value))}
-    parts |= {unquote(part) for part in parts}
+
+class _Values:
+    """Texts that must not be shown, nor eight characters in a row of one of them."""
+
+    def __init__(self, values: set[str]) -> None:
+        self._values = values | {_unescaped(value) for value in values}
+        self._all = _lower(_END.join(self._values))
+        self._words = _NO_WORD.sub("", self._all)
+
+    def without_whole(self, text: str) -> str:
+        """Return text without the values that are words of it."""
+        whole = [one for one in self._values if len(one) >= _SHORTEST_VALUE and one in text]
+        for value in sorted(whole, key=len, reverse=True):
+            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _VALUE_MASK, text)
+        return text
+
+    def masked(self, text: str, mask: str) -> str:
+        """Return text with a mask for each run of characters of a value, whatever its case."""
+        starts = _runs(_lower(text), self._all)
+        if not starts:
+            return text
+        covered = {start + index for start in starts for index in range(_RUN)}
+        return "".join(
+            character if index not in covered else mask * (index - 1 not in covered)
+            for index, character in enumerate(text)
+        )
+
+    def are_hidden_in(self, text: str, shown: str) -> bool:
+        """Whether a run is in what would be shown of a text: in base64, or with other separators.
+
+        It is what the text as a whole says that counts for base64: a mask could cut it.
+        """
+        words = _NO_WORD.sub("", _lower(_MASK.sub(_END, shown)))
+        decoded = _lower(_END.join(_decoded(_unescaped(text))))
+        return bool(_runs(words, self._words) or _runs(decoded, self._all))
+
+
+def _runs(text: str, within: str) -> list[int]:
+    """Return where the runs of a text begin that are in another, long one.
+
+    Each of them has a place in it that is a multiple of four, and four characters behind that: few
+    do, so the long text is searched a quarter as often.
+    """
+    return [
+        begin
+        for place in range(0, len(text), _RUN // 2)
+        if text[place : place + _RUN // 2 + 1] in within
+        for begin in range(max(0, place - _RUN // 2 + 1), place + 1)
+        if begin + _RUN <= len(text)
+        and _END not in (run := text[begin : begin + _RUN])
+        and run in within
+    ]
+
+
+def _lower(text: str) -> str:
+    """Return text in lower case, as long as it was."""
+    lower = text.lower()
+    # A few letters become two.
+    return lower if len(lower) == len(text) else "".join(c.lower()[0] for c in text)
+
+
+def _unescaped(text: str) -> str:
+    """Return text without the escapes of HTML, URLs and JSON, or of several of them."""
+    for _ in range(_LAYERS):
+        before = text
+        if "&" in text:
+            text = html.unescape(text)
+        if "\\" in text:
+            text = _ESCAPE.sub(_character, _HEX_ESCAPE.sub(r"%\1", text))
+            # The two halves of a character beyond 16 bits.
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if "%" in text:
+            text = unquote(text)
+        if text == before:
+            break
+    return text
+
+
+def _character(escape: re.Match[str]) -> str:
+    code, other = escape.groups()
+    return chr(int(code, 16)) if code else _CONTROL.get(other, other)
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """Yield what is in base64 in a text, from wherever it begins."""
+    for found in _BASE64.findall(text):
+        token = found.replace("+", "-").replace("/", "_")
+        for begin in range(4):
+            part = token[begin:] + "A" * (-(len(token) - begin) % 4)
+            yield urlsafe_b64decode(part).decode("utf-8", "ignore")
+
+
+def _parts(values: Sequence[str]) -> set[str]:
+    """Return the secrets of headers and a query, whole and in parts."""
+    parts = set()
     for value in values:
+        secret = _SCHEME.sub("", value, count=1) if _SCHEME.match(value) else value
+        parts |= {secret, *re.split(r"[\s;,&=]+", secret)}
         if value.lower().startswith("basic "):
             with suppress(ValueError):
-                decoded = b64decode(value[6:] + "==").decode("utf-8", "replace")
-                parts |= {decoded, decoded.partition(":")[2]}
-    return sorted((part for part in parts if len(part) >= _SHORTEST_SECRET), key=len, reverse=True)
+                padded = secret.rstrip("=") + "=="
+                decoded = urlsafe_b64decode(padded.translate(_URLSAFE)).decode("utf-8", "replace")
+                parts |= {decoded, *decoded.split(":", 1)}
+    parts |= {_unescaped(part) for part in parts}
+    return {part for part in parts if len(part) >= _SHORTEST_SECRET}
 
 
-def _without_values(text: str, values: list[str]) -> str:
-    """Return text with `…` for each value in it, and for each run of characters of a value."""
-    whole = {value for value in values if len(value) >= _SHORTEST_VALUE and value in text}
-    for value in sorted(whole, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", text)
-    everything = "\0".join({value for value in values if len(value) >= _RUN})
-    kept = ""
-    begin = 0
-    while begin < len(text):
-        end = begin + _RUN
-        if end > len(text) or text[begin:end] not in everything:
-            kept += text[begin]
-            begin += 1
-            continue
-        while end < len(text) and text[begin : end + 1] in everything:
-            end += 1
-        kept += "…"
-        begin = end
-    return kept
+_URLSAFE = str.maketrans("+/", "-_")
 
 
 def _values(request: ExportLogsServiceRequest) -> Iterator[str]:

@@ -7,7 +7,7 @@ import re
 import signal
 from contextlib import ExitStack
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Target
@@ -39,6 +39,18 @@ if TYPE_CHECKING:
 
     from target_otlp.messages import Message
     from target_otlp.values import Record
+
+_HELP = """Send the records of a Singer tap to an OpenTelemetry receiver (OTLP over HTTP).
+
+\b
+Example:
+  export TARGET_OTLP_ENDPOINT=http://localhost:4318
+  tap-sentry-audit --config tap.json | target-otlp --config ENV >> states.json
+
+\b
+Settings: --about
+Documentation: plugins/target-otlp/README.md in the repository of tap-sentry-audit
+"""
 
 _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
@@ -104,7 +116,7 @@ class TargetOtlp(Target):
         """Make a target, which handles signals once it has read a line."""
         self._stop = Stop()
         self._progress_lines = ExitStack()
-        reader = MessageReader(self._stop, self._begin, self._progress_lines.close)
+        reader = MessageReader(self._stop, self._begin, self._progress_lines.close, self._put_aside)
         super().__init__(**{"message_reader": reader, **given})
 
     @cached_property
@@ -115,7 +127,7 @@ class TargetOtlp(Target):
     @cached_property
     def delivery(self) -> Delivery:
         """The one delivery of the run: streams share its batches."""
-        return Delivery(self.settings, write_state, self._stop)
+        return Delivery(self.settings, partial(write_state, stop=self._stop), self._stop)
 
     def process_endofpipe(self) -> None:
         """Send the remaining records, and log how many were accepted."""
@@ -131,6 +143,11 @@ class TargetOtlp(Target):
         """Handle signals, and log lines of progress, from the first line of the input on."""
         super()._setup_signal_handlers()
         self._progress_lines.enter_context(self.delivery.progress.lines())
+
+    def _put_aside(self, message: Message) -> None:
+        """Put a record aside that is nested too deeply to be sent."""
+        mapping = stream_mapping(self.settings.mapping, message["stream"])
+        self.delivery.add_unreadable(message["line"], mapping, message["what"])
 
     def _process_state_message(self, message_dict: Message) -> None:
         """Write a state as soon as every record before it is accepted.
@@ -203,6 +220,13 @@ class TargetOtlp(Target):
             message = "the settings cannot be used"
             raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
         return problems
+
+    @classmethod
+    def get_singer_command(cls) -> click.Command:
+        """Return the SDK's command, with a help that says what comes next."""
+        command = super().get_singer_command()
+        command.help = _HELP
+        return command
 
     @classmethod
     def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:

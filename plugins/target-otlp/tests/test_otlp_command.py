@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from singer_sdk.singerlib.exceptions import InvalidInputLine
 
 from target_otlp.config import VERSION
 from target_otlp.messages import MessageReader
-from testing.fake_receiver import FakeReceiver, Reply, attributes
+from testing.fake_receiver import FakeReceiver, Reply, attributes, refuses
 from testing.otlp_target import (
     COMMAND,
     ENVIRONMENT,
@@ -173,6 +174,11 @@ def test_a_receiver_that_fails_is_named_with_what_is_done() -> None:
         (b"5", "is no message in JSON."),
         (b"", "is no message in JSON."),
         (b"[" * 100_000, "is no message in JSON."),
+        (
+            b'{"type": "STATE", "value": ' + b"[" * 501 + b"]" * 501 + b"}",
+            "is a STATE that is nested more than 500 levels deep.",
+        ),
+        (b"[" * 501 + b"]" * 501, "is nested more than 500 levels deep."),
         (b'{"type": "secret"}', "has no type that Singer knows."),
         (b'{"type": ["secret"]}', "has no type that Singer knows."),
         (b'{"type": "RECORD", "stream": "a"}', "is a RECORD without a usable record."),
@@ -255,3 +261,48 @@ def test_input_can_come_from_a_file_in_any_utf_8(server: FakeReceiver, tmp_path:
 
     assert run.returncode == 0
     assert server.kept[0].body.string_value == '{"id":"\\ud800"}'
+
+
+def test_without_stderr_the_target_runs_as_usual(server: FakeReceiver, tmp_path: Path) -> None:
+    path = tmp_path / "rejected"
+    server.judge = refuses("1")
+    messages = [schema() | {"key_properties": ["id"]}, *numbered(10)]
+    environment = {
+        **ENVIRONMENT,
+        "TARGET_OTLP_ENDPOINT": server.url,
+        "TARGET_OTLP_REJECTED_RECORDS_PATH": str(path),
+        "TARGET_OTLP_MAPPING": json.dumps(ID["mapping"]),
+    }
+    run = subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.join(COMMAND)} --config=ENV 2>&-"],
+        env=environment,
+        input="".join(f"{json.dumps(message)}\n" for message in messages),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (1, '{"done": 10}\n')
+    assert len(server.kept) == 9
+    assert json.loads(path.read_text())["record"] == {"id": "1"}
+
+
+def test_help_has_an_example_and_names_the_documentation() -> None:
+    run = run_target_in({}, [], "--help")
+
+    assert "  tap-sentry-audit --config tap.json | target-otlp --config ENV" in run.stdout
+    assert "plugins/target-otlp/README.md" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Reply(500, b"disk full."), "answered 500 disk full. 0 records were"),
+        (Reply(302, headers={"Location": "http://o/"}), "the right endpoint? 0 records were"),
+    ],
+)
+def test_a_sentence_has_one_end(reply: Reply, told: str) -> None:
+    with FakeReceiver(reply) as server:
+        run = run_target([schema(), record(1)], endpoint=server.url)
+
+    assert told in run.log("ERROR")[0]

@@ -95,7 +95,7 @@ def test_the_last_line_says_how_many_were_accepted_and_what_was_in_the_way() -> 
     last = ended.stderr.splitlines()[-1].partition(" | ")[2]
     assert last.startswith("INFO ")
     assert re.fullmatch(
-        rf"1 records accepted by {name}, \d a second, 2 retries; the last error: {name} answered "
+        rf"1 record accepted by {name}, \d a second, 2 retries; the last error: {name} answered "
         "503 busy",
         ended.log("INFO")[-1],
     )

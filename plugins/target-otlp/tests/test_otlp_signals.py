@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -156,3 +157,69 @@ def test_a_signal_truncates_no_state(number: signal.Signals, unbuffered: str) ->
     assert process.returncode == 0
     assert {json.loads(line)["text"] for line in stdout.splitlines()} == {"x" * 300_000}
     assert "Traceback" not in stderr
+
+
+@contextmanager
+def stuck(server: FakeReceiver, *messages: Message) -> Iterator[tuple[Process, int]]:
+    """Run the target with a pipe for stdout that is full; yield it and the pipe's other end."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"-" * 4095 + b"\n")
+    variables = {**ENVIRONMENT, "TARGET_OTLP_ENDPOINT": server.url}
+    with subprocess.Popen(
+        [*COMMAND, "--config=ENV"],
+        env=variables,
+        stdin=PIPE,
+        stdout=writer,
+        stderr=PIPE,
+        text=True,
+    ) as process:
+        os.close(writer)
+        assert process.stdin
+        try:
+            for message in messages:
+                process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+            wait_until(lambda: server.requests)
+            time.sleep(0.3)  # until it is stuck
+            yield process, reader
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+LONG: Message = {"type": "STATE", "value": {"text": "x" * 3_000_000}}
+
+
+@pytest.mark.parametrize("last", [state(500), LONG], ids=["short", "longer than any pipe"])
+def test_one_signal_ends_a_run_whose_state_nobody_reads(last: Message) -> None:
+    with FakeReceiver() as server, stuck(server, *FULL[:-1], last) as (process, reader):
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=20)
+
+        assert 2 < time.monotonic() - began < 8
+        assert os.read(reader, 1 << 20) == b"-" * 4095 + b"\n"
+    assert process.returncode == 1
+    told = "The state cannot be written to stdout: nobody read it for 3 s after the signal."
+    assert stderr.splitlines()[-1].endswith(told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_such_a_run_at_once(number: signal.Signals) -> None:
+    with FakeReceiver() as server, stuck(server, *FULL) as (process, _):
+        process.send_signal(number)
+        time.sleep(0.2)
+        process.send_signal(number)
+
+        assert process.wait(1) == -number
+
+
+def test_a_reader_that_comes_back_in_time_gets_the_state_whole() -> None:
+    with FakeReceiver() as server, stuck(server, *FULL) as (process, reader):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        os.read(reader, 4096)
+
+        assert process.wait(20) == 0
+        assert os.read(reader, 4096) == b'{"done": 500}\n'

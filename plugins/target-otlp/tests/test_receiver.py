@@ -285,7 +285,9 @@ def test_a_message_is_shown_on_one_line_cut_and_without_secrets() -> None:
     with FakeReceiver(Reply(401, body)) as server:
         told = failure(server, headers={"Authorization": SECRET})
     assert "hunter2" not in told
-    assert told.startswith(f"{server.url}/v1/logs answered 401 key *** (***) is [31mno good xxx")
+    assert told.startswith(
+        f"{server.url}/v1/logs answered 401 key Bearer *** (***) is [31mno good xxx"
+    )
     assert told.endswith("x…: check the API key in headers")
     assert len(told) < 500
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,8 +96,8 @@ def test_what_was_put_aside_is_told_and_ends_the_run_with_an_error(tmp_path: Pat
     )
     [error] = ended.log("ERROR")
     assert error == (
-        f"{url} rejected a record: see why in {path}. 2 records were accepted before, and the "
-        "state is out up to the first 3."
+        f"1 record was rejected: see why in {path}. 2 records were accepted before, and the state "
+        "is out up to the first 3."
     )
     assert ended.returncode == 1
 
@@ -268,7 +269,9 @@ def test_a_path_that_cannot_be_written_is_found_before_the_first_request(path: s
         ended = run_target([SCHEMA, record(1)], endpoint=server.url, rejected_records_path=path)
 
         assert not server.requests
-    assert ended.log("ERROR")[0].startswith("rejected_records_path is ")
+    told = ended.log("ERROR")[0]
+    assert told.startswith("rejected_records_path is ")
+    assert ("which is no file" in told) == (path in {".", "/dev/null"})
 
 
 # --- partial success
@@ -302,7 +305,7 @@ def test_a_partial_success_is_noted_and_not_sent_again(tmp_path: Path) -> None:
         f"{server.url}/v1/logs rejected 2 of 5 records (audit_logs, id 0 to audit_logs, id 4): too "
         f"old. It is in {path}"
     )
-    assert ended.log("ERROR")[0].startswith(f"{server.url}/v1/logs rejected 2 records: ")
+    assert ended.log("ERROR")[0].startswith("2 records were rejected: see why in ")
 
 
 def test_a_partial_success_beyond_what_is_allowed_ends_the_run(tmp_path: Path) -> None:
@@ -313,16 +316,167 @@ def test_a_partial_success_beyond_what_is_allowed_ends_the_run(tmp_path: Path) -
     assert "That makes more than 2 (max_rejected_records)" in ended.log("ERROR")[0]
 
 
-def test_a_receiver_that_rejects_all_of_a_batch_is_one_nevertheless(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 10])
+def test_a_partial_success_that_rejects_all_is_noted_record_by_record(
+    size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "rejected"
+    with FakeReceiver(Reply(), partial(size), Reply()) as server:
+        ended = run(server, numbered(0, 3 * size), path, max_batch_size=size)
+
+    assert ids(path) == [str(number) for number in range(size, 2 * size)]
+    line = lines(path)[0]
+    del line["time"]
+    assert line == {
+        "stream": "audit_logs",
+        "record": {"id": str(size)},
+        "status": 200,
+        "message": "too old",
+    }
+    assert (ended.returncode, ended.messages) == (1, [{"done": 3 * size}])
+    records = "1 record" if size == 1 else "10 records"
+    assert ended.log("WARNING")[0].startswith(f"{server.url}/v1/logs rejected {size} of {records} ")
+    assert f"it accepts others and refuses audit_logs, id {size}. It" in ended.log("WARNING")[0]
+
+
+@pytest.mark.parametrize(
+    ("replies", "size"),
+    [
+        ([partial(10)], 10),
+        ([partial(999)], 10),
+        ([partial(10), Reply(400, b"bad")], 10),
+        ([partial(1), Reply(400, b"wrong path")], 1),
+        ([Reply(400, b"bad"), partial(1)], 1),
+    ],
+)
+def test_where_nothing_was_ever_accepted_nothing_is_put_aside(
+    replies: list[Reply], size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "rejected"
+    with FakeReceiver(*replies) as server:
+        ended = run(server, [*numbered(0, 10), *numbered(10, 30)], path, max_batch_size=size)
+
+    assert (ended.returncode, ended.messages) == (1, [])
+    assert not path.exists()
+    assert ended.log("ERROR")[0].endswith(
+        " 0 records were accepted before, and the state is out up to the first 0."
+    )
+
+
+def test_a_partial_success_that_rejects_all_at_first_is_judged_by_the_next_record(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "rejected"
     messages = [record(0), state(1), record(1), state(2)]
-    with FakeReceiver(Reply(400, b"bad record"), partial(1)) as server:
+    with FakeReceiver(partial(1), Reply()) as server:
         ended = run(server, messages, path, max_batch_size=1)
 
-    first, second = lines(path)
-    assert first["record"] == {"id": "0"}
-    assert second["first_id"] == {"id": "1"}
+    assert ids(path) == ["0"]
     assert ended.messages == [{"done": 1}, {"done": 2}]
+
+
+def test_a_warning_for_a_rejected_half_lets_no_state_out_for_a_refused_one() -> None:
+    messages = [record(0), state(1), record(1), state(2)]
+    with FakeReceiver(Reply(400), Reply(400), partial(1)) as server:
+        ended = run_target([SCHEMA, *messages], endpoint=server.url, on_partial_success="warn")
+
+    assert (ended.returncode, ended.messages) == (1, [])
+
+
+def test_all_lines_have_their_time_in_one_form(tmp_path: Path) -> None:
+    path = tmp_path / "rejected"
+    bad = [1, 2**70, "\ud800"]
+    messages = [record(number) for number in range(4)]
+    for message, odd in zip(messages, bad, strict=False):
+        message["record"]["odd"] = odd
+    with FakeReceiver(judge=refuses("0", "1", "2")) as server:
+        run(server, messages, path)
+
+    for line in lines(path):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"])
+
+
+def test_the_advice_for_a_413_to_a_record_alone_is_not_to_make_batches_smaller() -> None:
+    with FakeReceiver(Reply(413, b"large")) as server:
+        ended = run_target([SCHEMA, *numbered(0, 2)], endpoint=server.url)
+
+    assert ended.log("ERROR")[0].startswith(
+        f"{server.url}/v1/logs answered 413 large: even a single record is too large for it, so "
+        "raise its limit. "
+    )
+
+
+# --- a record that is nested too deeply
+
+
+def nested(levels: int) -> bytes:
+    """The line of a record that is so deep, itself and its message counted in."""
+    inside = '{"[":' * (levels - 2) + '"]\\""' + "}" * (levels - 2)
+    return b'{"record": {"id": "1", "x": %b}, "type": "RECORD", "stream": "audit_logs"}\n' % (
+        inside.encode()
+    )
+
+
+def with_lines(*all_lines: Message | bytes) -> bytes:
+    return b"".join(
+        line if isinstance(line, bytes) else f"{json.dumps(line)}\n".encode() for line in all_lines
+    )
+
+
+def test_a_record_that_is_nested_too_deeply_is_put_aside_as_the_line_that_it_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rejected"
+    deep = nested(200_000)
+    sent = with_lines(SCHEMA, record(0), state(1), deep, state(2), record(2), state(3))
+    with FakeReceiver() as server:
+        config = {"rejected_records_path": str(path), **MAPPED}
+        ended = run_target(sent, endpoint=server.url, **config)
+
+    assert server.ids == ["0", "2"]
+    assert ended.messages == [{"done": 1}, {"done": 2}, {"done": 3}]
+    assert ended.returncode == 1
+    [line] = lines(path)
+    del line["time"]
+    told = "line 4 of the input is a RECORD that is nested more than 500 levels deep"
+    assert line == {"stream": "audit_logs", "line": deep.decode().strip(), "message": told}
+    [warning] = ended.log("WARNING")
+    assert warning == f"audit_logs: {told}. It is in {path}"
+    assert ended.log("ERROR")[0].startswith(f"1 record was rejected: see why in {path}. 2 records ")
+
+
+def test_without_the_file_such_a_record_ends_the_run_and_is_named() -> None:
+    sent = with_lines(SCHEMA, record(0), state(1), nested(1000), state(2))
+    with FakeReceiver() as server:
+        ended = run_target(sent, endpoint=server.url)
+
+    assert (ended.returncode, ended.messages) == (1, [{"done": 1}])
+    [error] = ended.log("ERROR")
+    assert error == (
+        "audit_logs: line 4 of the input is a RECORD that is nested more than 500 levels deep. To "
+        "go on without what is rejected, set rejected_records_path. 1 record was accepted before, "
+        "and the state is out up to the first 1."
+    )
+
+
+def test_a_deep_record_behind_one_that_nothing_vouches_for_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "rejected"
+    sent = with_lines(SCHEMA, record(0), nested(1000), state(2), record(2), state(3))
+    with FakeReceiver(Reply(400, b"bad"), Reply()) as server:
+        config = {"rejected_records_path": str(path), **MAPPED}
+        ended = run_target(sent, endpoint=server.url, **config)
+
+    assert ended.messages == [{"done": 3}]
+    assert ["line" in line for line in lines(path)] == [False, True]
+
+
+def test_a_record_of_just_so_many_levels_is_sent() -> None:
+    mapping = {"*": {"attributes": {"x": "$.x"}}}
+    with FakeReceiver() as server:
+        ended = run_target(with_lines(SCHEMA, nested(500)), endpoint=server.url, mapping=mapping)
+
+    assert ended.returncode == 0
+    assert len(server.kept) == 1
 
 
 # --- whatever is refused
