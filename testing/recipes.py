@@ -40,7 +40,7 @@ _DUCKDB_ROWS = """
 import duckdb, sys
 path, query = sys.argv[1:]
 asked = f"SELECT to_json(asked) FROM ({query}) AS asked"
-for (row,) in duckdb.connect(path, read_only=True).execute(asked).fetchall():
+for (row,) in duckdb.connect(path, read_only=path != ":memory:").execute(asked).fetchall():
     print(row)
 """
 

@@ -31,6 +31,7 @@ from testing.recipes import (
     lines,
     recipes,
 )
+from testing.sentry_tap import config
 from testing.terminal import run_on_a_terminal
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ def copy_loaders(project: Path) -> None:
     loaders = [each for each in ours["plugins"]["loaders"] if each["name"] in wanted]
     content["plugins"]["loaders"] = loaders
     yaml.dump(content, path)
+
+
+def write_config(folder: Path, sentry: FakeSentry) -> None:
+    (folder / "config.json").write_text(json.dumps(config(sentry)))
 
 
 def appending_script() -> str:

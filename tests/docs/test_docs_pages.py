@@ -1,4 +1,4 @@
-"""The pages themselves: links that lead somewhere, blocks that are tested, a README that is short."""
+"""The pages themselves: links that lead somewhere, tested blocks, a short README."""
 
 from __future__ import annotations
 

@@ -46,6 +46,12 @@ STATE = recipes("docs/state.md")
 PRIVACY = recipes("docs/privacy.md")
 OTHER = recipes("docs/targets/other.md")
 
+KEEP_OPEN = """
+import duckdb
+database = duckdb.connect("output/audit.duckdb", read_only=True)
+print("open", flush=True)
+input()
+"""
 EVERY_ID = "SELECT id FROM sentry.audit_logs"
 
 
@@ -92,7 +98,7 @@ def test_files_and_their_query_and_sqlite(tmp_path: Path) -> None:
     ]
 
     for _ in range(2):
-        project.follow(OTHER["sqlite"])
+        project.follow(f'PATH=".venv/bin:$PATH"\n{OTHER["sqlite"]}')
     in_sqlite = project.follow(
         'python3 -c "import sqlite3; '
         "print(*sqlite3.connect('output/audit.sqlite').execute("
@@ -129,7 +135,8 @@ def test_a_question_is_answered_as_the_readme_shows(tmp_path: Path) -> None:
 
     ask = f"""
 import duckdb
-duckdb.connect("output/audit.duckdb", read_only=True).sql('''{README["ask"]}''').show()
+database = duckdb.connect("output/audit.duckdb", read_only=True)
+database.sql('''{README["ask"]}''').show()
 """
     (project.folder / "ask.py").write_text(ask)
     shown = project.follow(".meltano/loaders/target-duckdb/venv/bin/python ask.py")
@@ -141,7 +148,7 @@ duckdb.connect("output/audit.duckdb", read_only=True).sql('''{README["ask"]}''')
         f"import duckdb\nduckdb.connect('output/audit.duckdb').execute('''{written}''')"
     )
     project.follow(".meltano/loaders/target-duckdb/venv/bin/python parquet.py")
-    parquet = f"SELECT id FROM '{project.folder}/output/audit_logs.parquet'"
+    parquet = f"SELECT id FROM '{project.folder}/output/audit_logs.parquet'"  # noqa: S608  (ours)
     assert sorted(row["id"] for row in duckdb_rows(Path(":memory:"), parquet)) == ids_of(log)
 
 
@@ -151,12 +158,7 @@ def test_a_reader_that_keeps_the_file_open_makes_the_load_fail(tmp_path: Path) -
         project = Project.made(tmp_path / "project", sentry)
         project.follow(DUCKDB["meltano"])
         reader = subprocess.Popen(
-            [
-                project.folder / ".meltano/loaders/target-duckdb/venv/bin/python",
-                "-c",
-                "import duckdb; open_one = duckdb.connect('output/audit.duckdb', read_only=True); "
-                "print('open', flush=True); input()",
-            ],
+            [project.folder / ".meltano/loaders/target-duckdb/venv/bin/python", "-c", KEEP_OPEN],
             cwd=project.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -220,14 +222,10 @@ def test_the_step_of_the_workflow_loads_and_keeps_its_state(
         url = server.url.replace("/postgres?", "/sentry?")
         secrets = {"${{ secrets.SENTRY_TOKEN }}": "token", "${{ secrets.DATABASE_URL }}": url}
         given = {name: secrets.get(value, value) for name, value in step["env"].items()}
-        programs = (
-            f"{project.folder}/.venv/bin:{project.folder}/.meltano/loaders/target-postgres/venv/bin"
-        )
-        variables = project.variables | given
-        variables |= {
-            "PATH": f"{programs}:{variables['PATH']}",
-            "TAP_SENTRY_AUDIT_HOST": sentry.url,
-        }
+        plugin = project.folder / ".meltano/loaders/target-postgres/venv/bin"
+        path = f"{project.folder}/.venv/bin:{plugin}:{project.variables['PATH']}"
+        variables = {**project.variables, **given, "PATH": path}
+        variables["TAP_SENTRY_AUDIT_HOST"] = sentry.url
         for _ in range(2):
             # As GitHub runs a step whose shell is bash.
             done = subprocess.run(
@@ -297,8 +295,8 @@ def test_a_state_is_shown_set_and_cleared(loaded: tuple[Project, Log, FakeSentry
     assert "dev:tap-sentry-audit-to-target-jsonl" in shown
     assert '"last_read"' in shown
 
-    for name in "set", "set-one":
-        project.follow(STATE[name])
+    for recipe in STATE["set"], STATE["set-one"]:
+        project.follow(recipe)
         # That very moment comes again, and what is later.
         assert again(project) == ids_of(log)[2:]
     project.follow(STATE["clear"])
