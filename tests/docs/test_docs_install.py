@@ -256,13 +256,12 @@ def test_four_commands_lead_from_a_clone_to_the_answer(tmp_path: Path) -> None:
     assert sorted(row["id"] for row in found) == ids_of(log)
     # The demo again, in the environment that is there by now.
     said = follow(README["demo"], checkout, variables)
-    shown = [pattern_of(line) for line in README["demo output"].splitlines()]
-    assert re.search("\n(?:.*\n)*?".join(shown), said)
-    assert "--connect" in said
+    shown = README["demo output"].replace("  …\n", "").splitlines()
+    written = iter(words(said).splitlines())
+    assert [line for line in shown if words(line) not in written] == []
+    assert "tap-sentry-audit --connect" in said
 
 
-def pattern_of(line: str) -> str:
-    """A line of the demo's output, of which only the words are the same each time."""
-    if line.strip() == "…":
-        return r".*"
-    return re.sub(r"[\d,.]*\d(?:\\? \w+)?(?= \d|\b)", r"[\\d,.]+", re.escape(line))
+def words(text: str) -> str:
+    """A text of which numbers and months are left out: they are others each time."""
+    return re.sub(r"[\d,.]*\d|[A-Z][a-z]+(?= 20\d\d)", "#", text)

@@ -114,3 +114,15 @@ def test_no_block_takes_a_package_of_ours_from_pypi_where_it_is_not_yet(path: Pa
     installing = [line for line in found if re.search(r"\b(pipx?|uvx?)\b", line)]
 
     assert [line for line in installing if re.search(OURS, line) and "--from ." not in line] == []
+
+
+def test_the_example_of_the_environment_has_every_variable_that_the_docs_use() -> None:
+    example = (ROOT / ".env.example").read_text("utf-8")
+    generated = ROOT / "docs" / "settings.md"
+    text = "".join(page.read_text("utf-8") for page in PAGES if page != generated)
+    used = set(re.findall(r"\b(?:TAP_SENTRY_AUDIT|TARGET_[A-Z]+|AUDIT)_[A-Z_]+\b", text))
+
+    # The address of the database as a whole stands in for the variables of its parts.
+    used.discard("TARGET_POSTGRES_SQLALCHEMY_URL")
+    assert {"AUDIT_SALT", "TARGET_POSTGRES_PASSWORD"} <= used
+    assert [name for name in sorted(used) if f"{name}=" not in example] == []
