@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from testing.recipes import BIN, LOADERS, NEEDS_A_WHEEL, ROOT, duckdb_rows, line
 from testing.sentry_tap import config, run_tap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from testing.forked import Run
@@ -69,7 +67,7 @@ def load(program: Path, output: str, folder: Path, **settings: object) -> None:
 
 
 def installed(package: str, python: Path) -> str:
-    command = [python, "-c", VERSION, package]
+    command = [str(python), "-c", VERSION, package]
     return subprocess.check_output(command, encoding="utf-8").strip()
 
 
@@ -151,9 +149,9 @@ def test_target_csv_gives_every_value_back_as_text(tmp_path: Path) -> None:
     flat = run(flattening_enabled=True, flattening_max_depth=1)
     venv, uv = tmp_path / "venv", BIN / "uv"
     package = f"meltanolabs-target-csv=={versions()['meltanolabs-target-csv']}"
-    environment: Mapping[str, str] = os.environ
-    for command in ["venv", venv], ["pip", "install", "--python", venv / "bin/python", package]:
-        subprocess.run([uv, *command, "--quiet"], env=environment, check=True)
+    install = [str(uv), "pip", "install", "--quiet", "--python", str(venv), package]
+    subprocess.run([uv, "venv", "--quiet", venv], check=True)
+    subprocess.run(install, check=True)
     load(venv / "bin/target-csv", flat.stdout, tmp_path, output_path=".")
     with (tmp_path / "audit_logs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
