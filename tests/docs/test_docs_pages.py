@@ -64,7 +64,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(path: Path) -> None:
     for link in links(path):
         target, _, anchor = unquote(link).partition("#")
         file = (path.parent / target).resolve() if target else path
-        if file in TO_COME:
+        if file in TO_COME and not file.exists():
             continue
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(link)
