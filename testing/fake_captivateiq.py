@@ -135,12 +135,16 @@ def row(number: int, at: datetime | str, **changes: object) -> Row:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer in the place of the log's; `after_seconds` delays it."""
+    """An answer in the place of the log's; `after_seconds` delays it.
+
+    Its part `drips`, "headers" or "body", comes byte by byte.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     after_seconds: float = 0
+    drips: str = ""
 
 
 class FakeCaptivateIQ(LocalServer):
@@ -189,11 +193,21 @@ def _handler(server: FakeCaptivateIQ) -> type[BaseHTTPRequestHandler]:
             time.sleep(reply.after_seconds)
             with suppress(ConnectionError):
                 self.send_response(reply.status)
+                if reply.drips == "headers":
+                    self.flush_headers()
+                    self.drip(b"X-Slow: " + bytes(100))
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
+                if reply.drips == "body":
+                    self.drip(reply.body)
                 self.wfile.write(reply.body)
+
+        def drip(self, content: bytes) -> None:
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             now = time.time() if timestamp is None else timestamp

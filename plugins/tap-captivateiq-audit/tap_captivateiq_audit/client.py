@@ -7,12 +7,14 @@ Facts from CaptivateIQ's published description: `GET audit-logs/` with `start_da
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import backoff
@@ -22,6 +24,7 @@ from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.config import NAME
 from tap_captivateiq_audit.entries import Page, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
+from tap_captivateiq_audit.messages import signals_deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +37,7 @@ PAGE_SIZE = 100
 """Entries of a page. The most that the API allows is not known."""
 
 _TIMEOUT = 60
+"""Seconds for a whole answer: the server itself gives up after 30."""
 _MAX_SECONDS = 300.0
 _MAX_SECONDS_OF_429 = 4000.0
 _MAX_BACKOFF = 60.0
@@ -93,19 +97,24 @@ class Client:
         clock: Clock | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:
-        """Make a session; nothing is requested yet. `timeout` is in seconds, for each response."""
+        """Make a session; nothing is requested yet. `timeout` is in seconds, for a whole answer."""
         self._clock = clock or Clock()
         self._timeout = timeout
         self._url = f"{settings.api_url}/audit-logs/"
         self._rate_limiter = rate_limiter
-        self._session = _Session()
-        # A netrc file would replace the header Authorization.
-        self._session.auth = lambda request: request
-        self._session.headers["Accept"] = "application/json"
-        self._session.headers["Authorization"] = f"Token {settings.api_token}"
-        self._session.headers["User-Agent"] = f"{NAME}/{version(NAME)}"
+        self._token = settings.api_token
+        self._session = self._new_session()
         self._page_size, self._good_pages = PAGE_SIZE, 0
         self._server_time = datetime.now(UTC)
+
+    def _new_session(self) -> _Session:
+        session = _Session()
+        # A netrc file would replace the header Authorization.
+        session.auth = lambda request: request
+        session.headers["Accept"] = "application/json"
+        session.headers["Authorization"] = f"Token {self._token}"
+        session.headers["User-Agent"] = f"{NAME}/{version(NAME)}"
+        return session
 
     @property
     def earlier_now(self) -> datetime:
@@ -141,15 +150,15 @@ class Client:
                 return result
             if result.is_too_slow and took >= _SLOW:
                 self._page_size, self._good_pages = max(2, self._page_size // 2), 0
-            wait = backed_off if result.wait is None else result.wait
+            pause = backed_off if result.wait is None else result.wait
             so_far = lasted.get(result.max_seconds, 0.0) + took
-            if so_far + wait > result.max_seconds:
-                asked = f"asks to wait {wait / 60:.0f} minutes more" if result.wait else "goes on"
+            if so_far + pause > result.max_seconds:
+                asked = f"asks to wait {pause / 60:.0f} minutes more" if result.wait else "goes on"
                 message = f"{result.what}; this {asked} after {so_far / 60:.0f} minutes"
                 raise ApiError(message)
-            lasted[result.max_seconds] = so_far + wait
-            _log.warning("%s: trying again in %.0f s", result.what, wait)
-            self._clock.sleep(wait)
+            lasted[result.max_seconds] = so_far + pause
+            _log.warning("%s: trying again in %.0f s", result.what, pause)
+            self._clock.sleep(pause)
         raise AssertionError  # the backoffs do not end
 
     def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
@@ -161,13 +170,16 @@ class Client:
             "offset": str(offset),
         }
         try:
-            response = self._session.get(self._url, params=parameters, timeout=self._timeout)
+            response = self._get(parameters)
         except requests.exceptions.SSLError as error:
             message = f"{self._url} cannot be trusted ({_cause(error)}): check api_url"
             raise ApiError(message) from None
         except (requests.RequestException, OSError) as error:
             what = f"{self._url} cannot be reached ({_cause(error)})"
             return _RetriableFailure(what, is_too_slow=isinstance(error, requests.ReadTimeout))
+        if response is None:
+            what = f"{self._url} gave no whole answer within {self._timeout:g} s"
+            return _RetriableFailure(what, is_too_slow=True)
         self._server_time = _parse_date(response.headers.get("Date", "")) or datetime.now(UTC)
         status = response.status_code
         if status == HTTPStatus.OK:
@@ -176,16 +188,37 @@ class Client:
             except (TypeError, ValueError, RecursionError):
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
-        wait = parse_retry_after(response.headers, self._clock.time())
-        if wait is not None:
-            wait += _LATER
+        asked = parse_retry_after(response.headers, self._clock.time())
+        pause = asked + _LATER if asked else None
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             what = "the API was asked too often (429)"
-            return _RetriableFailure(what, wait, max_seconds=_MAX_SECONDS_OF_429)
+            return _RetriableFailure(what, pause, max_seconds=_MAX_SECONDS_OF_429)
         if status in _RETRIABLE:
             what = f"{self._url} answered {status}"
-            return _RetriableFailure(what, wait, is_too_slow=status in _TOO_SLOW)
+            return _RetriableFailure(what, pause, is_too_slow=status in _TOO_SLOW)
         raise ApiError(self._explain(response, days))
+
+    def _get(self, parameters: Mapping[str, str | None]) -> requests.Response | None:
+        """Return the response, whole, or None if it does not come in time.
+
+        The timeout of a socket begins anew with each byte. So the request has a thread of its own,
+        which is left behind with its connection, whatever it waits for.
+        """
+        answer: Future[requests.Response] = Future()
+        session = self._session
+
+        def send() -> None:
+            try:
+                answer.set_result(session.get(self._url, params=parameters, timeout=self._timeout))
+            except Exception as error:  # noqa: BLE001  (it is raised where it is waited for)
+                answer.set_exception(error)
+
+        with signals_deferred():  # which the thread inherits: signals are the main thread's
+            Thread(target=send, daemon=True).start()
+        if not wait([answer], self._timeout).done:
+            self._session = self._new_session()
+            return None
+        return answer.result()
 
     def _explain(self, response: requests.Response, days: Days) -> str:
         """Explain a refusal in our own words: the API's could hold personal data."""
@@ -211,16 +244,20 @@ def _backoffs() -> Iterator[float]:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that `Retry-After` asks to wait, or None if it asks for nothing.
+    """Return the seconds that `Retry-After` asks to wait, or None if it asks for none.
 
     It is a whole number of seconds or a date (RFC 9110); a date counts from the server's own clock,
     or, where there is no `Date`, from `now`, ours, in seconds since 1970.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), _ENDLESS)
-    moment, date = _parse_date(text), _parse_date(headers.get("Date", ""))
-    return max(0.0, moment.timestamp() - (date.timestamp() if date else now)) if moment else None
+        seconds = min(float(text), _ENDLESS)
+    elif moment := _parse_date(text):
+        date = _parse_date(headers.get("Date", ""))
+        seconds = moment.timestamp() - (date.timestamp() if date else now)
+    else:
+        return None
+    return seconds if seconds > 0 else None
 
 
 def _parse_date(text: str) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,3 +223,25 @@ def test_test_says_whether_the_token_is_good() -> None:
     assert (good.returncode, bad.returncode) == (0, 1)
     assert bad.log("ERROR")[-1].startswith("api_token is not accepted (401)")
     assert "Traceback" not in bad.stderr
+
+
+def test_help_names_the_documentation_and_an_example() -> None:
+    told = run_tap({}, "--help").stdout
+
+    assert "plugins/tap-captivateiq-audit/README.md" in told
+    assert "tap-captivateiq-audit --config config.json --state state.json | target-jsonl" in told
+
+
+@pytest.mark.parametrize(("option", "code"), [("", 0), ("--bogus", 2)])
+def test_a_closed_stderr_changes_nothing(option: str, code: int, tmp_path: Path) -> None:
+    with FakeCaptivateIQ(Log(hours(3))) as server:
+        (tmp_path / "c.json").write_text(json.dumps(config(server)))
+        command = f"{sys.executable} -m tap_captivateiq_audit --config c.json {option} 2>&-"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, check=False
+        )
+
+    assert done.returncode == code
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()].count("RECORD") == (
+        0 if code else 3
+    )
