@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from tap_captivateiq_audit.entries import parse_page
+from tap_captivateiq_audit.flaws import Flaws
 from testing import forked
 from testing.fake_captivateiq import TOKEN, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from tap_captivateiq_audit.entries import Days, Page
     from testing.fake_captivateiq import FakeCaptivateIQ, Log, Row
@@ -79,7 +81,7 @@ class Api:
         self.spans: list[Days] = []
         """The days of each request for a first page."""
         self.requests = 0
-        self.odd: set[Hashable] = set()
+        self.flaws = Flaws(logging.getLogger("flaws"))
 
     def __call__(self, span: Days, offset: int) -> Page:
         self.requests += 1
@@ -89,9 +91,6 @@ class Api:
         days = {"start_date": span.start, "end_date": span.end}
         parameters = {name: str(day) for name, day in days.items() if day}
         return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
-
-    def note_odd(self, _days: Days, _offset: int, rows: set[Hashable]) -> None:
-        self.odd |= rows
 
 
 SERVERS = {

@@ -45,9 +45,9 @@ def main() -> None:
         sys.exit(
             "tap-captivateiq-audit: stdout is closed. Let it lead to a target, a file or a terminal"
         )
-    while sys.stderr is None:  # so that nothing else gets its number, or its lines
-        if os.open(os.devnull, os.O_WRONLY) >= _STDERR:
-            sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (until the end)
+    if sys.stderr is None:  # it was closed: nothing else should get its number, or its lines
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
+        sys.stderr = os.fdopen(_STDERR, "w", encoding="utf-8")
     _handle_signals(_exit)  # whoever imported this may have set others since
     # The import takes about a second, and a signal meanwhile must not end in a traceback.
     from tap_captivateiq_audit.command import run  # noqa: PLC0415  (once signals are handled)

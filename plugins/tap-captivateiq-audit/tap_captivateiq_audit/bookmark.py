@@ -51,7 +51,8 @@ class Bookmark:
         nothing before that time is read again, and everything after it is. A bookmark that cannot
         be read raises AttributeError, KeyError, OverflowError, TypeError or ValueError.
         """
-        newest = parse_time(state[VALUE])  # type: ignore[arg-type]  (whose TypeError is due)
+        value: Any = state[VALUE]
+        newest = parse_time(value)
         if newest.year < EARLIEST:
             message = "a time before anything can be"
             raise ValueError(message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -105,7 +105,8 @@ class Client:
         self._token = settings.api_token
         self._session = self._new_session()
         self._page_size, self._good_pages = PAGE_SIZE, 0
-        self._server_time = datetime.now(UTC)
+        self._server_time = self._began = datetime.now(UTC)
+        self._days: Days | None = None
 
     def _new_session(self) -> _Session:
         session = _Session()
@@ -127,6 +128,11 @@ class Client:
         return max(self._server_time + _TICK, datetime.now(UTC))
 
     @property
+    def began(self) -> datetime:
+        """When the days last asked for were first asked for, by the earlier of the two clocks."""
+        return self._began
+
+    @property
     def request_count(self) -> int:
         """How many requests were sent."""
         return self._rate_limiter.requests
@@ -140,10 +146,13 @@ class Client:
         lasted: dict[float, float] = {}
         for backed_off in _backoffs():
             self._rate_limiter.wait()
-            began = self._clock.monotonic()
+            sent, began = datetime.now(UTC), self._clock.monotonic()
             result = self._try(days, offset)
             took = self._clock.monotonic() - began
             if isinstance(result, Page):
+                if days != self._days:
+                    self._days = days
+                    self._began = min(sent, self._server_time - timedelta(seconds=took))
                 self._good_pages += 1
                 if self._good_pages >= _PAGES_UNTIL_LARGER:
                     self._page_size, self._good_pages = min(PAGE_SIZE, self._page_size * 2), 0
@@ -163,10 +172,11 @@ class Client:
 
     def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
         """Send one request; an ApiError means that sending it again does not help."""
+        limit = self._page_size
         parameters = {
             "start_date": days.start.isoformat() if days.start else None,
             "end_date": days.end.isoformat() if days.end else None,
-            "limit": str(self._page_size),
+            "limit": str(limit),
             "offset": str(offset),
         }
         try:
@@ -184,7 +194,8 @@ class Client:
         status = response.status_code
         if status == HTTPStatus.OK:
             try:
-                return parse_page(response.json(parse_float=Decimal))
+                page = parse_page(response.json(parse_float=Decimal))
+                return replace(page, asked=limit, until=self._server_time + _TICK)
             except (TypeError, ValueError, RecursionError):
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
@@ -239,8 +250,8 @@ def _backoffs() -> Iterator[float]:
     """Yield seconds to wait: about 1, 2, 4 and so on up to 60, each with jitter."""
     longest = backoff.expo(max_value=_MAX_BACKOFF)
     next(longest)  # the library's generators begin with a value that is not meant
-    for wait in longest:
-        yield wait / 2 + backoff.full_jitter(wait / 2)
+    for most in longest:
+        yield most / 2 + backoff.full_jitter(most / 2)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

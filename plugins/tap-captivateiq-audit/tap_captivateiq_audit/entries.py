@@ -55,11 +55,17 @@ class OddRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A response. `total` is how many rows the server counts in what was asked for."""
+    """A response. `total` is how many rows the server counts in what was asked for.
+
+    `asked` is how many it was asked for; no entry in it is dated after `until`, if it is dated by
+    the server's clock.
+    """
 
     rows: list[Entry | OddRow]
     total: int | None
     has_next: bool
+    asked: int = 100
+    until: datetime | None = None
 
     @property
     def entries(self) -> list[Entry]:

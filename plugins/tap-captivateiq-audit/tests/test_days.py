@@ -28,12 +28,12 @@ TODAY = datetime(2026, 3, 31, tzinfo=UTC)
 
 def read(log: Log, since: datetime) -> list[Entry]:
     api = Api(log)
-    parts = read_entries(api, since, TODAY.date(), api.note_odd)
+    parts = read_entries(api, since, TODAY.date(), api.flaws)
     return [entry for part in parts for entry in part]
 
 
 def whole(api: Api) -> dict[str, Entry]:
-    return read_days(api, Days(None, None), api.note_odd)
+    return read_days(api, Days(None, None), api.flaws)
 
 
 def at_random(count: int, days: int, seed: int) -> list[Row]:
@@ -143,7 +143,7 @@ def test_a_server_that_counts_only_the_page_is_read_to_its_end() -> None:
 def test_no_day_of_the_future_is_asked_for() -> None:
     api = Api(Log(at_random(50, 30, 1)))
 
-    list(read_entries(api, TODAY - timedelta(days=30), TODAY.date(), api.note_odd))
+    list(read_entries(api, TODAY - timedelta(days=30), TODAY.date(), api.flaws))
 
     assert max(span.end for span in api.spans if span.end) < TODAY.date()
     assert api.spans[-1].end is None
@@ -233,7 +233,7 @@ def test_pages_that_join_by_chance_prove_nothing(common: int, gone_at: int) -> N
         shown = rows[offset : offset + common + 1]
         return parse_page({"data": shown, "total_count": len(rows), "next": None})
 
-    assert moved["id"] in read_days(fetch, Days(None, None), Api(Log([])).note_odd)
+    assert moved["id"] in read_days(fetch, Days(None, None), Api(Log([])).flaws)
 
 
 @settings(deadline=None, max_examples=300)
@@ -287,7 +287,7 @@ def test_quiet_years_take_few_requests() -> None:
     rows = [row(number, TODAY - timedelta(days=number * 30)) for number in range(60)]
     api = Api(Log(rows))
 
-    found = list(read_entries(api, TODAY - timedelta(days=1830), TODAY.date(), api.note_odd))
+    found = list(read_entries(api, TODAY - timedelta(days=1830), TODAY.date(), api.flaws))
 
     assert sum(map(len, found)) == 60
     assert api.requests < 50
@@ -296,7 +296,7 @@ def test_quiet_years_take_few_requests() -> None:
 def test_after_a_busy_span_days_are_read_one_by_one() -> None:
     api = Api(Log(at_random(5000, 24, 1), most=1000))
 
-    list(read_entries(api, TODAY - timedelta(days=40), TODAY.date(), api.note_odd))
+    list(read_entries(api, TODAY - timedelta(days=40), TODAY.date(), api.flaws))
 
     widths = [(span.end - span.start).days for span in api.spans if span.start and span.end]
     assert widths[:4] == [1, 2, 4, 8]
