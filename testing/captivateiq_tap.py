@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,10 +75,11 @@ def run_tap(
 
 
 class Api:
-    """A log that can be fetched from, as the reader wants it."""
+    """A log that can be fetched from, as the reader wants it; `until` is the server's time."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, until: datetime | None = None) -> None:
         self.log = log
+        self.until = until
         self.spans: list[Days] = []
         """The days of each request for a first page."""
         self.requests = 0
@@ -90,7 +92,8 @@ class Api:
             self.spans.append(span)
         days = {"start_date": span.start, "end_date": span.end}
         parameters = {name: str(day) for name, day in days.items() if day}
-        return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
+        body = self.log.answer(parameters | {"offset": str(offset), "limit": "100"})
+        return replace(parse_page(body), until=self.until)
 
 
 SERVERS = {

@@ -32,7 +32,7 @@ class Log:
     Pages have at most `most` rows, or at most one of `varying`. In the order `ties`, rows of the
     same time are in another order each time; in `ties by page`, in one that depends on the offset.
     `counts` can be a number that the count does not exceed; then `next` ends there, too. `odd` are
-    rows that are shown at an index, whatever days are asked for.
+    rows that are shown at an index, whatever days are asked for. `hidden` rows are counted only.
     """
 
     rows: list[Row]
@@ -43,6 +43,7 @@ class Log:
     next: str = "url"
     counts: str | int = "all"
     odd: Mapping[int, object] = field(default_factory=dict)
+    hidden: int = 0
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
     at_once: int = 1
@@ -72,7 +73,7 @@ class Log:
         totals = {"nothing": {}, "page": {"total_count": len(shown)}}
         return {
             "object": "list",
-            **totals.get(str(self.counts), {"total_count": count}),
+            **totals.get(str(self.counts), {"total_count": count + self.hidden}),
             "next": f"?offset={end}" if following else None,
             "previous": None,
             "data": shown,

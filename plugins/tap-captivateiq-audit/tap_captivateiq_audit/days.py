@@ -67,6 +67,7 @@ _PARTING = 0.38
 _SMALL = 100
 """With fewer rows, a page that the server calls the only one is believed to be."""
 _MOVING = "entries come and go or change places while they are read, or are never shown"
+_LIMITED = "they end at a round number, which may be the most that it shows"
 _FAST = "entries come in as fast as they are read"
 _LEAST_LIMIT, _ROUND = 1000, 100
 """Where the rows end at a round number from here on, it may be a limit to what the API shows."""
@@ -220,11 +221,15 @@ class _Reading:
         return is_less
 
     def _compare_count(self, before: _Pass) -> None:
-        """Stop believing a count that is too high by the same number in two passes."""
+        """Stop believing a count that is too high by the same number in two passes.
+
+        Raises ApiError if the API may not show more than so many.
+        """
         this = self._pass
         excess, excess_before = ((one.total or 0) - one.end for one in (this, before))
-        may_be_limited = this.end >= _LEAST_LIMIT and this.end % _ROUND == 0
-        if self._counts and excess == excess_before > 0 and not may_be_limited:
+        if self._counts and excess == excess_before > 0:
+            if this.end >= _LEAST_LIMIT and this.end % _ROUND == 0:
+                raise self.failure(_LIMITED, "the others")
             self._counts = False
             self._excess = ((this.total or 0), this.end)
 
@@ -249,8 +254,9 @@ class _Reading:
             self._take(page, names, keys, start, last or final)
             self._note(names)
             self._pass.end = end = start + len(keys)
-            is_late = start > 0 and bool(names) and self._is_late(page, names, final)
-            late = late + 1 if is_late else 0
+            self._longest = max(self._longest, len(names))
+            self._announces |= page.has_next
+            late = late + 1 if start > 0 and self._is_late(page, names, final) else 0
             known = len(passed)
             passed.update(names)
             repeating = repeating + 1 if len(passed) - known <= self._longest // _FEW else 0
@@ -343,20 +349,22 @@ class _Reading:
         A page that is full could have ended there by chance. What the server calls the last page
         is one if it is short and another one was not called so.
         """
-        size, self._longest = len(names), max(self._longest, len(names))
-        self._announces |= page.has_next
+        size = len(names)
         place = _find(final, names) if final else None
         behind = page.rows if place is None else page.rows[place + 1 :]
         is_short = size < min(self._longest, page.asked)
         is_last = self._announces and not page.has_next and 2 * size <= self._longest
-        return self._is_new(behind) or (is_short and (is_last or not behind))
+        # What is newer comes last if something else came before it.
+        has_old = not all(map(self._is_newer, self._pass.rows.values()))
+        return (has_old and self._is_new(behind)) or (is_short and (is_last or not behind))
 
     def _is_new(self, rows: list[Entry | OddRow]) -> bool:
-        """Whether rows came in since the days were asked for first."""
-        until = self._until
-        return bool(until and rows) and all(
-            isinstance(row, Entry) and until and row.created > until for row in rows
-        )
+        """Whether there are rows, and all came in since the days were asked for first."""
+        times = [row.created if isinstance(row, Entry) else None for row in rows]
+        return bool(times) and all(map(self._is_newer, times))
+
+    def _is_newer(self, created: datetime | None) -> bool:
+        return bool(created and self._until and created > self._until)
 
     def _check_progress(self, start: int, end: int, repeating: int) -> None:
         """Raise ApiError if a pass does not come to its end."""
@@ -389,14 +397,13 @@ class _Reading:
         if self._excess:
             self._flaws.miscount(self._days, *self._excess)
 
-    def failure(self, why: str = _MOVING) -> ApiError:
+    def failure(self, why: str = _MOVING, cure: str = "a stable order") -> ApiError:
         """Return the error that the server never showed all rows."""
         if self._counts and self._total is not None:
             has = f"counts {self._total:,} entries from {self._days}"
         else:
             rows = max(self._pass.end, self._before.end)
             has = f"does not count the entries from {self._days}, lists {rows:,}"
-        cure = "a stable order"
         if why == _MOVING and self._broken_joins * 2 > self._joins > _ENOUGH_STEPS:
             why = f"the order changes from request to request, at most {self._longest:,} a page"
             cure = "a stable order or larger pages"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from testing.captivateiq_tap import NOW, config, hours, run_tap
 from testing.fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from testing.fake_captivateiq import Row
     from testing.forked import Message, Run
 
@@ -168,6 +171,44 @@ def test_a_first_run_begins_with_the_first_entry_wherever_days_begin(
     rows = [row(number, noon + timedelta(hours=8 * number)) for number in range(6)]
     with FakeCaptivateIQ(Log(list(rows), zone=zone, is_inclusive=is_inclusive)) as server:
         assert run_tap(config(server)).ids == ids(rows)
+
+
+class Busy(Log):
+    """One entry comes in with each request."""
+
+    def answer(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        new = row(5000 + len(self.rows), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z")
+        self.arriving = [new]
+        return super().answer(parameters)
+
+
+@pytest.mark.parametrize("counts", ["all", "nothing"])
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_what_comes_in_while_a_run_reads_comes_once_even_without_a_lookback(
+    order: str, counts: str
+) -> None:
+    log = Busy(hours(20), order, counts=counts, most=10)
+    with FakeCaptivateIQ(log) as server:
+        settings = config(server, lookback_days=0)
+        first = run_tap(settings)
+        second = run_tap(settings, state=first.state)
+        there = ids(log.rows)
+        third = run_tap(settings, state=second.state)
+
+    sent = first.ids + second.ids + third.ids
+    assert [first.returncode, second.returncode, third.returncode] == [0, 0, 0]
+    assert len(sent) == len(set(sent))
+    assert set(there) <= set(sent)
+
+
+def test_a_count_that_is_too_high_fails_the_run_but_does_not_stop_it() -> None:
+    with FakeCaptivateIQ(Log(hours(3), hidden=1)) as server:
+        run = run_tap(config(server, start_date=f"{NOW - timedelta(hours=3):%Y-%m-%d}"))
+
+    assert (run.returncode, run.ids) == (1, ids(hours(3)))
+    assert run.state
+    error = run.log("ERROR")[-1]
+    assert re.match("the server counts 4 entries from .* and never shows more than 3, which", error)
 
 
 def test_entries_of_one_time_come_in_the_order_of_their_ids() -> None:
