@@ -355,6 +355,8 @@ def test_pages_that_join_by_chance_prove_nothing(common: int, gone_at: int) -> N
     leaving=st.integers(0, 8),
     arriving=st.integers(0, 8),
     at_once=st.integers(1, 3),
+    hidden=st.sampled_from([0, 0, 2]),
+    until=st.sampled_from([None, TODAY + timedelta(hours=20)]),
     odd=st.dictionaries(st.integers(0, 5), st.sampled_from([None, {"id": "odd"}]), max_size=2),
     seed=st.integers(0, 10_000),
 )
@@ -368,6 +370,8 @@ def test_what_is_there_all_the_while_is_found_or_the_run_fails(  # noqa: PLR0913
     leaving: int,
     arriving: int,
     at_once: int,
+    hidden: int,
+    until: datetime | None,
     odd: dict[int, object],
     seed: int,
 ) -> None:
@@ -378,10 +382,10 @@ def test_what_is_there_all_the_while_is_found_or_the_run_fails(  # noqa: PLR0913
     log = Log(at_random(count, 3, seed), order, most=most, counts=counts, next=following)
     log.undisturbed, log.at_once, log.leaving = undisturbed, at_once, min(leaving, count)
     log.arriving = [row(1000 + number, TODAY + timedelta(days=1)) for number in range(arriving)]
-    log.odd = odd
+    log.odd, log.hidden = odd, hidden
     log.dice = Random(seed)  # noqa: S311  (no secret)
     there = {one["id"] for one in log.rows}
-    api = Api(log)
+    api = Api(log, until)
 
     with suppress(ApiError):
         assert whole(api).keys() >= there & {one["id"] for one in log.rows}
