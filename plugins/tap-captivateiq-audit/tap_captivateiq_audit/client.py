@@ -24,7 +24,7 @@ from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.config import NAME
 from tap_captivateiq_audit.entries import Page, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
-from tap_captivateiq_audit.messages import signals_deferred
+from tap_captivateiq_audit.signals import signals_deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -200,7 +200,7 @@ class Client:
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
         asked = parse_retry_after(response.headers, self._clock.time())
-        pause = asked + _LATER if asked else None
+        pause = asked + _LATER if asked else None  # at once would be too often again
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             what = "the API was asked too often (429)"
             return _RetriableFailure(what, pause, max_seconds=_MAX_SECONDS_OF_429)
@@ -255,20 +255,16 @@ def _backoffs() -> Iterator[float]:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that `Retry-After` asks to wait, or None if it asks for none.
+    """Return the seconds that `Retry-After` asks to wait, or None if it asks for nothing.
 
     It is a whole number of seconds or a date (RFC 9110); a date counts from the server's own clock,
     or, where there is no `Date`, from `now`, ours, in seconds since 1970.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        seconds = min(float(text), _ENDLESS)
-    elif moment := _parse_date(text):
-        date = _parse_date(headers.get("Date", ""))
-        seconds = moment.timestamp() - (date.timestamp() if date else now)
-    else:
-        return None
-    return seconds if seconds > 0 else None
+        return min(float(text), _ENDLESS)
+    moment, date = _parse_date(text), _parse_date(headers.get("Date", ""))
+    return max(0.0, moment.timestamp() - (date.timestamp() if date else now)) if moment else None
 
 
 def _parse_date(text: str) -> datetime | None:

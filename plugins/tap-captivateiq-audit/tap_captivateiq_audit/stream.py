@@ -17,10 +17,10 @@ from tap_captivateiq_audit.config import Settings, parse_settings
 from tap_captivateiq_audit.entries import Days
 from tap_captivateiq_audit.exceptions import ApiError, StateError
 from tap_captivateiq_audit.flaws import Flaws
-from tap_captivateiq_audit.messages import signals_deferred
 from tap_captivateiq_audit.rate_limit import RateLimiter
 from tap_captivateiq_audit.reader import first_day, read_entries
 from tap_captivateiq_audit.records import SCHEMA, EntryRecord
+from tap_captivateiq_audit.signals import signals_deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
