@@ -25,9 +25,11 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `data` has the keys of every entry, and is None where nobody knows them; `sometimes` has those
     of some. `target_object` and `target_user` tell what the entry's fields `targetObject` and
-    `targetUser` are about: None where they are null or not known. `since` is the first Sentry that
-    knows the event, None where 23.7.1 does. `evidence` is the best that all this was taken from: an
-    entry that a Sentry wrote, the code that writes it, the sentence made of it, or the name alone.
+    `targetUser` are about: None where they are null or not known. `since` and `until` are the first
+    and the last Sentry that knows the event, roughly; `only_on` is the one server that does. An
+    event with none of them is known to 23.7.1 and to every later version. `evidence` is the best
+    that all this was taken from: an entry that a Sentry wrote, the code that writes it, the
+    sentence made of it, or the name alone.
     """
 
     meaning: Sentence
@@ -37,6 +39,8 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_object: Text | None = None
     target_user: Text | None = None
     since: Text | None = None
+    until: Text | None = None
+    only_on: Text | None = None
     note: Sentence | None = None
 
     def unlisted(self, data: dict[str, Any]) -> set[str]:
