@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from generate.events import PATH, areas, events
 from testing import recorded
+from testing.event_keys import compare
 from testing.fake_sentry import entries
 
 if TYPE_CHECKING:
@@ -97,3 +98,20 @@ def test_a_mistake_in_the_file_is_refused(mistake: Callable[[str], str]) -> None
 
     with pytest.raises((msgspec.ValidationError, YAMLError)):
         areas(mistake(text))
+
+
+def test_what_a_log_has_beyond_the_list_is_found() -> None:
+    records = [
+        {"event": "rule.mute", "data": {"label": "r", "data": {}, "status": 0, "why": "x"}},
+        {"event": "rule.mute", "data": dict.fromkeys(["label", "data", "status", "environment"])},
+        {"event": "never.heard", "data": None},
+    ]
+    messages = [
+        json.dumps({"type": "RECORD", "stream": "audit_logs", "record": record})
+        for record in records
+    ]
+
+    assert compare(messages) == {
+        "rule.mute": {"entries": 2, "+why": 1, "-environment": 1},
+        "never.heard": {"entries": 1, "not listed": 1},
+    }
