@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,9 +13,6 @@ from generate.events import PATH, areas, events
 from testing import recorded
 from testing.event_keys import compare
 from testing.fake_sentry import entries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 OPTIONS = set(json.loads(recorded.body("first_page"))["options"])
 _FILE = recorded.FOLDER.with_name("sentry-23.7.1-events") / "entries.jsonl"
@@ -75,29 +72,24 @@ def test_an_entry_has_the_targets_that_are_listed(entry: dict[str, Any]) -> None
     assert entry["targetUser"] is None or event.target_user is not None
 
 
-def without(line: str) -> Callable[[str], str]:
-    return lambda text: text.replace(line, "", 1)
-
-
 @pytest.mark.parametrize(
-    "mistake",
+    ("right", "wrong"),
     [
-        without("      evidence: source\n"),
-        without("    member.invite:\n"),
-        lambda text: text.replace("member.add:", "Member Add:"),
-        lambda text: text.replace("member.add:", "member.invite:"),
-        lambda text: text.replace("evidence: source", "evidence: rumour", 1),
-        lambda text: text.replace("target_user:", "targetUser:", 1),
-        lambda text: text.replace("meaning: Created a team.", "meaning: created a team"),
-        lambda text: text.replace("data: *team\n", "data: [id, slug]\n"),
+        pytest.param("      evidence: source\n", "", id="a field is missing"),
+        pytest.param("target_user:", "targetUser:", id="a field is unknown"),
+        pytest.param("evidence: source", "evidence: rumour", id="evidence of another kind"),
+        pytest.param("data: *team\n", "data: [id, slug]\n", id="keys that say nothing"),
+        pytest.param("member.add:", "Member Add:", id="no name of an event"),
+        pytest.param("member.add:", "member.invite:", id="a name twice"),
+        pytest.param("meaning: Created a team.", "meaning: created a team", id="no sentence"),
     ],
 )
-def test_a_mistake_in_the_file_is_refused(mistake: Callable[[str], str]) -> None:
+def test_a_mistake_in_the_file_is_refused(right: str, wrong: str) -> None:
     text = PATH.read_text("utf-8")
-    assert mistake(text) != text
+    assert right in text
 
     with pytest.raises((msgspec.ValidationError, YAMLError)):
-        areas(mistake(text))
+        areas(text.replace(right, wrong, 1))
 
 
 def test_what_a_log_has_beyond_the_list_is_found() -> None:
