@@ -65,6 +65,9 @@ release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: T
 demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
 	@$(BIN)/python -m demo
 
+picture: $(PLUGINS) ## Draw docs/terminal.svg: the bar, and what the demo says
+	$(BIN)/python -m demo.picture
+
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 
@@ -11,7 +12,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_sentry_audit import signals
 from tap_sentry_audit.config import SettingsError
-from tap_sentry_audit.streams.progress import is_relevant
+from tap_sentry_audit.streams.base import OutputError
 from tap_sentry_audit.tap import TapSentryAudit
 
 
@@ -23,7 +24,6 @@ def run() -> None:
     # Threads that read must not wait long for the thread that writes.
     sys.setswitchinterval(0.0005)
     signals.limit_time_to_end()
-    TapSentryAudit.logger.addFilter(is_relevant)
     # It would log the URL, headers and a traceback of a response with a malformed header.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
@@ -32,6 +32,9 @@ def run() -> None:
         for line in _explain(error):
             TapSentryAudit.logger.error(line)
         TapSentryAudit.logger.debug("Where it happened:", exc_info=True)
+        if isinstance(error, OutputError):
+            # Python would try to write what is left, and complain that it cannot.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         # The run is over: a signal must not change how it ends.
         signals.handle_with(signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from contextlib import suppress
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 NAME = "tap-sentry-audit"
+
+DOCUMENTATION = "README.md and docs/ in the source of this package"
 
 _PREFIX = "TAP_SENTRY_AUDIT_"
 """What the names of environment variables begin with."""
@@ -400,6 +403,7 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
         elif setting.cure:
             problems.append(f"{name} is missing: {setting.cure}{_misspelt(given, name)}")
     problems += _tokens_elsewhere(given)
+    problems += _values_not_given(given)
     settings = Settings(**parsed)
     if "batch_config" in given:
         problems.append(f"batch_config {_NO_BATCHES}")
@@ -428,13 +432,28 @@ def parse_slugs(config: Mapping[str, object]) -> tuple[str, ...]:
     """
     for name in ("organizations", "organization"):
         if config.get(name) is not None:
-            try:
-                slugs = _parse(name, config[name], config.get("auth_token"))
-            except _ProblemError as problem:
-                raise SettingsError([f"{name} {problem}"]) from None
+            slugs = parse_setting(name, config[name], config.get("auth_token"))
             return slugs if isinstance(slugs, tuple) else (str(slugs),)
     hint = _misspelt(config, "organization", "organizations")
     raise SettingsError([f"organization is missing in what --config gives{hint}"])
+
+
+def parse_setting(name: str, value: object, auth_token: object = None) -> object:
+    """Return one setting's value, parsed.
+
+    Raises:
+        SettingsError: It cannot be used.
+
+    """
+    try:
+        return _parse(name, value, auth_token)
+    except _ProblemError as problem:
+        raise SettingsError([f"{name} {problem}"]) from None
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that gives a setting."""
+    return f"{_PREFIX}{name.upper()}"
 
 
 def _parse(name: str, value: object, auth_token: object) -> object:
@@ -454,6 +473,44 @@ def _tokens_elsewhere(given: Mapping[str, object]) -> Iterator[str]:
         if _holds_token(_text_of(given[name]), token):
             shown = "a setting" if _holds_token(name, token) else name
             yield f"{shown} {_MISPLACED}"
+
+
+def _values_not_given(given: Mapping[str, object]) -> Iterator[str]:
+    """Yield a problem for each value that stream maps take from stream_map_config in vain.
+
+    Without its salt a hash would hide nothing, or the run would end at the first record.
+    """
+    values = given.get("stream_map_config")
+    streams = given.get("stream_maps")
+    for stream, maps in streams.items() if isinstance(streams, dict) else ():
+        for key, expression in maps.items() if isinstance(maps, dict) else ():
+            for name in _names_in_config(str(expression)):
+                if not isinstance(values, dict) or values.get(name) in {None, ""}:
+                    yield (
+                        f"stream_map_config has no {name}, which stream_maps uses for "
+                        f"{stream}.{key}: set it; if it is a salt, to a secret text that you keep"
+                    )
+
+
+def _names_in_config(expression: str) -> Iterator[str]:
+    """Yield each name such as `salt` in an expression's `config['salt']`."""
+    try:
+        nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+    except (RecursionError, SyntaxError, ValueError):  # the SDK says what is wrong with it
+        return
+    for node in nodes:
+        match node:
+            case ast.Subscript(value=ast.Name(id="config"), slice=ast.Constant(value=str(name))):
+                yield name
+            case ast.BinOp(left=left, right=right):
+                # What `config.get('salt')` is part of needs it, too.
+                for side in (left, right):
+                    match side:
+                        case ast.Call(
+                            func=ast.Attribute(value=ast.Name(id="config"), attr="get"),
+                            args=[ast.Constant(value=str(name))],
+                        ):
+                            yield name
 
 
 def _text_of(value: object) -> str:
@@ -568,8 +625,9 @@ def read_config_file(path: str) -> dict[str, Any]:
 def load_dotenv_file() -> Path | None:
     """Set the variables of a `.env` file that the environment lacks; return its path.
 
-    The file is the one that singer-sdk 0.54 takes with `--config=ENV`: the first in the folders
-    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
+    `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
+    too. Returns None if there is none, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises:
@@ -577,7 +635,8 @@ def load_dotenv_file() -> Path | None:
 
     """
     sdk = find_spec("singer_sdk")
-    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
+    above_sdk = Path(sdk.origin).parents if sdk and sdk.origin else ()
+    for folder in (Path.cwd(), *above_sdk):
         path = folder / ".env"
         try:
             if path.is_file() or path.is_fifo():

@@ -26,6 +26,9 @@ GRACE = 3.0
 
 _STDERR = 2
 
+_CLEAR_LINE = "\r\x1b[K"
+"""What takes a bar off a terminal."""
+
 
 def stop_at_once(signum: int, frame: FrameType | None) -> NoReturn:
     """End the process with one line on stderr, nothing on stdout, and exit code 128 + `signum`."""
@@ -71,7 +74,8 @@ def _write_line(text: str) -> None:
     """Write a line to stderr, if it takes it: logging could wait there, or be interrupted in it."""
     with suppress(OSError):
         if sys.platform == "win32" or select.select([], [_STDERR], [], 0)[1]:
-            os.write(_STDERR, f"{text}\n".encode())
+            start = _CLEAR_LINE if os.isatty(_STDERR) else ""
+            os.write(_STDERR, f"{start}{text}\n".encode())
 
 
 class _Held:

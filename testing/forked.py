@@ -68,6 +68,11 @@ class Run:
         states = self.of_type("STATE")
         return states[-1]["value"] if states else None
 
+    @property
+    def errors(self) -> list[str]:
+        """The texts of the errors; the last one may say again what went wrong."""
+        return list(dict.fromkeys(self.log("ERROR")))
+
     def log(self, level: str) -> list[str]:
         """The texts of the log lines of a level."""
         lines = [line.split(" | ", 3) for line in self.stderr.splitlines()]
@@ -123,9 +128,22 @@ def run_below(
     assert spec
     assert spec.origin
     (packages / "singer_sdk").symlink_to(Path(spec.origin).parent)
+    variables = {**environment, "PYTHONPATH": str(packages)}
+    return run_in(Path.cwd(), package, arguments, variables, stdin)
+
+
+def run_in(
+    folder: Path,
+    package: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: bytes = b"",
+) -> Run:
+    """Run `python -m package` in a folder."""
     done = subprocess.run(
         [sys.executable, "-m", package, *arguments],
-        env={**environment, "PYTHONPATH": str(packages)},
+        cwd=folder,
+        env=environment,
         input=stdin,
         capture_output=True,
         timeout=60,

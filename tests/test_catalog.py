@@ -119,7 +119,7 @@ def test_another_way_to_read_a_stream_is_refused_before_the_first_request(
         run = run_tap(config(sentry), catalog=changed(stream, where, **change))
 
     assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
-    [error] = run.log("ERROR")
+    [error] = run.errors
     assert error.startswith("the catalog's replication ")
     assert stream in error
     assert error.endswith(words)
@@ -155,10 +155,10 @@ def test_records_that_a_stream_map_leaves_out_are_not_counted_as_sent(
         again = run_tap(config(sentry, stream_maps=maps), state=run.state)
 
     [line] = [line for line in run.log("INFO") if "left out by stream maps" in line]
-    assert line.startswith(f"acme: {sent} new entries")
+    assert line.startswith(f"acme audit_logs: {sent or 'no'} new entries in ")
     assert f"{5 - sent} left out by stream maps" in line
     assert (run.returncode, len(run.records), len(again.records)) == (0, sent, 0)
-    assert any(line.startswith("acme: 0 new entries") for line in again.log("INFO"))
+    assert any(line.startswith("acme audit_logs: no new entries") for line in again.log("INFO"))
 
 
 # --- the audit log itself
@@ -204,7 +204,7 @@ def test_an_expression_that_fails_on_a_record_is_named_as_one(expression: str, k
         run = run_tap(config(sentry, stream_maps={"audit_logs": {"x": expression}}))
 
     assert run.returncode == 1
-    assert run.log("ERROR") == [
+    assert run.errors == [
         f"acme: stream_maps: an expression fails on a record ({kind}): correct it"
     ]
 
@@ -227,7 +227,7 @@ def test_what_is_no_catalog_is_refused_in_words(catalog: object) -> None:
         run = run_tap(config(sentry), catalog=catalog)
 
     assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
-    [error] = run.log("ERROR")
+    [error] = run.errors
     assert error.startswith("the catalog cannot be used (")
     assert error.endswith("make it anew with --discover")
 
@@ -246,4 +246,4 @@ def test_a_catalog_that_cannot_be_decoded_is_refused_in_words(
         run = run_tap(config(sentry), "--catalog", str(file))
 
     assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
-    assert run.log("ERROR")[0].startswith("the catalog cannot be used (")
+    assert run.errors[0].startswith("the catalog cannot be used (")

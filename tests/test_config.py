@@ -326,3 +326,23 @@ def test_a_start_that_backfill_false_leaves_without_effect_is_remarked_on() -> N
     assert remarks_on(backfill=False, start_date="2026-01-01") == [
         "start_date is not used while backfill is false",
     ]
+
+
+@pytest.mark.parametrize("salt", ["config['salt']", 'config["salt"]', "config.get('salt')"])
+@pytest.mark.parametrize("values", [None, {}, {"salt": ""}, {"salt": None}, {"pepper": "x"}])
+def test_a_salt_that_is_missing_is_an_error_before_the_first_request(
+    values: object, salt: str
+) -> None:
+    maps = {"audit_logs": {"who": f"sha256({salt} + actor['email']) if actor else None"}}
+    with pytest.raises(SettingsError) as raised:
+        parse_settings(
+            {
+                "auth_token": "t",
+                "organization": "acme",
+                "stream_maps": maps,
+                "stream_map_config": values,
+            }
+        )
+
+    [problem] = raised.value.problems
+    assert problem.startswith("stream_map_config has no salt, which stream_maps uses for audit_")

@@ -130,7 +130,7 @@ def test_projects_that_are_there_and_cannot_be_read_fail_the_run() -> None:
         ended = run(sentry)
 
     assert (ended.returncode, ended.records) == (1, [])
-    assert len(ended.log("ERROR")) == 2
+    assert len(ended.errors) == 2 + 1
 
 
 def test_projects_that_may_not_be_read_are_one_line_for_each_organization() -> None:
@@ -139,9 +139,14 @@ def test_projects_that_may_not_be_read_are_one_line_for_each_organization() -> N
     with FakeSentry({}, inventories=inventories, scopes=scopes) as sentry:
         ended = run(sentry, organization=None, organizations=["one", "two"])
 
-    needed = "2 of 2 projects: the token may not read events. It needs the scope event:read"
     assert ended.returncode == 1
-    assert ended.log("ERROR") == [f"one: {needed}", f"two: {needed}"]
+    needed = "2 of 2 projects: the token lacks the scope event:read, which events needs:"
+    one, two, last = ended.errors
+    assert (one.partition(" make")[0], two.partition(" make")[0]) == (
+        f"one: {needed}",
+        f"two: {needed}",
+    )
+    assert last == f"{one}. 1 more error stands above"
 
 
 def test_a_project_without_a_slug_stops_its_organization_alone(
@@ -196,7 +201,7 @@ def test_a_bookmark_that_cannot_be_read_stops_its_project_alone() -> None:
         ended = run(sentry, state_of(partition(acme.projects[0]["id"], "soon")))
 
     assert ended.returncode == 1
-    assert "bookmark" in ended.log("ERROR")[0]
+    assert "bookmark" in ended.errors[0]
     assert len(ended.records) == 5
 
 

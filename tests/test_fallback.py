@@ -105,7 +105,7 @@ def test_a_server_that_refuses_a_cursor_on_the_way_is_an_error_and_nothing_comes
     assert run.returncode == 1
     assert run.ids == expected(log)[: len(run.ids)]
     assert run.ids
-    assert run.log("ERROR") == ["acme: the server no longer answers what it is asked; run again"]
+    assert run.errors == ["acme: the server no longer answers what it is asked; run again"]
 
 
 @FOREIGN
@@ -195,7 +195,7 @@ def test_a_server_that_cannot_be_read_whole_is_an_error_and_no_endless_loop(
         assert len(sentry.requests) < 300
     is_whole = run.ids + later.ids == expected(log)
     assert is_whole or 1 in {run.returncode, later.returncode}
-    assert (run.returncode == 1) <= bool(run.log("ERROR"))
+    assert (run.returncode == 1) <= bool(run.errors)
 
 
 def test_a_tie_that_is_wider_than_a_page_is_read_whole_without_links() -> None:

@@ -292,7 +292,7 @@ def refused(**options: object) -> str:
     assert sentry.requests == []
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    return ended.log("ERROR")[0]
+    return ended.errors[0]
 
 
 def test_without_a_depth_flattening_is_refused_in_plain_words() -> None:

@@ -121,7 +121,7 @@ def test_a_tie_that_never_stops_changing_is_an_error_with_its_time_and_numbers()
     run = read(organization, [lambda: organization.add([Entry(TIE, str(next(more)))])] * 2_000)
 
     assert run.returncode == 1
-    [error] = run.log("ERROR")
+    [error] = run.errors
     assert error.startswith("acme: entries may be missing: ")
     assert "2025-01-01T00:00:00.123000Z" in error
     assert {str(number) for number in range(1, 151)} <= set(run.ids)

@@ -90,7 +90,7 @@ def test_an_odd_row_is_reported_and_the_others_come(name: str) -> None:
     assert run.returncode == 1
     assert ids_of(run, "bad") == ["fine-1", "fine-2", "fine-3"]
     assert ids_of(run, "good") == good
-    [error] = run.log("ERROR")
+    [error] = run.errors
     assert error == (
         "bad: 1 row is left out, without an id or a time that can be used, or nested too deeply: "
         "the page at cursor 0:0:1, whose entries are from 1970-01-01T00:16:40.000000Z to "
@@ -104,10 +104,10 @@ def test_odd_rows_are_counted_once_each_and_the_bookmark_moves_on() -> None:
     run, _ = run_with(b"[%s]" % rows, ["bad", "good"], Link=LINK)
     again, _ = run_with(b"[%s]" % rows, ["bad", "good"], state=run.state, Link=LINK)
 
-    assert run.log("ERROR")[0].startswith("bad: 3 rows are left out")
-    assert run.log("WARNING") == ["bad: Sentry could not show 1 entries (null rows)"]
+    assert run.errors[0].startswith("bad: 3 rows are left out")
+    assert run.log("WARNING") == ["bad: Sentry could not show 1 entry (null rows)"]
     assert (again.returncode, again.ids) == (1, [])
-    assert again.log("ERROR")[0].startswith("bad: 3 rows are left out")
+    assert again.errors[0].startswith("bad: 3 rows are left out")
 
 
 VALUES = {
@@ -272,7 +272,7 @@ def test_a_record_that_cannot_be_written_is_reported_and_the_others_come() -> No
 
     assert run.returncode == 1
     assert run.ids == ["0", "1", "3"]
-    assert run.log("ERROR") == [
+    assert run.errors == [
         "acme: a record that JSON cannot hold is left out, dateCreated 1970-01-01T00:33:20.000000Z"
     ]
     assert any("3 new entries" in line and "1 that could" in line for line in run.log("INFO"))

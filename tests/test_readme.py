@@ -26,6 +26,7 @@ from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 from testing.postgres import Postgres, postgres
 from testing.recipes import block
 from testing.sentry_tap import config, run_tap, selecting
+from testing.terminal import run_on_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -136,6 +137,23 @@ def write_config(folder: Path, sentry: FakeSentry) -> None:
     (folder / "config.json").write_text(json.dumps(config(sentry)))
 
 
+def test_a_few_questions_lead_to_the_newest_entries(tmp_path: Path) -> None:
+    logs = {"acme": Log(entries.even(3))}
+    with FakeSentry(logs, inventories={"acme": Inventory.made()}) as sentry:
+        answers = [("Address", sentry.url), ("Slug", "acme"), ("Token", "token")]
+        seen = run_on_a_terminal(
+            ["/bin/bash", "-e", "-c", block("connect", README)],
+            80,
+            environment(tmp_path / "home", BIN),
+            answers,
+            tmp_path,
+        )
+
+    assert seen.returncode == 0
+    assert "The newest entries:" in seen.lines
+    assert "TAP_SENTRY_AUDIT_AUTH_TOKEN='token'" in (tmp_path / ".env").read_text()
+
+
 def test_the_connection_test_says_that_the_audit_log_can_be_read(tmp_path: Path) -> None:
     with FakeSentry({"acme": Log(entries.even(3))}) as sentry:
         recipe = filled_in(
@@ -143,7 +161,7 @@ def test_the_connection_test_says_that_the_audit_log_can_be_read(tmp_path: Path)
         )
         said = follow(recipe, tmp_path, environment(tmp_path / "home", BIN))
 
-    assert "acme: audit_logs can be read" in said
+    assert "acme: the connection works: audit_logs can be read" in said
     assert stat.S_IMODE((tmp_path / "config.json").stat().st_mode) == 0o600
 
 
@@ -442,7 +460,7 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
         follow("meltano install", project, variables)
 
         said = follow(block("meltano-connection", README), project, variables)
-        assert "acme: audit_logs can be read" in said
+        assert "acme: the connection works: audit_logs can be read" in said
         follow("meltano run tap-sentry-audit target-jsonl", project, variables)
         assert {path.name for path in project.glob("output/*.jsonl")} == {"audit_logs.jsonl"}
         assert ids_in(project / "output/audit_logs.jsonl") == ids_of(log)

@@ -157,7 +157,7 @@ def test_a_release_that_the_server_never_shows_is_an_error_with_the_numbers() ->
     with FakeSentry({}, inventories=inventories, release_list=way) as sentry:
         ended = run(sentry, organization=None, organizations=["acme", "other"])
 
-    [line] = ended.log("ERROR")
+    [line] = ended.errors
     assert line.startswith("acme: some rows may be missing, so run the tap again: ")
     assert "created about 2026-02-10T01:00:00.000000Z passed 236, 236, " in line
     assert line.endswith("rows and showed 234 different ones")
@@ -287,7 +287,7 @@ def test_a_400_for_another_reason_is_an_error() -> None:
     with serving(made(single=3), faults=refuse) as sentry:
         ended = run(sentry)
 
-    [line] = ended.log("ERROR")
+    [line] = ended.errors
     assert "400" in line
     assert not archived_warnings(ended)
     assert ended.returncode == 1
@@ -315,12 +315,12 @@ def test_a_null_row_in_a_date_of_several_pages_is_told_from_a_lost_one() -> None
     with serving(inventory, ReleaseList(null=frozenset([null]))) as sentry:
         ended = run(sentry)
         sentry.release_list = replace(sentry.release_list, hidden=frozenset([hidden]))
-        [line] = run(sentry).log("ERROR")
+        [line] = run(sentry).errors
 
     assert ended.returncode == 0
     assert held(inventory) - set(ended.ids) == {str(null)}
     assert len(ended.ids) == len(set(ended.ids))
-    assert "acme: Sentry could not show 1 releases (null rows)" in ended.log("WARNING")
+    assert "acme: Sentry could not show 1 release (null rows)" in ended.log("WARNING")
     assert "passed 236, " in line
     assert "1 of them null rows" in line
     assert "234 different" in line
@@ -335,4 +335,4 @@ def test_null_rows_that_lead_in_a_circle_are_an_error() -> None:
         ended = run(sentry)
 
     assert ended.returncode == 1
-    assert any("shown already" in line for line in ended.log("ERROR"))
+    assert any("shown already" in line for line in ended.errors)

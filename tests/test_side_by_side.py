@@ -34,9 +34,14 @@ def logs(count: int = 3) -> dict[str, Log]:
     }
 
 
-def read(sentry: FakeSentry, state: object = None, **settings: object) -> Run:
+def read(
+    sentry: FakeSentry,
+    state: object = None,
+    environment: Mapping[str, str] | None = None,
+    **settings: object,
+) -> Run:
     of_all = config(sentry, organization=None, organizations=list(sentry.organizations))
-    return run_tap(of_all | settings, state=state)
+    return run_tap(of_all | settings, state=state, environment=environment)
 
 
 def sent_by(run: Run) -> list[str]:
@@ -121,18 +126,18 @@ def test_organizations_that_cannot_be_read_do_not_keep_others_from_being_read() 
 
     assert run.returncode == 1
     assert run.ids == expected(held)
-    assert len(run.log("ERROR")) == len(missing)
+    *errors, last = run.errors
+    assert len(errors) == len(missing)
+    assert last == f"{errors[0]}. 39 more errors stand above"
 
 
 def test_the_line_of_an_organization_counts_its_own_requests() -> None:
     tries = {1: faults.status(503), 2: faults.status(503)}
     with FakeSentry({"acme": Log(entries.even(5)), **logs()}, faults=tries) as sentry:
-        run = read(sentry)
+        run = read(sentry, environment={"LOGLEVEL": "DEBUG"})
 
-    lines = [line for line in run.log("INFO") if " new entries " in line]
-    counted = {
-        line.partition(":")[0]: int(line.split(" requests")[0].split()[-1]) for line in lines
-    }
+    lines = [line for line in run.log("DEBUG") if " new entries in " in line]
+    counted = {line.split()[0]: int(line.split(" request")[0].split()[-1]) for line in lines}
     assert counted == Counter(request.organization for request in sentry.requests)
 
 

@@ -112,7 +112,7 @@ def test_a_run_with_such_a_state_ends_before_the_first_request(
 
     assert not sentry.requests
     assert (run.returncode, run.stdout) == (1, "")
-    [line] = run.log("ERROR")
+    [line] = run.errors
     assert line.startswith("the state cannot be used: ")
     assert "Traceback" not in run.stderr
 
@@ -143,8 +143,9 @@ def test_a_bookmark_that_cannot_be_read_stops_its_organization_alone() -> None:
         run = run_tap(config(sentry, organization=None, organizations=slugs), state=state)
 
     assert run.returncode == 1
-    assert run.log("ERROR") == [
-        f"{slug}: the bookmark in the state cannot be read: mend it or leave it out"
+    *errors, _ = run.errors
+    assert errors == [
+        f"{slug}: the bookmark in the state cannot be read: correct it or leave it out"
         for slug in broken
     ]
     assert {record["organization"] for record in run.records} == {"sound"}

@@ -59,6 +59,11 @@ MOST_SECONDS_TO_YIELD = 4
 MAX_SECONDS_OF_429 = 300
 """How long to retry after 429s: other clients may be using up the limit."""
 
+_BY_OTHERS = (
+    f"for {MAX_SECONDS_OF_429} s by other clients: slow them down, give the tap a token of its "
+    "own, or run it later"
+)
+
 
 class Client:
     """A client of Sentry's API that threads can share.
@@ -81,6 +86,8 @@ class Client:
         gives up sooner.
         """
         self._is_test = is_test
+        self.is_hasty = False
+        """Whether to try everything only once: `--test` on what the run would not read."""
         self._clock = clock or Clock()
         self.rate_limiter = RateLimiter(
             settings.requests_per_second, settings.max_concurrent_requests, self._clock, logger
@@ -123,12 +130,11 @@ class Client:
         """Return the URL of a path below `/api/0/`, on the configured host or at `base_url`."""
         return f"{base_url or self._settings.host}/api/0/{path}"
 
-    def get(  # noqa: PLR0913  (what a request is made of)
+    def get(
         self,
         path: str,
         parameters: Mapping[str, str],
         parse: Callable[[bytes, Mapping[str, str]], Result],
-        permission: str,
         base_url: str | None = None,
         *,
         attempt: Attempt = nullcontext,
@@ -136,8 +142,7 @@ class Client:
         """Send a GET request and return its parsed response.
 
         `parse` takes the body and headers, and raises `InvalidBodyError` for an invalid body: then
-        the request is sent again. `permission` is the text of a 403: what the token and its user
-        need. Each try enters a context manager that `attempt` makes.
+        the request is sent again. Each try enters a context manager that `attempt` makes.
 
         Raises:
             SentryError: The request failed, and retries did not or cannot help.
@@ -149,7 +154,7 @@ class Client:
         def send() -> Result:
             with attempt():
                 response = self.session.send(request, allow_redirects=False)
-                return self.read(response, parse, permission)
+                return self.read(response, parse)
 
         return self.retrying(send)()
 
@@ -157,15 +162,14 @@ class Client:
     def read(
         response: requests.Response,
         parse: Callable[[bytes, Mapping[str, str]], Result],
-        permission: str,
     ) -> Result:
-        """Return a parsed response; `parse` and `permission` are as for `get`.
+        """Return a parsed response; `parse` is as for `get`.
 
         Raises:
             SentryError: The response is an error, or its body is invalid.
 
         """
-        error = error_of(response, permission)
+        error = error_of(response)
         if error is not None:
             raise error
         try:
@@ -188,8 +192,7 @@ class Client:
                     # The rate limiter makes every thread wait for its next turn.
                     now = self._clock.monotonic()
                     if now >= end:
-                        seconds = MAX_SECONDS_OF_429
-                        message = f"{error} for {seconds} seconds: others use up the token's limit"
+                        message = f"{error.cause} {_BY_OTHERS}{error.details}"
                         raise SentryError(message) from error
                     end = min(end, now + MAX_SECONDS_OF_429)
                     # If it alone is refused, other requests come first.
@@ -210,10 +213,10 @@ class Client:
 
     def _max_tries(self, error: Exception) -> int:
         """Return how often to try what fails so."""
+        if self.is_hasty or is_permanent(error):
+            return 1
         if isinstance(error, DeadlineError):
             return MAX_TRIES_TOO_LATE
-        if is_permanent(error):
-            return 1
         is_likely_permanent = isinstance(error, HtmlPageError) or is_wrong_address(error)
         return MAX_TRIES_OF_TEST if self._is_test and is_likely_permanent else MAX_TRIES
 
@@ -230,7 +233,7 @@ class Client:
         if organization not in self._regions:
             host, path = self._settings.host, f"organizations/{organization}/"
             try:
-                page = self.get(path, {"detailed": "0"}, parse_detail, permission="")
+                page = self.get(path, {"detailed": "0"}, parse_detail)
                 found = region_of(page.rows[0], page.server_time, host)
                 self._regions[organization] = found
                 self._mention(organization, found)
@@ -262,7 +265,7 @@ class Client:
         """The unchanging parts of a request: preparing them takes longer than reading a page."""
         return self.session.prepare_request(requests.Request("GET", self._settings.host))
 
-    def _wait_to_retry(self, error: Exception, failures: int) -> None:
+    def _wait_to_retry(self, error: RetriableError | OSError, failures: int) -> None:
         """Wait for at most 0.1, 0.3, 0.9, 2.7, 8.1 and 24.3 seconds, and at least half of that."""
         longest = 0.1 * 3 ** (failures - 1)
         wait = longest / 2 + backoff.full_jitter(longest / 2)
@@ -270,16 +273,15 @@ class Client:
         self._logger.warning("%s; trying again in %.1f s%s", self._reason(error), wait, end)
         self._clock.sleep(wait)
 
-    def _failure(self, error: Exception, failures: int) -> SentryError:
+    def _failure(self, error: RetriableError | OSError, failures: int) -> SentryError:
         """Return the error of a request that failed so often."""
-        more = failures - 1
-        if isinstance(error, OSError) or not more:
-            return SentryError(self._reason(error))
-        return SentryError(f"{error}, and so did {more} more {'try' if more == 1 else 'tries'}")
+        final = error if isinstance(error, SentryError) else RetriableError(self._reason(error))
+        final.tries = failures
+        return final
 
-    def _reason(self, error: Exception) -> str:
+    def _reason(self, error: RetriableError | OSError) -> str:
         """Return why a try failed."""
-        if not isinstance(error, OSError):
-            return str(error)
+        if isinstance(error, SentryError):
+            return f"{error.cause}{error.details}"
         request = error.request if isinstance(error, requests.RequestException) else None
         return connection_failure(error, (request and request.url) or self._settings.host)

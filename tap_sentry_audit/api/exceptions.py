@@ -36,7 +36,24 @@ if TYPE_CHECKING:
 
 
 class SentryError(Exception):
-    """A request failed. The message is written for the user."""
+    """A request failed.
+
+    `cause` says why, for the user, and as a rule what to do; if that depends on whether the tap
+    tries again, it stands in `cure`. `details` is what was requested and answered.
+    """
+
+    def __init__(self, cause: str, details: str = "", cure: str = "") -> None:
+        """Keep the parts: the details come last in the message."""
+        super().__init__(cause, details, cure)
+        self.cause = cause
+        self.details = f" ({details})" if details else ""
+        self.cure = f": {cure}" if cure else ""
+        self.tries = 1
+
+    def __str__(self) -> str:
+        """Return the message of an error that is final."""
+        tries = f". Tried {self.tries} times" if self.tries > 1 else ""
+        return f"{self.cause}{self.cure}{self.details}{tries}"
 
 
 class BadRequestError(SentryError):
@@ -46,14 +63,14 @@ class BadRequestError(SentryError):
 class AccessDeniedError(SentryError):
     """The server denies access. `server_time` is its clock at that moment."""
 
-    def __init__(self, message: str, server_time: datetime) -> None:
+    def __init__(self, cause: str, server_time: datetime, details: str = "") -> None:
         """Keep the time."""
-        super().__init__(message)
+        super().__init__(cause, details)
         self.server_time = server_time
 
 
 class ForbiddenError(AccessDeniedError):
-    """403: the token or its user may not read this."""
+    """403: the token or its user may not read this. `api.access` finds out which."""
 
 
 class NotFoundError(AccessDeniedError):
@@ -81,10 +98,14 @@ class InvalidBodyError(ValueError):
 
 
 _UNAUTHORIZED = {
-    "Invalid token": "Sentry does not know this auth_token: it was mistyped, or revoked",
+    "Invalid token": (
+        "Sentry does not know this auth_token: it was mistyped or revoked. Copy it once more, or "
+        "make a new one"
+    ),
     "Token expired": "this auth_token has expired: make a new one",
     "Authentication credentials were not provided.": (
-        "Sentry saw no token: something between here and Sentry takes the Authorization header away"
+        "Sentry saw no token: something between here and Sentry, such as a reverse proxy, removes "
+        "the Authorization header. Let it pass the header on"
     ),
 }
 
@@ -96,64 +117,64 @@ _DENIALS: dict[int, type[AccessDeniedError]] = {
 _REGION_HOSTS = {"us.sentry.io", "de.sentry.io"}
 
 
-def error_of(response: requests.Response, permission: str) -> SentryError | None:
-    """Return the error of a response, or None for a 200; `permission` is the text of a 403."""
-    status = response.status_code
+def error_of(response: requests.Response) -> SentryError | None:
+    """Return the error of a response, or None for a 200."""
+    status, details = response.status_code, describe(response)
     if status == HTTPStatus.OK:
         return None
-    message = describe(response)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimitError(message)
+        return RateLimitError("Sentry's rate limit is used up", details)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return RetriableError(message)
+        return RetriableError(
+            "Sentry failed to answer", details, "run again later, nothing is lost"
+        )
     if status == HTTPStatus.BAD_REQUEST:
-        return BadRequestError(message)
-    message += _explanation(response, permission)
+        return BadRequestError("Sentry does not accept the request", details)
+    cause = _cause(response)
     denial = _DENIALS.get(status)
-    return denial(message, server_time(response.headers)) if denial else SentryError(message)
+    if denial:
+        return denial(cause, server_time(response.headers), details)
+    return SentryError(cause, details)
 
 
 def invalid_body(response: requests.Response, problem: str) -> RetriableError:
     """Return the error for a 200 with an invalid body."""
-    answered = f"{_request(response)} answered 200"
     if html_page := _html_page(response):
-        return HtmlPageError(answered + html_page)
-    return RetriableError(f"{answered}, but {problem}")
+        return HtmlPageError(html_page, describe(response))
+    return RetriableError(f"Sentry's answer cannot be used: {problem}", describe(response))
 
 
 def describe(response: requests.Response) -> str:
     """Return a request's path and the status of its response."""
     status = response.status_code
-    return f"{_request(response)} answered {status} {responses.get(status, '')}".rstrip()
+    path = urlsplit(response.url).path
+    return f"GET {path} answered {status} {responses.get(status, '')}".rstrip()
 
 
-def _request(response: requests.Response) -> str:
-    return f"GET {urlsplit(response.url).path}"
-
-
-def _explanation(response: requests.Response, permission: str) -> str:
+def _cause(response: requests.Response) -> str:
     if response.is_redirect:
         target = urlsplit(response.headers["Location"])
         where = f"{target.scheme}://{target.netloc}" if target.hostname else "another path"
         return (
-            f": it points to {where}. The token goes to the configured host only; if that is your "
-            "Sentry, set host to it"
+            f"the server redirects to {where}, but the token goes to the configured host only: if "
+            "that is your Sentry, set host to it"
         )
     detail = _detail(response)
     if detail is None and (html_page := _html_page(response)):
         return html_page
     match response.status_code:
         case HTTPStatus.UNAUTHORIZED:
-            words = _UNAUTHORIZED.get(detail or "", "Sentry does not take this auth_token")
+            unknown = "Sentry does not accept this auth_token: make a new one"
+            cause = _UNAUTHORIZED.get(detail or "", unknown)
         case HTTPStatus.FORBIDDEN:
-            words = permission
+            cause = "the token may not read this"
         case HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            words = _proxy_authentication(urlsplit(response.url).scheme)
+            cause = _proxy_authentication(urlsplit(response.url).scheme)
         case HTTPStatus.NOT_FOUND:
-            words = _not_found(response)
+            cause = _not_found(response)
         case _:
-            words = "Sentry's API gives no such answer: check host"
-    return f": {words}"
+            cause = "this is not how Sentry's API answers: check host"
+    return cause
 
 
 def _detail(response: requests.Response) -> str | None:
@@ -170,9 +191,9 @@ def _html_page(response: requests.Response) -> str:
     if "html" not in response.headers.get("Content-Type", ""):
         return ""
     return (
-        " with an HTML page, which Sentry's API never sends: "
-        f"{urlsplit(response.url).netloc} is another server, or a proxy or login page stands "
-        "before it. Check host and your proxy settings"
+        f"{urlsplit(response.url).netloc} sent an HTML page, which Sentry's API never does: it is "
+        "another server, or a proxy or login page stands in front of it. Check host and your proxy "
+        "settings"
     )
 
 
@@ -181,14 +202,13 @@ def _not_found(response: requests.Response) -> str:
     host, parts = url.netloc, url.path.split("/")
     if "organizations" not in parts:
         return f"{host} does not have this"
-    slug = parts[parts.index("organizations") + 1]
     if host in _REGION_HOSTS and "audit-logs" in parts:
         return (
-            f"there is no audit log of an organization {slug!r} on {host}: audit logs live on "
-            "sentry.io, not on a region's host. Set host to sentry.io, or check organization"
+            f"there is no such audit log on {host}: audit logs live on sentry.io, not on a "
+            "region's host. Set host to sentry.io, or check organization"
         )
     return (
-        f"there is no organization {slug!r} on {host}, or the token may not see it: check "
+        f"there is no such organization on {host}, or the token may not see it: check "
         "organization (the slug, not the name or number) and host"
     )
 

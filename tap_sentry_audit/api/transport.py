@@ -72,8 +72,11 @@ class Transport(HTTPAdapter):
         limits = parse_limits(response.headers, self._rate_limiter.clock.time())
         wait = requested_wait(response.status_code, limits)
         if wait > LONGEST_WAIT:
-            message = f"{describe(response)} and asks to come back in {wait:.0f} seconds"
-            raise SentryError(message)
+            cause = (
+                f"Sentry asks to come back in {wait:.0f} seconds, and the tap waits for at most "
+                f"{LONGEST_WAIT:.0f}: run it again later"
+            )
+            raise SentryError(cause, describe(response))
         self._rate_limiter.observe(limits, response.status_code, began)
         return response
 
@@ -121,9 +124,8 @@ class Transport(HTTPAdapter):
             if size > self._max_bytes:
                 response.close()
                 most = f"{self._max_bytes >> 20} MiB"
-                cure = "check host, or raise max_response_mb"
-                message = f"{describe(response)} with more than {most}: {cure}"
-                raise SentryError(message)
+                cause = f"the answer is larger than {most}: check host, or raise max_response_mb"
+                raise SentryError(cause, describe(response))
         return b"".join(pieces)
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> HTTPConnectionPool:  # noqa: ANN401  (requests' own)

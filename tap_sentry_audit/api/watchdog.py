@@ -122,8 +122,10 @@ class Watchdog:
                 watch.cut()
 
     def _missed(self, watch: Watch) -> DeadlineError:
-        seconds = f"{self._seconds:g} s"
-        return DeadlineError(f"{watch.request} took more than {seconds} (request_deadline_seconds)")
+        cause = f"Sentry did not answer within {self._seconds:g} s"
+        return DeadlineError(
+            cause, watch.request, "run again later, or raise request_deadline_seconds"
+        )
 
     def _run(self) -> None:
         while True:

@@ -134,12 +134,11 @@ def path(organization: str) -> str:
 def fetch_from(
     client: Client,
     organization: str,
-    permission: str,
     *,
     on_odd_rows: Callable[[str], None] | None = None,
     attempt: Attempt = nullcontext,
 ) -> Fetch:
-    """Return an organization's `Fetch`; `permission` and `attempt` are as in `Client.get`.
+    """Return an organization's `Fetch`; `attempt` is as in `Client.get`.
 
     `on_odd_rows` is called with a sentence for each page that has odd rows which no page before it
     had, by whichever thread fetches it.
@@ -151,7 +150,7 @@ def fetch_from(
     def fetch(query: Query) -> Page:
         nonlocal widest
         parameters = query.parameters()
-        page = client.get(path(organization), parameters, parse_page, permission, attempt=attempt)
+        page = client.get(path(organization), parameters, parse_page, attempt=attempt)
         with lock:
             widest = min(PAGE_SIZE, max(widest, page.rows))
             page = replace(page, page_size=widest)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from tap_sentry_audit.api.access import AUDIT_LOG
 from tap_sentry_audit.api.concurrency import ReadAhead
 from tap_sentry_audit.api.timestamps import EPOCH
 from tap_sentry_audit.audit_log.fallback import read_log
@@ -14,7 +15,7 @@ from tap_sentry_audit.audit_log.pages import Query, fetch_from, path
 from tap_sentry_audit.audit_log.reader import fetch_first
 from tap_sentry_audit.streams.bookmark import Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
-from tap_sentry_audit.streams.progress import Progress
+from tap_sentry_audit.streams.progress import Span
 from tap_sentry_audit.streams.records import make_audit_record
 from tap_sentry_audit.streams.redaction import mask_audit_record
 from tap_sentry_audit.streams.schemas import ADDITIONAL, AUDIT_LOGS
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tap_sentry_audit.audit_log.pages import Fetch
     from tap_sentry_audit.audit_log.segments import Chunk
     from tap_sentry_audit.streams.base import SentryTap
-    from tap_sentry_audit.streams.progress import Summary
 
 
 _TICK = 0.1
@@ -50,22 +50,21 @@ class AuditLogs(IncrementalStream):
     """Who did what, when and from where, in each configured organization."""
 
     name = "audit_logs"
-    noun = "entries"
     path = path("{organization}")
     primary_keys = ("id",)
     replication_key = "dateCreated"
     schema = AUDIT_LOGS
-    scopes = ("org:write",)
-    permission = (
-        f"the token may not read this organization's audit log. It needs the scope {scopes[0]} "
-        "(an internal integration: Organization Read & Write), its user the role Owner or "
-        "Manager; on sentry.io the organization needs a Business plan"
-    )
+    scopes = (AUDIT_LOG,)
 
     def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
         self._put_off: set[str] = set()
+
+    @property
+    def nouns(self) -> tuple[str, str]:
+        """What log lines call one record, and many."""
+        return "entry", "entries"
 
     @cached_property
     def partitions(self) -> list[dict[str, str]]:
@@ -82,28 +81,26 @@ class AuditLogs(IncrementalStream):
         if log is None:
             return
         self.keep_first(log.bookmark, context)
-        bookmark, summary = log.bookmark, self.begin_summary()
+        bookmark, summary = log.bookmark, self.summary
         before = bookmark.newest
         server_time: datetime | None = None
-        with Progress(organization, self.logger) as progress:
-            for chunk in self._chunks(organization, log.fetch, bookmark):
-                if server_time is None:
-                    bookmark.begin_reading(chunk.server_time)
-                server_time = chunk.server_time
-                self._check(organization, chunk, summary)
-                for entry in chunk.entries:
-                    if bookmark.has(entry.id):
-                        summary.known += 1
-                        continue
-                    summary.new += 1
-                    summary.late += before is not None and entry.created < before
-                    yield BookmarkedRow(
-                        entry.row, bookmark, entry.id, entry.created, chunk.server_time
-                    )
-                self.write_state_if_due()
-                if summary.last:
-                    end = min(self.tap.settings.end_date or chunk.server_time, chunk.server_time)
-                    progress.show(summary.new + summary.known, summary.last, end)
+        span = Span(lambda: self._newest(log.fetch))
+        for chunk in self._chunks(organization, log.fetch, bookmark):
+            if server_time is None:
+                bookmark.begin_reading(chunk.server_time)
+            server_time = chunk.server_time
+            self._check(organization, chunk)
+            for entry in chunk.entries:
+                if bookmark.has(entry.id):
+                    summary.known += 1
+                    continue
+                summary.new += 1
+                summary.late += before is not None and entry.created < before
+                yield BookmarkedRow(entry.row, bookmark, entry.id, entry.created, chunk.server_time)
+            self.write_state_if_due()
+            if chunk.entries:
+                reached = chunk.entries[-1].created
+                self.progress.show(len(chunk.entries), span.reach(reached), reached)
         bookmark.end_reading()
         if summary.new:
             self.keep(bookmark, context)
@@ -112,7 +109,26 @@ class AuditLogs(IncrementalStream):
         end_date = self.tap.settings.end_date
         if server_time and (end_date is None or end_date >= server_time):
             self.note_reading(context, server_time)
-        self.end_summary(organization, summary, self._logs.attempts(organization))
+        summary.newest = bookmark.newest
+        summary.requests = self._logs.attempts(organization)
+        summary.organizations = 1
+
+    def newest_records(self, organization: str, count: int) -> list[Record]:
+        """Return an organization's newest entries as records, oldest first.
+
+        Raises:
+            SentryError: They cannot be read.
+
+        """
+        page = fetch_from(self.tap.client, organization)(Query(cursor=None))
+        context = {"organization": organization}
+        return [self.post_process(entry.row, context) for entry in page.entries[-count:]]
+
+    def _newest(self, fetch: Fetch) -> datetime:
+        """Return the time up to which there is something to read."""
+        page = fetch(Query(cursor=None))
+        newest = page.entries[-1].created if page.entries else page.server_time
+        return min(newest, self.tap.settings.end_date or newest)
 
     def post_process(self, row: Record, context: Context | None = None) -> Record:
         """Return the record of an entry."""
@@ -147,7 +163,6 @@ class AuditLogs(IncrementalStream):
             fetch = fetch_from(
                 self.tap.client,
                 organization,
-                self.permission,
                 on_odd_rows=partial(self.report, organization),
                 attempt=attempt,
             )
@@ -195,14 +210,11 @@ class AuditLogs(IncrementalStream):
                 bookmark.add(entry.id, entry.created, chunk.server_time)
         return bookmark
 
-    def _check(self, organization: str, chunk: Chunk, summary: Summary) -> None:
-        """Add a chunk to the summary, and report what the server did not show."""
-        if chunk.entries:
-            summary.first = summary.first or chunk.entries[0].created
-            summary.last = chunk.entries[-1].created
+    def _check(self, organization: str, chunk: Chunk) -> None:
+        """Count and report what the server did not show."""
         # Odd rows have been reported when their page came.
         null_rows = max(0, chunk.null_rows - chunk.odd_rows)
-        summary.null_rows += null_rows
+        self.summary.null_rows += null_rows
         self.warn_of_null_rows(organization, null_rows)
         if chunk.problem:
             self.report(organization, f"entries may be missing: {chunk.problem}")

@@ -1,40 +1,41 @@
-"""The base of the tap and of its streams: settings, state, signals, errors, `--test`."""
+"""The base of the tap and of its streams: state, signals, errors, `--test`."""
 
 from __future__ import annotations
 
-import copy
 import json
-import os
-import re
 import sys
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property, partial
 from io import StringIO
 from itertools import islice
+from logging import DEBUG, ERROR, INFO
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
-import msgspec
 from singer_sdk import RESTStream, Tap
-from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
-from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
+from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import Metadata, RecordMessage
+from singer_sdk.tap_base import CliTestOptionValue
 
-from tap_sentry_audit import config, signals
+from tap_sentry_audit import config, console, signals
+from tap_sentry_audit.api.access import Access
 from tap_sentry_audit.api.client import Client
-from tap_sentry_audit.api.exceptions import SentryError
+from tap_sentry_audit.api.exceptions import ForbiddenError, SentryError
 from tap_sentry_audit.api.pagination import parse_list
-from tap_sentry_audit.config import Settings, SettingsError
+from tap_sentry_audit.streams.catalog import CatalogError, read_catalog_file
+from tap_sentry_audit.streams.configured import ConfiguredTap
 from tap_sentry_audit.streams.flattening import FlatteningMapper
 from tap_sentry_audit.streams.messages import MessageWriter, UnwritableRecordError
-from tap_sentry_audit.streams.progress import is_relevant
+from tap_sentry_audit.streams.outcome import Outcome
+from tap_sentry_audit.streams.progress import Progress
 from tap_sentry_audit.streams.records import fits_of, make_record
 from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
-from tap_sentry_audit.streams.unread import MOST_MINUTES, report_unread
+from tap_sentry_audit.streams.summary import Meter, Summary, counted
+from tap_sentry_audit.streams.unread import report_unread, unread_option
+from tap_sentry_audit.streams.verdict import Trial, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -45,58 +46,32 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog
 
     from tap_sentry_audit.api.pagination import ListPage
-    from tap_sentry_audit.config import Schema
 
 UNREAD = 3
 """The exit code of `--unread-for` if an organization was not read in time."""
-
-_WRONG_TYPE = re.compile(r"in config\['?(\w+)")
-
-
-class CatalogError(SingerSDKError):
-    """A stream cannot be read as its catalog says; the text says what to change."""
 
 
 class MappingError(SingerSDKError):
     """A stream map fails; the text shows nothing of the record."""
 
 
-class _CatalogStream(msgspec.Struct):
-    tap_stream_id: str
-    schema: dict[str, Any]
+class OutputError(SingerSDKError):
+    """Nothing more can be written to stdout."""
+
+    def __init__(self, error: OSError) -> None:
+        """Say why."""
+        if isinstance(error, BrokenPipeError):
+            message = "what reads the messages, such as the target, has ended: see what it says"
+        else:
+            message = f"the messages cannot be written: {error.strerror or type(error).__name__}"
+        super().__init__(message)
 
 
-class _Catalog(msgspec.Struct):
-    streams: list[_CatalogStream]
-
-
-def _read_catalog_file(file: IO[str]) -> str:
-    """Return the text of a catalog file, or raise a CatalogError where the SDK would fail."""
-    text = ""
-    problem: object
-    try:
-        text = file.read()
-        msgspec.json.decode(text, type=_Catalog)
-    except UnicodeDecodeError:
-        problem = "its file is no text in UTF-8"
-    except RecursionError:
-        problem = "it is nested too deeply"
-    except msgspec.ValidationError as error:
-        problem = error
-    except msgspec.DecodeError:
-        return text  # the SDK's own words for a file that is no JSON are good
-    else:
-        return text
-    message = f"the catalog cannot be used ({problem}): make it anew with --discover"
-    raise CatalogError(message)
-
-
-class SentryTap(Tap):
+class SentryTap(ConfiguredTap):
     """A tap with one client, which stops between two records and never loses a state."""
 
     name = config.NAME
     message_writer_class = MessageWriter
-    config_jsonschema: ClassVar[Schema] = copy.deepcopy(config.JSON_SCHEMA)  # the SDK adds its own
 
     # Without BATCH: the SDK writes the STATE before the batch of its records, and the files hold
     # what stream maps mask and what was deselected (singer-sdk 0.54.9).
@@ -106,23 +81,35 @@ class SentryTap(Tap):
 
     stream_types: ClassVar[tuple[type[SentryStream], ...]]
     message_writer: MessageWriter
-    has_failed = False
-    """Whether something could not be read: the run fails at its end, or when it is stopped."""
-
-    unexpected: Exception | None = None
-    """The first error that was not foreseen: the run ends with it once all else has been read."""
 
     _is_state_loaded = False
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings, parsed once; a SettingsError if they cannot be used."""
-        return config.parse_settings(self.config)
 
     @cached_property
     def client(self) -> Client:
         """The run's one client: the server limits requests per token, across streams."""
         return Client(self.settings, self.logger, is_test=self.is_test)
+
+    @cached_property
+    def access(self) -> Access:
+        """What the token may do."""
+        return Access(self.client)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """What has gone wrong so far."""
+        is_single = len(self.settings.slugs) == len(self.selected_streams) == 1
+        return Outcome(self.logger, is_single=is_single)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the connection test has found so far."""
+        return Verdict([stream.name for stream in self.selected_streams])
+
+    @property
+    def selected_streams(self) -> list[SentryStream]:
+        """The streams that are read; a connection test with one organization tries all."""
+        streams = self.streams.values()
+        return [each for each in streams if isinstance(each, SentryStream) and each.selected]
 
     def discover_streams(self) -> list[SentryStream]:
         """Return all streams, selected or not."""
@@ -132,14 +119,16 @@ class SentryTap(Tap):
     def get_singer_command(cls) -> click.Command:
         """Return the SDK's command, with one more option."""
         command = super().get_singer_command()
-        option = click.Option(
-            ["--unread-for"],
-            type=click.IntRange(1, MOST_MINUTES),
-            metavar="MINUTES",
-            help="Read nothing; list organizations whose audit log the --state says was not read "
-            "for so long, and exit with 3 if there are any. With --config, only those in it count.",
+        console.set_up()
+        command.help = (
+            "Reads the audit log of Sentry organizations, whole, and writes it to stdout as Singer "
+            f"messages.\n\nExample: {config.NAME} --config=ENV | target-jsonl"
         )
-        command.params.append(option)
+        command.epilog = f"Documentation: {config.DOCUMENTATION}"
+        for parameter in command.params:
+            # `cb_test` needs it, wherever it stands.
+            parameter.is_eager |= parameter.name == "catalog"
+        command.params.append(unread_option())
         return command
 
     @classmethod
@@ -151,16 +140,26 @@ class SentryTap(Tap):
         unread_for: int | None = None,
         **options: Any,  # noqa: ANN401  (the SDK's)
     ) -> None:
-        """Run the tap, or raise a StateError or CatalogError: the SDK takes `[]` for no state."""
+        """Run the tap; the SDK takes `[]` for no state, and click hides that a pipe was closed.
+
+        Raises:
+            StateError, CatalogError: The file cannot be used.
+            OutputError: stdout cannot be written.
+
+        """
         text = None if state is None else read_state_file(state)
         if unread_for is not None:
             cls._exit_if_unread(text, options["config"], unread_for)
             return
-        super().invoke(
-            state=None if text is None else StringIO(text),
-            catalog=None if catalog is None else StringIO(_read_catalog_file(catalog)),
-            **options,
-        )
+        catalog_text = None if catalog is None else read_catalog_file(catalog)
+        try:
+            super().invoke(
+                state=None if text is None else StringIO(text),
+                catalog=None if catalog_text is None else StringIO(catalog_text),
+                **options,
+            )
+        except OSError as error:
+            raise OutputError(error) from error
 
     @classmethod
     def _exit_if_unread(cls, state: str | None, given: Any, minutes: int) -> None:  # noqa: ANN401  (the SDK's)
@@ -203,10 +202,33 @@ class SentryTap(Tap):
         """Whether the run is a connection test (`--test`)."""
         return any(stream.ABORT_AT_RECORD_COUNT == 1 for stream in self.streams.values())
 
-    def end_test(self, stream: SentryStream) -> None:
-        """Fail a connection test after its last stream if any could not be read."""
-        selected = [each for each in self.streams.values() if each.selected]
-        if self.has_failed and stream is selected[-1]:
+    def end_test(self) -> None:
+        """Show the verdict of a connection test; fail if what is selected cannot be read whole."""
+        if not self.verdict.selected:
+            self.logger.error("no stream is selected, so there is nothing to test")
+            sys.exit(1)
+        *lines, last = self.verdict.lines()
+        for line in lines:
+            self.logger.info(line)
+        self.logger.log(INFO if self.verdict.is_good else ERROR, last)
+        if not self.verdict.is_good:
+            sys.exit(1)
+
+    def end_run(self) -> None:
+        """Write the last STATE, and say what the run did; end it with an error if there was one.
+
+        A run that has read nothing writes no STATE: `meltano config test` shows the last line of
+        stdout and stderr together.
+        """
+        if self.outcome.has_read or not self.outcome.has_failed:
+            self.close_state()
+        sys.stdout.flush()
+        for stream in self.selected_streams:
+            stream.log_summary()
+        if self.outcome.unexpected:
+            raise self.outcome.unexpected
+        if self.outcome.has_failed:
+            self.outcome.conclude()
             sys.exit(1)
 
     def close_state(self) -> None:
@@ -237,59 +259,33 @@ class SentryTap(Tap):
                 self.close_state()
             except OSError:  # stdout is closed
                 signals.end(signum, "its last STATE could not be written", 1)
-            signals.end(signum, "its last STATE holds all that it sent", int(self.has_failed))
-
-    @classproperty
-    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
-        """Return the settings in the environment, which overrides a `.env` file.
-
-        The SDK has no public hook. Its method lets the file win, without a word about it
-        (singer-sdk 0.54.9, configuration/_dict_config.py).
-        """
-        if path := config.load_dotenv_file():
-            cls.logger.info("Settings that the environment lacks come from %s", path)
-        cls.append_builtin_config(cls.config_jsonschema)
-        return config.parse_variables(os.environ, cls.config_jsonschema)
+            signals.end(signum, "its last STATE holds all that it sent", self.outcome.has_failed)
 
     @classmethod
-    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:  # noqa: ANN401  (the SDK's)
-        """Read the files of --config; the SDK takes a list for an object without settings."""
-        given = super().cb_config(ctx, param, tuple(name for name in value if name == "ENV"))
-        for name in value:
-            if name != "ENV":
-                given.config.update(config.read_config_file(name))
-        return given
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        """Run a connection test, which shows its verdict alone.
 
-    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        """Check the settings before the SDK does.
-
-        The SDK has no public hook, and its errors echo values, secrets included (singer-sdk 0.54.9,
-        plugin_base.py).
+        The SDK's own ignores the catalog.
         """
+        if value != CliTestOptionValue.All.value:
+            if value not in {each.value for each in CliTestOptionValue}:
+                message = f"--test={value} is no test: write --test or --test=schema"
+                raise click.UsageError(message)
+            super().cb_test(ctx, param, value)
+            return
+        console.set_up(is_for_test=True)
+        given, catalog = ctx.params["config"], ctx.params.get("catalog")
         try:
-            settings = self.settings
-        except SettingsError as error:
-            problems = error.problems
-        else:
-            # The SDK's own check does not take 1.0, which is a Decimal, for an integer.
-            self._config |= {
-                name: getattr(settings, name)
-                for name, value in self.config.items()
-                if isinstance(value, Decimal) and name in config.JSON_SCHEMA["properties"]
-            }
-            self.append_builtin_config(self.config_jsonschema)
-            for remark in config.remarks(self.config, settings, self.config_jsonschema):
-                self.logger.warning(remark)
-            # Only the SDK's own settings can be wrong now; its errors would quote their values.
-            problems = [
-                f"{name} has a wrong type or value: compare it with --about"
-                for error in super()._validate_config(raise_errors=False)
-                for name in _WRONG_TYPE.findall(error)
-            ]
-        if problems and raise_errors:
-            message = "the settings cannot be used"
-            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
-        return problems
+            tap = cls(
+                config=given.config,
+                catalog=None if catalog is None else json.loads(read_catalog_file(catalog)),
+                parse_env_config=given.parse_env,
+                validate_config=True,
+            )
+            tap.run_connection_test()
+        except OSError as error:
+            raise OutputError(error) from error
+        ctx.exit()
 
 
 class SentryStream(RESTStream[str | None]):
@@ -302,20 +298,14 @@ class SentryStream(RESTStream[str | None]):
     scopes: ClassVar[tuple[str, ...]]
     """The scopes that the token needs."""
 
-    permission: str
-    """What the token and its user need, as a sentence for a 403."""
-
     required_fields: ClassVar[tuple[str, ...]] = ("id",)
     """Fields that every row of a page must have."""
 
     time_field: ClassVar[str | None] = None
     """The field in which every row of a page must have a time."""
 
-    filtered = 0
-    """How many records stream maps have left out."""
-
-    unwritten = 0
-    """How many records could not be written; each was reported."""
+    summary: Summary
+    """What was done for the partition in progress."""
 
     is_written = True
     """Whether the last record was written, or left out by a stream map."""
@@ -331,14 +321,26 @@ class SentryStream(RESTStream[str | None]):
     def __init__(self, tap: SentryTap) -> None:
         """Make a stream of a tap, without a look at its settings: discovery needs none."""
         super().__init__(tap)
-        self.logger.addFilter(is_relevant)
         self.tap = tap
+        self.total = Summary()
         self._fits = fits_of(self.schema)
 
     @property
-    def noun(self) -> str:
-        """What log lines call the stream's records."""
-        return self.name
+    def nouns(self) -> tuple[str, str]:
+        """What log lines call one record, and many."""
+        return self.name.removesuffix("s"), self.name
+
+    @cached_property
+    def progress(self) -> Progress:
+        """What people see while the stream is read; it begins with the first partition."""
+        return Progress(self.name, self.nouns, len(self.tap.settings.slugs), self.logger)
+
+    @cached_property
+    def _meter(self) -> Meter:
+        return self._new_meter()
+
+    def _new_meter(self) -> Meter:
+        return Meter(self.tap.client.rate_limiter)
 
     @property
     def partitions(self) -> list[dict[str, str]]:
@@ -379,6 +381,17 @@ class SentryStream(RESTStream[str | None]):
             raise CatalogError(message)
 
     @property
+    def is_read(self) -> bool:
+        """Whether the run reads the stream.
+
+        A test of one organization tries those that are not selected, too, unless it has failed for
+        a reason that would be theirs as well.
+        """
+        if self.selected or not self.tap.is_test:
+            return self.selected
+        return len(self.tap.settings.slugs) == 1 and self.tap.verdict.is_connected
+
+    @property
     def selected(self) -> bool:
         """Whether the stream is selected."""
         return super().selected
@@ -400,34 +413,67 @@ class SentryStream(RESTStream[str | None]):
         A partition that cannot be read is reported, and makes the run fail at its end
         (`log_sync_costs`).
         """
-        is_test = self.tap.is_test
-        if is_test and not self.selected:
-            return
-        if context is not None:
-            self._organization = context["organization"]
-            self._mapping_error = None
-            try:
-                for row in self._test(context) if is_test else self.read(context):
-                    with signals.held:
-                        yield row
-                    self._raise_mapping_error()
-            except OSError:  # stdout is closed, or the disk is full
-                raise
-            except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
-                self.report_failure(context["organization"], error)
-            self.save_bookmark()
-        if is_test and (context is None or context == self.partitions[-1]):
-            self.tap.end_test(self)
+        if self.tap.is_test:
+            yield from self._test(context)
+        elif context is not None:
+            yield from self._read(context)
 
-    def _test(self, context: Context) -> list[Record]:
+    def _read(self, context: Context) -> Iterator[Record]:
+        """Yield the rows of a partition; if it cannot be read, report why."""
+        self._organization = context["organization"]
+        self._mapping_error = None
+        self.summary = Summary()
+        self._meter  # noqa: B018  (it starts with the first partition)
+        meter, is_done = self._new_meter(), False
+        self.progress.begin(self._organization)
+        try:
+            for row in self.read(context):
+                with signals.held:
+                    yield row
+                self._raise_mapping_error()
+            is_done = bool(self.summary.organizations)
+        except OSError:  # stdout is closed, or the disk is full
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, it stops one organization)
+            self.report_failure(self._organization, error)
+            is_done = True
+        finally:
+            self.progress.end(is_done=is_done)
+            meter.measure(self.summary)
+            self.total.add(self.summary)
+            if self.summary.new or self.summary.organizations:
+                self.tap.outcome.has_read = True
+            self._meter.measure(self.total)
+        self.save_bookmark()
+        line = f"{self._organization} {self.name}: {self._describe(self.summary)}"
+        self.logger.debug("%s", line)
+
+    def try_out(self, context: Context) -> list[Record]:
+        """Read at most a row of a partition, and add to the verdict whether that is possible."""
+        organization = context["organization"]
+        self.summary = Summary()
+        self.tap.client.is_hasty = not self.selected
+        found: list[Record] = []
+        try:
+            found = list(islice(self.read(context), 1))
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to the verdict)
+            self.report_failure(organization, error)
+        self.progress.close()
+        self.tap.verdict.add_success(organization, self.name)
+        return found
+
+    def _test(self, context: Context | None) -> list[Record]:
         """Read a row of an organization, and return the first organization's.
 
         The SDK ends a test at the second row, and would leave other organizations untested.
         """
-        organization = context["organization"]
-        first = list(islice(self.read(context), 1))
-        self.logger.info("%s: %s can be read", organization, self.name)
-        return first if organization == self.tap.settings.slugs[0] else []
+        found = self.try_out(context) if context is not None and self.is_read else []
+        is_last = self is list(self.tap.streams.values())[-1]
+        if is_last and (context is None or context == self.partitions[-1]):
+            self.tap.end_test()
+        return found if self.selected and context == self.partitions[0] else []
 
     def get_page(
         self, context: Context, parameters: Mapping[str, str], cursor: str | None = None
@@ -441,7 +487,7 @@ class SentryStream(RESTStream[str | None]):
         if cursor:
             parameters = {**parameters, "cursor": cursor}
         path = self.path.format(**context)
-        return client.get(path, parameters, self.parse_page, self.permission, base_url)
+        return client.get(path, parameters, self.parse_page, base_url)
 
     def parse_page(self, body: bytes, headers: Mapping[str, str]) -> ListPage:
         """Return the page in a response, or raise an InvalidBodyError."""
@@ -495,12 +541,13 @@ class SentryStream(RESTStream[str | None]):
         except (RecursionError, UnwritableRecordError):
             which = "".join(f", {key} {record.get(key)}" for key in [self.replication_key] if key)
             self.report(self._organization, f"a record that JSON cannot hold is left out{which}")
-            self.unwritten += 1
+            self.summary.unwritten += 1
             return
         except Exception as error:  # noqa: BLE001  (a stream map can raise anything)
             self._mapping_error = error
+            self.summary.unwritten += 1
             return
-        self.filtered += not messages
+        self.summary.filtered += not messages
         self.is_written = True
         self.state_manager.is_flushed = False
 
@@ -527,32 +574,53 @@ class SentryStream(RESTStream[str | None]):
     def warn_of_null_rows(self, organization: str, count: int) -> None:
         """Warn of rows that Sentry could not show."""
         if count:
-            self.logger.warning(
-                "%s: Sentry could not show %d %s (null rows)", organization, count, self.noun
-            )
+            what = counted(count, *self.nouns)
+            self.logger.warning("%s: Sentry could not show %s (null rows)", organization, what)
+
+    def explain(self, organization: str, error: Exception) -> SentryError:
+        """Return the error that tells people why an organization could not be read."""
+        if isinstance(error, ForbiddenError):
+            access = self.tap.access
+            return access.explain(organization, self.name, self.scopes, error)
+        if isinstance(error, SentryError):
+            return error
+        if isinstance(error, SingerSDKError):
+            return SentryError(str(error))
+        self.tap.outcome.unexpected = self.tap.outcome.unexpected or error
+        # Its text can hold a part of an entry.
+        return SentryError(f"stopped by an unexpected {type(error).__name__}")
 
     def report_failure(self, organization: str, error: Exception) -> None:
-        """Log why an organization, or a part of it, could not be read to its end."""
-        if isinstance(error, SentryError | SingerSDKError):
-            self.report(organization, error)
-            return
-        # Its text can hold a part of an entry.
-        self.report(organization, f"stopped by an unexpected {type(error).__name__}")
-        self.tap.unexpected = self.tap.unexpected or error
+        """Report why an organization, or a part of it, could not be read to its end."""
+        self._report(organization, self.explain(organization, error), is_end=True)
 
-    def report(self, organization: str, error: object) -> None:
-        """Log an error. The run goes on, and fails at its end."""
-        self.tap.has_failed = True
-        self.logger.error("%s: %s", organization, error)
+    def report(self, organization: str, problem: SentryError | str) -> None:
+        """Report a problem. The run goes on, and fails at its end."""
+        error = SentryError(problem) if isinstance(problem, str) else problem
+        self._report(organization, error, is_end=False)
+
+    def _report(self, organization: str, error: SentryError, *, is_end: bool) -> None:
+        if self.tap.is_test:
+            self.tap.verdict.trials.append(Trial(organization, self.name, error))
+        else:
+            self.tap.outcome.report(organization, error, is_end=is_end)
+
+    def log_summary(self) -> None:
+        """Log the line that sums up what the run did for the stream, if it could read any of it."""
+        if not self.total.organizations and not self.total.new:
+            return
+        slugs = self.tap.settings.slugs
+        name = f"{slugs[0]} {self.name}" if len(slugs) == 1 else self.name
+        self.logger.info("%s: %s", name, self._describe(self.total, len(slugs)))
+
+    def _describe(self, summary: Summary, organizations: int = 1) -> str:
+        is_debug = self.logger.isEnabledFor(DEBUG)
+        kind = "new " if self.replication_key else ""
+        one, many = (kind + noun for noun in self.nouns)
+        return summary.describe(one, many, organizations, in_full=is_debug)
 
     def log_sync_costs(self) -> None:
-        """Write the last STATE, and end the run with an error if something could not be read.
-
-        This is the SDK's last call to a stream: all streams have finished.
-        """
+        """End the run after the SDK's last call to the last stream."""
         super().log_sync_costs()
-        self.tap.close_state()
-        if self.tap.unexpected:
-            raise self.tap.unexpected
-        if self.tap.has_failed:
-            raise SystemExit(1)
+        if self is list(self.tap.streams.values())[-1]:
+            self.tap.end_run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from tap_sentry_audit.api.timestamps import parse_time
 from tap_sentry_audit.streams.bookmark import CLOCK_STEP, VALUE, Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
 from tap_sentry_audit.streams.lists import Projects
-from tap_sentry_audit.streams.progress import LINE_SECONDS, Summary
 from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
@@ -67,7 +65,6 @@ class Events(IncrementalStream):
     required_fields = ("eventID", "projectID")
     selected_by_default = False
     scopes = ("event:read", Projects.scopes[0])  # the second lists the projects
-    permission = f"the token may not read events. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="eventID projectID id groupID dist message title location platform type culprit "
         "nextEventID previousEventID",
@@ -81,16 +78,14 @@ class Events(IncrementalStream):
     def __init__(self, tap: SentryTap) -> None:
         """Make the stream."""
         super().__init__(tap)
-        self._summary: Summary
         self._done = 0
-        self._forbidden = 0
+        self._forbidden: list[ForbiddenError] = []
         self._missing: list[_Project] = []
-        self._line_due = time.monotonic() + LINE_SECONDS
 
     @property
     def partitions(self) -> list[dict[str, str]]:
         """One partition, and so one bookmark, for each project."""
-        projects = self._projects if self.selected else []
+        projects = self._projects if self.is_read else []
         return [_context(project.organization, project.id) for project in projects]
 
     def read(self, context: Context) -> Iterator[Record]:
@@ -106,20 +101,23 @@ class Events(IncrementalStream):
             if isinstance(project.bookmark, Bookmark):
                 with spool:
                     rows = _oldest_first(spool, project.bookmark, project.end, server_time)
-                    yield from self.unsent(rows, project.bookmark, self._summary)
+                    yield from self.unsent(rows, project.bookmark)
                 # Events since the run began are left to the next one.
                 self.end(project.bookmark, context, min(server_time, project.end))
                 self._end_without_events(project, context)
+                self.summary.newest = project.bookmark.newest
         except NotFoundError:
             self._missing.append(project)
-        except ForbiddenError:
-            self._forbidden += 1
+        except ForbiddenError as error:
+            self._forbidden.append(error)
         except OSError:  # stdout is closed, or the disk is full
             raise
         except Exception as error:  # noqa: BLE001  (whatever it is, it stops one project)
             self.report_failure(project.organization, error)
         self.write_state_if_due()
-        self._log_progress(project)
+        self.progress.show(self.summary.new, project.number / project.count)
+        if project.number == project.count:
+            self._end_organization(project)
 
     def _end_without_events(self, project: _Project, context: Context) -> None:
         """Give a project without events a bookmark: the next run need not read all time again."""
@@ -180,7 +178,6 @@ class Events(IncrementalStream):
 
     @cached_property
     def _reading(self) -> WorkerPool[_Project, tuple[Spool, datetime]]:
-        self._summary = self.begin_summary()
         threads = self.tap.settings.max_concurrent_requests
         return WorkerPool(self._walk, self._projects, threads, _AHEAD * threads)
 
@@ -215,24 +212,17 @@ class Events(IncrementalStream):
             stack.pop_all()  # `read` closes it
         return spool, page.server_time
 
-    def _log_progress(self, project: _Project) -> None:
-        """Log a line now and then, and sum up at an organization's end."""
-        organization, count = project.organization, project.count
-        if project.number == count:
-            self.end_summary(organization, self._summary)
-            if self._forbidden:
-                what = f"{self._forbidden} of {count} projects: {self.permission}"
-                self.report(organization, what)
-            if self._missing:
-                self._report_missing(organization)
-            self._summary = self.begin_summary()
-            self._forbidden, self._missing = 0, []
-        elif time.monotonic() > self._line_due:
-            self._line_due = time.monotonic() + LINE_SECONDS
-            new = f"{self._summary.new:,}"
-            self.logger.info(
-                "%s: %d of %d projects, %s events", organization, project.number, count, new
-            )
+    def _end_organization(self, project: _Project) -> None:
+        """Report projects that could not be read; this was the last one."""
+        organization = project.organization
+        self.summary.organizations = 1
+        if self._forbidden:
+            error = self.explain(organization, self._forbidden[0])
+            error.cause = f"{len(self._forbidden)} of {project.count} projects: {error.cause}"
+            self.report(organization, error)
+        if self._missing:
+            self._report_missing(organization)
+        self._forbidden, self._missing = [], []
 
     def _report_missing(self, organization: str) -> None:
         """Report projects that answered 404: deleted or renamed meanwhile, or not readable."""

@@ -11,7 +11,6 @@ from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import format_time
 from tap_sentry_audit.streams.base import SentryStream
 from tap_sentry_audit.streams.bookmark import CLOCK_STEP, LAST_READ, VALUE, Bookmark
-from tap_sentry_audit.streams.progress import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -121,7 +120,7 @@ class IncrementalStream(SentryStream):
         try:
             bookmark = Bookmark.from_state(state, self.tap.settings.lookback)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-            message = "the bookmark in the state cannot be read: mend it or leave it out"
+            message = "the bookmark in the state cannot be read: correct it or leave it out"
             raise SentryError(message) from None
         newest = bookmark.newest
         # Ahead of both clocks, it would skip the records until then.
@@ -150,48 +149,20 @@ class IncrementalStream(SentryStream):
             self.keep(*self._unsaved)
             self._unsaved = None
 
-    @staticmethod
-    def unsent(
-        rows: Iterable[BookmarkedRow], bookmark: Bookmark, summary: Summary
-    ) -> Iterator[Record]:
+    def unsent(self, rows: Iterable[BookmarkedRow], bookmark: Bookmark) -> Iterator[Record]:
         """Yield the rows of a partition that were not sent before, and count all of them."""
-        before = bookmark.newest
+        before, summary = bookmark.newest, self.summary
         for row in rows:
             if bookmark.has(row.key):
                 summary.known += 1
                 continue
             summary.new += 1
             summary.late += before is not None and row.created < before
-            summary.first = min(summary.first or row.created, row.created)
-            summary.last = max(summary.last or row.created, row.created)
             yield row
 
     def note_reading(self, context: Context, server_time: datetime) -> None:
         """Write into the state when a partition was read to its end, by the server's clock."""
         self.get_context_state(context)[LAST_READ] = format_time(server_time)
-
-    def begin_summary(self) -> Summary:
-        """Return the summary of an organization that begins now."""
-        limiter = self.tap.client.rate_limiter
-        return Summary(
-            what=self.noun,
-            filtered=-self.filtered,
-            unwritten=-self.unwritten,
-            requests=-limiter.requests,
-            waited=-limiter.waited,
-        )
-
-    def end_summary(self, organization: str, summary: Summary, requests: int | None = None) -> None:
-        """Log the summary of an organization that ends now.
-
-        If other organizations are read beside it, `requests` counts its own.
-        """
-        limiter = self.tap.client.rate_limiter
-        summary.requests = limiter.requests + summary.requests if requests is None else requests
-        summary.filtered += self.filtered
-        summary.unwritten += self.unwritten
-        summary.waited += limiter.waited
-        self.logger.info("%s: %s", organization, summary)
 
     def write_state_if_due(self) -> None:
         """Write a STATE message if none was due here for `STATE_SECONDS`."""

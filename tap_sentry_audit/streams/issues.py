@@ -10,7 +10,7 @@ from tap_sentry_audit.api.search import read_slices, search_text, whole_second
 from tap_sentry_audit.api.timestamps import EPOCH, parse_time, to_milliseconds
 from tap_sentry_audit.streams.bookmark import CLOCK_STEP, Bookmark
 from tap_sentry_audit.streams.incremental import BookmarkedRow, IncrementalStream
-from tap_sentry_audit.streams.progress import Progress
+from tap_sentry_audit.streams.progress import Span
 from tap_sentry_audit.streams.schemas import schema_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ class Issues(IncrementalStream):
     replication_key = time_field = "lastSeen"
     selected_by_default = False
     scopes = ("event:read",)
-    permission = f"the token may not read issues. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id shareId shortId title culprit permalink logger level status substatus platform "
         "type issueType issueCategory count priority",
@@ -47,22 +46,26 @@ class Issues(IncrementalStream):
     def read(self, context: Context) -> Iterator[Record]:
         """Yield the issues of an organization that were seen in the range, oldest first."""
         organization, settings = context["organization"], self.tap.settings
-        summary = self.begin_summary()
         now = self.tap.client.region(organization).server_time
         past = partial(Bookmark.at, now - CLOCK_STEP, settings.lookback)
         bookmark = self.begin(self.given_state(context), past, lambda: now)
         self.keep_first(bookmark, context)
         start = whole_second(max(bookmark.start or EPOCH, EPOCH))
         end = min(settings.end_date or now, now)
-        with Progress(organization, self.logger, self.noun) as progress:
-            for slice_ in read_slices(partial(self._search, context), start, end, _seen):
-                self.warn_of_null_rows(organization, sum(page.null_rows for page in slice_.pages))
-                yield from self.unsent(_oldest_first(slice_, bookmark), bookmark, summary)
-                self.write_state_if_due()
-                if summary.last:
-                    progress.show(summary.new + summary.known, summary.last, end)
+        span = Span(lambda: end)
+        for slice_ in read_slices(partial(self._search, context), start, end, _seen):
+            null_rows = sum(page.null_rows for page in slice_.pages)
+            self.summary.null_rows += null_rows
+            self.warn_of_null_rows(organization, null_rows)
+            rows = list(_oldest_first(slice_, bookmark))
+            yield from self.unsent(rows, bookmark)
+            self.write_state_if_due()
+            if rows:
+                reached = rows[-1].created
+                self.progress.show(len(rows), span.reach(reached), reached)
         self.end(bookmark, context, now)
-        self.end_summary(organization, summary)
+        self.summary.newest = bookmark.newest
+        self.summary.organizations = 1
 
     def _search(
         self, context: Context, start: datetime, end: datetime, cursor: str | None

@@ -66,14 +66,11 @@ class ListStream(SentryStream):
 
     def read(self, context: Context) -> Iterator[Record]:
         """Yield the rows of an organization, each once."""
-        count, filtered, unwritten = 0, self.filtered, self.unwritten
-        for count, row in enumerate(self.rows(context), start=1):  # noqa: B007  (logged below)
+        for row in self.rows(context):
+            self.summary.new += 1
             yield row
-        filtered, unwritten = self.filtered - filtered, self.unwritten - unwritten
-        text = f"{count - filtered - unwritten:,} records"
-        if filtered:
-            text += f", {filtered:,} left out by stream maps"
-        self.logger.info("%s: %s", context["organization"], text)
+        self.summary.null_rows = self._null_rows
+        self.summary.organizations = 1
 
     def rows(self, context: Context) -> Iterator[Row]:
         """Yield the rows of an organization, each once, and warn of null rows."""
@@ -113,12 +110,13 @@ class ListStream(SentryStream):
 
     def validate_response(self, response: requests.Response) -> None:
         """Parse the page, or raise a SentryError: the SDK does not retry `parse_response`."""
-        self._page = self.tap.client.read(response, self.parse_page, self.permission)
+        self._page = self.tap.client.read(response, self.parse_page)
 
     def parse_response(self, response: requests.Response) -> list[Row]:
         """Return the rows of the page that `validate_response` has parsed."""
         del response
         self._null_rows += self._page.null_rows
+        self.progress.show(len(self._page.rows))
         return self._page.rows
 
 
@@ -129,7 +127,6 @@ class Organizations(ListStream):
     path = "organizations/{organization}/"
     parameters: ClassVar[Mapping[str, str]] = {"detailed": "0"}
     scopes = ("org:read",)
-    permission = f"the token may not read this organization. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id slug name defaultRole attachmentsRole debugFilesRole role orgRole",
         integer="storeCrashReports pendingAccessRequests",
@@ -155,7 +152,6 @@ class Projects(ListStream):
     path = "organizations/{organization}/projects/"
     required_fields = ("id", "slug")
     scopes = ("org:read",)
-    permission = f"the token may not read the list of projects. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id slug name platform",
         boolean="isBookmarked isMember hasAccess firstTransactionEvent hasSessions hasProfiles "
@@ -172,7 +168,6 @@ class Teams(ListStream):
     name = "teams"
     path = "organizations/{organization}/teams/"
     scopes = ("org:read",)
-    permission = f"the token may not read the list of teams. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id slug name teamRole orgRole",
         integer="memberCount",
@@ -189,7 +184,6 @@ class Members(ListStream):
     name = "members"
     path = "organizations/{organization}/members/"
     scopes = ("member:read",)
-    permission = f"the token may not read members. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id email name role roleName orgRole inviteStatus inviterName",
         boolean="pending expired",
@@ -210,7 +204,6 @@ class Releases(ListStream):
     # Without project=-1, only releases of the token's own user (Sentry 23.7.1).
     parameters: ClassVar[Mapping[str, str]] = {"per_page": str(PAGE_SIZE), "project": "-1"}
     scopes = ("project:read",)
-    permission = f"the token may not read releases. It needs the scope {scopes[0]}"
     schema = schema_of(
         string="id version status shortVersion ref url userAgent",
         integer="newGroups commitCount deployCount",

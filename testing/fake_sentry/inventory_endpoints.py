@@ -40,6 +40,7 @@ class Asked:
     region_url: str | None
     honours_dates: bool
     release_list: ReleaseList
+    is_plain_member: bool
 
     @property
     def url(self) -> str:
@@ -66,7 +67,10 @@ def _organization(inventory: Inventory, asked: Asked) -> Answer:
     lists = {"teams": short, "projects": inventory.projects}
     if dict(asked.query).get("detailed") == "0":
         lists = {}
-    return json_answer(200, {**inventory.organization, "links": links, **lists})
+    role: dict[str, object] = {}
+    if asked.is_plain_member:
+        role = {"role": "member", "access": ["org:read", "member:read", "event:read"]}
+    return json_answer(200, {**inventory.organization, "links": links, **lists, **role})
 
 
 def _releases(inventory: Inventory, asked: Asked) -> Answer:

@@ -20,10 +20,12 @@ from .limits import Limiter, Limits
 from .log import Log
 from .releases import ReleaseList
 
-Access = Literal["ok", "expired", "forbidden"]
+Access = Literal["ok", "expired", "forbidden", "member", "outsider"]
+"""Whose a token is: a plain member may read no audit log, an outsider nothing."""
 
 ROUTE = re.compile(
-    r"organizations/(?P<of>[^/]+)/"
+    r"(?P<index>)"
+    r"|organizations/(?P<of>[^/]+)/"
     r"(?:(?P<resource>audit-logs|projects|teams|members|releases|issues)/)?"
     r"|projects/(?P<owner>[^/]+)/(?P<project>[^/]+)/(?P<events>events)/"
 )
@@ -38,6 +40,7 @@ SCOPES = {
     "issues": {"event:read"},
     "events": {"event:read"},
 }
+ALL_SCOPES = set[str]().union(*SCOPES.values())
 SERVES = {
     "all": SCOPES.keys(),
     "control": {"organization", "audit-logs"},
@@ -264,9 +267,10 @@ class FakeSentry:
             region_url=self.region_url,
             honours_dates=self.honours_dates,
             release_list=self.release_list,
+            is_plain_member=self._access(request)[0] == "member",
         )
 
-    def _find(self, request: Request) -> Answer | Log | Inventory:
+    def _find(self, request: Request) -> Answer | Log | Inventory:  # noqa: PLR0911  (so many checks)
         """Check route and access in the order in which Sentry does."""
         if not request.path.endswith("/"):
             return _no_slash(request.path)
@@ -277,11 +281,17 @@ class FakeSentry:
             header = {"WWW-Authenticate": 'xBasic realm="api"'}
             return detail(401, UNAUTHENTICATED[access], **header)
         scopes = self.scopes.get(token)
+        if request.resource == "index":
+            known = sorted(ALL_SCOPES if scopes is None else scopes)
+            return json_answer(200, {"version": "0", "auth": {"scopes": known}})
         lacking = scopes is not None and SCOPES[request.resource].isdisjoint(scopes)
         found = self._held(request, request.resource)
         if found is None and not lacking:
             return detail(404, "The requested resource does not exist")
-        if found is None or lacking or access == "forbidden":
+        is_refused = access in {"forbidden", "outsider"}
+        if access == "member":
+            is_refused = request.resource == "audit-logs"
+        if found is None or lacking or is_refused:
             return detail(403, "You do not have permission to perform this action.")
         return found
 
@@ -316,7 +326,9 @@ def _route(path: str) -> Route:
         return Route(organization=None, resource=None, project=None)
     return Route(
         organization=match["of"] or match["owner"],
-        resource=match["resource"] or match["events"] or "organization",
+        resource=match["resource"]
+        or match["events"]
+        or ("organization" if match["of"] else "index"),
         project=match["project"],
     )
 
