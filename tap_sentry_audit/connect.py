@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 from dotenv import dotenv_values, set_key
-from tqdm.utils import disp_trim
 
 from tap_sentry_audit import config, console, signals
 from tap_sentry_audit.api.exceptions import SentryError
@@ -176,6 +175,8 @@ def _line(record: Record) -> str:
     # A note can hold anything, control characters of a terminal included.
     line = f"{time}  {str(who)[:_WIDEST_ACTOR]}  {record['event']}  {record['note'] or ''}"
     plain = "".join(character if character.isprintable() else "?" for character in line)
+    from tqdm.utils import disp_trim  # noqa: PLC0415  (it takes a tenth of a second)
+
     return str(disp_trim(plain, console.width()))
 
 
