@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries
+from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries, faults
 from testing.sentry_tap import command, config, run_tap, selecting
 
 if TYPE_CHECKING:
@@ -127,14 +127,14 @@ def test_many_organizations_are_one_line_for_each_kind_of_refusal() -> None:
     assert last.startswith("4 organizations (missing-0, missing-1, missing-2 and 1 more): there is")
 
 
-def test_a_host_that_cannot_be_reached_is_tried_for_one_stream_only() -> None:
+def test_a_host_that_is_another_one_is_tried_for_one_stream_only() -> None:
     with serving() as sentry:
-        sentry.faults = lambda *_: Answer(502, b"<html>", {"Content-Type": "text/html"})
-        run = run_tap(config(sentry, host=f"http://127.0.0.1:{sentry.port}"), "--test", timeout=90)
+        sentry.faults = lambda *_: faults.HTML
+        run = try_out(sentry)
 
     assert run.returncode == 1
     assert {request.resource for request in sentry.requests} == {"audit-logs"}
-    assert told(run)[-1].startswith("acme: Sentry failed to answer: run again later")
+    assert " sent an HTML page, which Sentry's API never does" in told(run)[-1]
 
 
 # --- meltano config test: stdout and stderr in one, and only the last line is shown
