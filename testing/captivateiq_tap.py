@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +14,12 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from tap_captivateiq_audit.entries import parse_page
+from tap_captivateiq_audit.flaws import Flaws
 from testing import forked
 from testing.fake_captivateiq import TOKEN, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from tap_captivateiq_audit.entries import Days, Page
     from testing.fake_captivateiq import FakeCaptivateIQ, Log, Row
@@ -72,14 +75,15 @@ def run_tap(
 
 
 class Api:
-    """A log that can be fetched from, as the reader wants it."""
+    """A log that can be fetched from, as the reader wants it; `until` is the server's time."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, until: datetime | None = None) -> None:
         self.log = log
+        self.until = until
         self.spans: list[Days] = []
         """The days of each request for a first page."""
         self.requests = 0
-        self.odd: set[Hashable] = set()
+        self.flaws = Flaws(logging.getLogger("flaws"))
 
     def __call__(self, span: Days, offset: int) -> Page:
         self.requests += 1
@@ -88,10 +92,8 @@ class Api:
             self.spans.append(span)
         days = {"start_date": span.start, "end_date": span.end}
         parameters = {name: str(day) for name, day in days.items() if day}
-        return parse_page(self.log.answer(parameters | {"offset": str(offset), "limit": "100"}))
-
-    def note_odd(self, _days: Days, _offset: int, rows: set[Hashable]) -> None:
-        self.odd |= rows
+        body = self.log.answer(parameters | {"offset": str(offset), "limit": "100"})
+        return replace(parse_page(body), until=self.until)
 
 
 SERVERS = {

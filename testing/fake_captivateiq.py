@@ -32,7 +32,7 @@ class Log:
     Pages have at most `most` rows, or at most one of `varying`. In the order `ties`, rows of the
     same time are in another order each time; in `ties by page`, in one that depends on the offset.
     `counts` can be a number that the count does not exceed; then `next` ends there, too. `odd` are
-    rows that are shown at an index, whatever days are asked for.
+    rows that are shown at an index, whatever days are asked for. `hidden` rows are counted only.
     """
 
     rows: list[Row]
@@ -43,6 +43,7 @@ class Log:
     next: str = "url"
     counts: str | int = "all"
     odd: Mapping[int, object] = field(default_factory=dict)
+    hidden: int = 0
     arriving: list[Row] = field(default_factory=list)
     leaving: int = 0
     at_once: int = 1
@@ -72,7 +73,7 @@ class Log:
         totals = {"nothing": {}, "page": {"total_count": len(shown)}}
         return {
             "object": "list",
-            **totals.get(str(self.counts), {"total_count": count}),
+            **totals.get(str(self.counts), {"total_count": count + self.hidden}),
             "next": f"?offset={end}" if following else None,
             "previous": None,
             "data": shown,
@@ -135,12 +136,16 @@ def row(number: int, at: datetime | str, **changes: object) -> Row:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer in the place of the log's; `after_seconds` delays it."""
+    """An answer in the place of the log's; `after_seconds` delays it.
+
+    Its part `drips`, "headers" or "body", comes byte by byte.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     after_seconds: float = 0
+    drips: str = ""
 
 
 class FakeCaptivateIQ(LocalServer):
@@ -189,11 +194,21 @@ def _handler(server: FakeCaptivateIQ) -> type[BaseHTTPRequestHandler]:
             time.sleep(reply.after_seconds)
             with suppress(ConnectionError):
                 self.send_response(reply.status)
+                if reply.drips == "headers":
+                    self.flush_headers()
+                    self.drip(b"X-Slow: " + bytes(100))
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
+                if reply.drips == "body":
+                    self.drip(reply.body)
                 self.wfile.write(reply.body)
+
+        def drip(self, content: bytes) -> None:
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             now = time.time() if timestamp is None else timestamp

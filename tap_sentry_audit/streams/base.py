@@ -1,14 +1,10 @@
-"""The base of the tap and of its streams: settings, state, signals, errors, `--test`."""
+"""The base of the tap and of its streams: state, signals, errors, `--test`."""
 
 from __future__ import annotations
 
-import copy
 import json
-import os
-import re
 import sys
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property, partial
 from io import StringIO
 from itertools import islice
@@ -16,10 +12,8 @@ from logging import DEBUG, ERROR, INFO
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
-import msgspec
 from singer_sdk import RESTStream, Tap
-from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
-from singer_sdk.helpers._classproperty import classproperty  # for _env_var_config
+from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import Metadata, RecordMessage
@@ -30,7 +24,8 @@ from tap_sentry_audit.api.access import Access
 from tap_sentry_audit.api.client import Client
 from tap_sentry_audit.api.exceptions import ForbiddenError, SentryError
 from tap_sentry_audit.api.pagination import parse_list
-from tap_sentry_audit.config import Settings, SettingsError
+from tap_sentry_audit.streams.catalog import CatalogError, read_catalog_file
+from tap_sentry_audit.streams.configured import ConfiguredTap
 from tap_sentry_audit.streams.flattening import FlatteningMapper
 from tap_sentry_audit.streams.messages import MessageWriter, UnwritableRecordError
 from tap_sentry_audit.streams.outcome import Outcome
@@ -39,7 +34,7 @@ from tap_sentry_audit.streams.records import fits_of, make_record
 from tap_sentry_audit.streams.redaction import mask_fields
 from tap_sentry_audit.streams.state import read_state_file, usable_state
 from tap_sentry_audit.streams.summary import Meter, Summary, counted
-from tap_sentry_audit.streams.unread import MOST_MINUTES, report_unread
+from tap_sentry_audit.streams.unread import report_unread, unread_option
 from tap_sentry_audit.streams.verdict import Trial, Verdict
 
 if TYPE_CHECKING:
@@ -51,16 +46,9 @@ if TYPE_CHECKING:
     from singer_sdk.singerlib import Catalog
 
     from tap_sentry_audit.api.pagination import ListPage
-    from tap_sentry_audit.config import Schema
 
 UNREAD = 3
 """The exit code of `--unread-for` if an organization was not read in time."""
-
-_WRONG_TYPE = re.compile(r"in config\['?(\w+)")
-
-
-class CatalogError(SingerSDKError):
-    """A stream cannot be read as its catalog says; the text says what to change."""
 
 
 class MappingError(SingerSDKError):
@@ -79,42 +67,11 @@ class OutputError(SingerSDKError):
         super().__init__(message)
 
 
-class _CatalogStream(msgspec.Struct):
-    tap_stream_id: str
-    schema: dict[str, Any]
-
-
-class _Catalog(msgspec.Struct):
-    streams: list[_CatalogStream]
-
-
-def _read_catalog_file(file: IO[str]) -> str:
-    """Return the text of a catalog file, or raise a CatalogError where the SDK would fail."""
-    text = ""
-    problem: object
-    try:
-        text = file.read()
-        msgspec.json.decode(text, type=_Catalog)
-    except UnicodeDecodeError:
-        problem = "its file is no text in UTF-8"
-    except RecursionError:
-        problem = "it is nested too deeply"
-    except msgspec.ValidationError as error:
-        problem = error
-    except msgspec.DecodeError:
-        return text  # the SDK's own words for a file that is no JSON are good
-    else:
-        return text
-    message = f"the catalog cannot be used ({problem}): make it anew with --discover"
-    raise CatalogError(message)
-
-
-class SentryTap(Tap):
+class SentryTap(ConfiguredTap):
     """A tap with one client, which stops between two records and never loses a state."""
 
     name = config.NAME
     message_writer_class = MessageWriter
-    config_jsonschema: ClassVar[Schema] = copy.deepcopy(config.JSON_SCHEMA)  # the SDK adds its own
 
     # Without BATCH: the SDK writes the STATE before the batch of its records, and the files hold
     # what stream maps mask and what was deselected (singer-sdk 0.54.9).
@@ -126,11 +83,6 @@ class SentryTap(Tap):
     message_writer: MessageWriter
 
     _is_state_loaded = False
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings, parsed once; a SettingsError if they cannot be used."""
-        return config.parse_settings(self.config)
 
     @cached_property
     def client(self) -> Client:
@@ -173,14 +125,10 @@ class SentryTap(Tap):
             f"messages.\n\nExample: {config.NAME} --config=ENV | target-jsonl"
         )
         command.epilog = f"Documentation: {config.DOCUMENTATION}"
-        option = click.Option(
-            ["--unread-for"],
-            type=click.IntRange(1, MOST_MINUTES),
-            metavar="MINUTES",
-            help="Read nothing; list organizations whose audit log the --state says was not read "
-            "for so long, and exit with 3 if there are any. With --config, only those in it count.",
-        )
-        command.params.append(option)
+        for parameter in command.params:
+            # `cb_test` needs it, wherever it stands.
+            parameter.is_eager |= parameter.name == "catalog"
+        command.params.append(unread_option())
         return command
 
     @classmethod
@@ -203,7 +151,7 @@ class SentryTap(Tap):
         if unread_for is not None:
             cls._exit_if_unread(text, options["config"], unread_for)
             return
-        catalog_text = None if catalog is None else _read_catalog_file(catalog)
+        catalog_text = None if catalog is None else read_catalog_file(catalog)
         try:
             super().invoke(
                 state=None if text is None else StringIO(text),
@@ -256,6 +204,9 @@ class SentryTap(Tap):
 
     def end_test(self) -> None:
         """Show the verdict of a connection test; fail if what is selected cannot be read whole."""
+        if not self.verdict.selected:
+            self.logger.error("no stream is selected, so there is nothing to test")
+            sys.exit(1)
         *lines, last = self.verdict.lines()
         for line in lines:
             self.logger.info(line)
@@ -310,64 +261,31 @@ class SentryTap(Tap):
                 signals.end(signum, "its last STATE could not be written", 1)
             signals.end(signum, "its last STATE holds all that it sent", self.outcome.has_failed)
 
-    @classproperty
-    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805  (the SDK's)
-        """Return the settings in the environment, which overrides a `.env` file.
-
-        The SDK has no public hook. Its method lets the file win, without a word about it
-        (singer-sdk 0.54.9, configuration/_dict_config.py).
-        """
-        if path := config.load_dotenv_file():
-            cls.logger.info("Settings that the environment lacks come from %s", path)
-        cls.append_builtin_config(cls.config_jsonschema)
-        return config.parse_variables(os.environ, cls.config_jsonschema)
-
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        """Run a connection test, which shows its verdict alone."""
-        if value == CliTestOptionValue.All.value:
-            console.set_up(is_for_test=True)
-        super().cb_test(ctx, param, value)
+        """Run a connection test, which shows its verdict alone.
 
-    @classmethod
-    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:  # noqa: ANN401  (the SDK's)
-        """Read the files of --config; the SDK takes a list for an object without settings."""
-        given = super().cb_config(ctx, param, tuple(name for name in value if name == "ENV"))
-        for name in value:
-            if name != "ENV":
-                given.config.update(config.read_config_file(name))
-        return given
-
-    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        """Check the settings before the SDK does.
-
-        The SDK has no public hook, and its errors echo values, secrets included (singer-sdk 0.54.9,
-        plugin_base.py).
+        The SDK's own ignores the catalog.
         """
+        if value != CliTestOptionValue.All.value:
+            if value not in {each.value for each in CliTestOptionValue}:
+                message = f"--test={value} is no test: write --test or --test=schema"
+                raise click.UsageError(message)
+            super().cb_test(ctx, param, value)
+            return
+        console.set_up(is_for_test=True)
+        given, catalog = ctx.params["config"], ctx.params.get("catalog")
         try:
-            settings = self.settings
-        except SettingsError as error:
-            problems = error.problems
-        else:
-            # The SDK's own check does not take 1.0, which is a Decimal, for an integer.
-            self._config |= {
-                name: getattr(settings, name)
-                for name, value in self.config.items()
-                if isinstance(value, Decimal) and name in config.JSON_SCHEMA["properties"]
-            }
-            self.append_builtin_config(self.config_jsonschema)
-            for remark in config.remarks(self.config, settings, self.config_jsonschema):
-                self.logger.warning(remark)
-            # Only the SDK's own settings can be wrong now; its errors would quote their values.
-            problems = [
-                f"{name} has a wrong type or value: compare it with --about"
-                for error in super()._validate_config(raise_errors=False)
-                for name in _WRONG_TYPE.findall(error)
-            ]
-        if problems and raise_errors:
-            message = "the settings cannot be used"
-            raise ConfigValidationError(message, errors=problems, schema=self.config_jsonschema)
-        return problems
+            tap = cls(
+                config=given.config,
+                catalog=None if catalog is None else json.loads(read_catalog_file(catalog)),
+                parse_env_config=given.parse_env,
+                validate_config=True,
+            )
+            tap.run_connection_test()
+        except OSError as error:
+            raise OutputError(error) from error
+        ctx.exit()
 
 
 class SentryStream(RESTStream[str | None]):
@@ -467,7 +385,7 @@ class SentryStream(RESTStream[str | None]):
         """Whether the run reads the stream.
 
         A test of one organization tries those that are not selected, too, unless it has failed for
-        another reason than a lack of permission: that would be theirs as well.
+        a reason that would be theirs as well.
         """
         if self.selected or not self.tap.is_test:
             return self.selected
@@ -534,6 +452,7 @@ class SentryStream(RESTStream[str | None]):
         """Read at most a row of a partition, and add to the verdict whether that is possible."""
         organization = context["organization"]
         self.summary = Summary()
+        self.tap.client.is_hasty = not self.selected
         found: list[Record] = []
         try:
             found = list(islice(self.read(context), 1))
@@ -626,6 +545,7 @@ class SentryStream(RESTStream[str | None]):
             return
         except Exception as error:  # noqa: BLE001  (a stream map can raise anything)
             self._mapping_error = error
+            self.summary.unwritten += 1
             return
         self.summary.filtered += not messages
         self.is_written = True

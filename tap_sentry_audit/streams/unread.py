@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import click
+
 from tap_sentry_audit.api.timestamps import parse_time
 from tap_sentry_audit.streams.bookmark import LAST_READ
 
@@ -17,10 +19,21 @@ if TYPE_CHECKING:
 
 _STREAM = "audit_logs"
 
-MOST_MINUTES = 10 * 366 * 24 * 60
+_MOST_MINUTES = 10 * 366 * 24 * 60
 
 _CLOCKS_DIFFER = timedelta(minutes=10)
 """By how much the server's clock may be ahead of this machine's."""
+
+
+def unread_option() -> click.Option:
+    """Return the option `--unread-for` of the tap's command."""
+    return click.Option(
+        ["--unread-for"],
+        type=click.IntRange(1, _MOST_MINUTES),
+        metavar="MINUTES",
+        help="Read nothing; list organizations whose audit log the --state says was not read "
+        "for so long, and exit with 3 if there are any. With --config, only those in it count.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

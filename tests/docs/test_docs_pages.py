@@ -15,8 +15,6 @@ from testing.recipes import ROOT, blocks
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
 TESTED = [*PAGES, ROOT / "CONTRIBUTING.md"]
-# Generated from the list of events, which comes on its own.
-TO_COME = {ROOT / "docs" / "events.md"}
 MOST_WORDS = 900
 OURS = "tap-sentry-audit|target-otlp|tap-captivateiq-audit"
 
@@ -64,8 +62,6 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(path: Path) -> None:
     for link in links(path):
         target, _, anchor = unquote(link).partition("#")
         file = (path.parent / target).resolve() if target else path
-        if file in TO_COME and not file.exists():
-            continue
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(link)
 

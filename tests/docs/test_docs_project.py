@@ -351,7 +351,7 @@ def test_a_field_that_is_deselected_does_not_come(tmp_path: Path) -> None:
 # Without Meltano
 
 
-def test_what_connect_has_written_is_read_by_the_shell(tmp_path: Path) -> None:
+def test_the_tap_reads_what_connect_has_written(tmp_path: Path) -> None:
     log = Log(entries.even(30))
     with FakeSentry({"acme": log}) as sentry:
         project = Project.made(tmp_path / "project", sentry)

@@ -12,9 +12,11 @@ The modules from the top down; each imports only from modules below it:
     records      an entry as a Singer record
     reader       reads the entries of a range of days from any server
     days         reads the entries of some days whole
+    flaws        what is wrong with what the API shows
     client       CaptivateIQ's HTTP API
     rate_limit   when a request may start
     config       the table of settings
+    signals      signals that stop a run, deferred
     clock        what time it is, and how to wait
     entries      entries, pages and days, as the API has them
     exceptions   what can go wrong

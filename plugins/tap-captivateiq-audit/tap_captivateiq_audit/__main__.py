@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_STDERR = 2
+
+
 def _exit(signum: int, _frame: object) -> None:
     """Report the signal in one line, and exit without cleanup: there is nothing to clean up."""
     name = signal.Signals(signum).name
     line = f"tap-captivateiq-audit was stopped by {name}: no state was written\n"
     try:
-        os.write(2, line.encode())
+        os.write(_STDERR, line.encode())
     finally:
         os._exit(128 + signum)
 
@@ -42,6 +45,9 @@ def main() -> None:
         sys.exit(
             "tap-captivateiq-audit: stdout is closed. Let it lead to a target, a file or a terminal"
         )
+    if sys.stderr is None:  # it was closed: nothing else should get its number, or its lines
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)
+        sys.stderr = os.fdopen(_STDERR, "w", encoding="utf-8")
     _handle_signals(_exit)  # whoever imported this may have set others since
     # The import takes about a second, and a signal meanwhile must not end in a traceback.
     from tap_captivateiq_audit.command import run  # noqa: PLC0415  (once signals are handled)

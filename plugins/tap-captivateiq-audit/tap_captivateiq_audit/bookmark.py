@@ -51,15 +51,21 @@ class Bookmark:
         nothing before that time is read again, and everything after it is. A bookmark that cannot
         be read raises AttributeError, KeyError, OverflowError, TypeError or ValueError.
         """
-        newest = parse_time(str(state[VALUE]))
+        value: Any = state[VALUE]
+        newest = parse_time(value)
         if newest.year < EARLIEST:
             message = "a time before anything can be"
             raise ValueError(message)
-        kept: Any = state.get(LOOKBACK, {"at": None})
-        if kept["at"] != state[VALUE]:
+        if LOOKBACK not in state:
             return cls(lookback, newest, newest)
-        ids = {str(entry_id): int(seconds) for entry_id, seconds in kept["ids"].items()}
-        return cls(lookback, parse_time(kept["since"]), newest, ids)
+        kept: Any = state[LOOKBACK]
+        at, since, ids = parse_time(kept["at"]), parse_time(kept["since"]), kept["ids"]
+        if kept.keys() != {"at", "since", "ids"} or {type(each) for each in ids.values()} - {int}:
+            message = "not as this tap writes it"
+            raise TypeError(message)
+        if at != newest:
+            return cls(lookback, newest, newest)
+        return cls(lookback, since, newest, ids)
 
     @property
     def start(self) -> datetime | None:

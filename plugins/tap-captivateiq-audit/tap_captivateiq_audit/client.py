@@ -7,12 +7,14 @@ Facts from CaptivateIQ's published description: `GET audit-logs/` with `start_da
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import backoff
@@ -22,6 +24,7 @@ from tap_captivateiq_audit.clock import Clock
 from tap_captivateiq_audit.config import NAME
 from tap_captivateiq_audit.entries import Page, parse_page
 from tap_captivateiq_audit.exceptions import ApiError
+from tap_captivateiq_audit.signals import signals_deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +37,7 @@ PAGE_SIZE = 100
 """Entries of a page. The most that the API allows is not known."""
 
 _TIMEOUT = 60
+"""Seconds for a whole answer: the server itself gives up after 30."""
 _MAX_SECONDS = 300.0
 _MAX_SECONDS_OF_429 = 4000.0
 _MAX_BACKOFF = 60.0
@@ -93,19 +97,25 @@ class Client:
         clock: Clock | None = None,
         timeout: float = _TIMEOUT,
     ) -> None:
-        """Make a session; nothing is requested yet. `timeout` is in seconds, for each response."""
+        """Make a session; nothing is requested yet. `timeout` is in seconds, for a whole answer."""
         self._clock = clock or Clock()
         self._timeout = timeout
         self._url = f"{settings.api_url}/audit-logs/"
         self._rate_limiter = rate_limiter
-        self._session = _Session()
-        # A netrc file would replace the header Authorization.
-        self._session.auth = lambda request: request
-        self._session.headers["Accept"] = "application/json"
-        self._session.headers["Authorization"] = f"Token {settings.api_token}"
-        self._session.headers["User-Agent"] = f"{NAME}/{version(NAME)}"
+        self._token = settings.api_token
+        self._session = self._new_session()
         self._page_size, self._good_pages = PAGE_SIZE, 0
-        self._server_time = datetime.now(UTC)
+        self._server_time = self._began = datetime.now(UTC)
+        self._days: Days | None = None
+
+    def _new_session(self) -> _Session:
+        session = _Session()
+        # A netrc file would replace the header Authorization.
+        session.auth = lambda request: request
+        session.headers["Accept"] = "application/json"
+        session.headers["Authorization"] = f"Token {self._token}"
+        session.headers["User-Agent"] = f"{NAME}/{version(NAME)}"
+        return session
 
     @property
     def earlier_now(self) -> datetime:
@@ -116,6 +126,11 @@ class Client:
     def later_now(self) -> datetime:
         """The later of our clock and the server's, as its last response had it."""
         return max(self._server_time + _TICK, datetime.now(UTC))
+
+    @property
+    def began(self) -> datetime:
+        """When the days last asked for were first asked for, by the earlier of the two clocks."""
+        return self._began
 
     @property
     def request_count(self) -> int:
@@ -131,61 +146,90 @@ class Client:
         lasted: dict[float, float] = {}
         for backed_off in _backoffs():
             self._rate_limiter.wait()
-            began = self._clock.monotonic()
+            sent, began = datetime.now(UTC), self._clock.monotonic()
             result = self._try(days, offset)
             took = self._clock.monotonic() - began
             if isinstance(result, Page):
+                if days != self._days:
+                    self._days = days
+                    self._began = min(sent, self._server_time - timedelta(seconds=took))
                 self._good_pages += 1
                 if self._good_pages >= _PAGES_UNTIL_LARGER:
                     self._page_size, self._good_pages = min(PAGE_SIZE, self._page_size * 2), 0
                 return result
             if result.is_too_slow and took >= _SLOW:
                 self._page_size, self._good_pages = max(2, self._page_size // 2), 0
-            wait = backed_off if result.wait is None else result.wait
+            pause = backed_off if result.wait is None else result.wait
             so_far = lasted.get(result.max_seconds, 0.0) + took
-            if so_far + wait > result.max_seconds:
-                asked = f"asks to wait {wait / 60:.0f} minutes more" if result.wait else "goes on"
+            if so_far + pause > result.max_seconds:
+                asked = f"asks to wait {pause / 60:.0f} minutes more" if result.wait else "goes on"
                 message = f"{result.what}; this {asked} after {so_far / 60:.0f} minutes"
                 raise ApiError(message)
-            lasted[result.max_seconds] = so_far + wait
-            _log.warning("%s: trying again in %.0f s", result.what, wait)
-            self._clock.sleep(wait)
+            lasted[result.max_seconds] = so_far + pause
+            _log.warning("%s: trying again in %.0f s", result.what, pause)
+            self._clock.sleep(pause)
         raise AssertionError  # the backoffs do not end
 
     def _try(self, days: Days, offset: int) -> Page | _RetriableFailure:
         """Send one request; an ApiError means that sending it again does not help."""
+        limit = self._page_size
         parameters = {
             "start_date": days.start.isoformat() if days.start else None,
             "end_date": days.end.isoformat() if days.end else None,
-            "limit": str(self._page_size),
+            "limit": str(limit),
             "offset": str(offset),
         }
         try:
-            response = self._session.get(self._url, params=parameters, timeout=self._timeout)
+            response = self._get(parameters)
         except requests.exceptions.SSLError as error:
             message = f"{self._url} cannot be trusted ({_cause(error)}): check api_url"
             raise ApiError(message) from None
         except (requests.RequestException, OSError) as error:
             what = f"{self._url} cannot be reached ({_cause(error)})"
             return _RetriableFailure(what, is_too_slow=isinstance(error, requests.ReadTimeout))
+        if response is None:
+            what = f"{self._url} gave no whole answer within {self._timeout:g} s"
+            return _RetriableFailure(what, is_too_slow=True)
         self._server_time = _parse_date(response.headers.get("Date", "")) or datetime.now(UTC)
         status = response.status_code
         if status == HTTPStatus.OK:
             try:
-                return parse_page(response.json(parse_float=Decimal))
+                page = parse_page(response.json(parse_float=Decimal))
+                return replace(page, asked=limit, until=self._server_time + _TICK)
             except (TypeError, ValueError, RecursionError):
                 what = f"{self._url} answered something else than a list of entries"
                 return _RetriableFailure(what)
-        wait = parse_retry_after(response.headers, self._clock.time())
-        if wait is not None:
-            wait += _LATER
+        asked = parse_retry_after(response.headers, self._clock.time())
+        pause = asked + _LATER if asked else None  # at once would be too often again
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             what = "the API was asked too often (429)"
-            return _RetriableFailure(what, wait, max_seconds=_MAX_SECONDS_OF_429)
+            return _RetriableFailure(what, pause, max_seconds=_MAX_SECONDS_OF_429)
         if status in _RETRIABLE:
             what = f"{self._url} answered {status}"
-            return _RetriableFailure(what, wait, is_too_slow=status in _TOO_SLOW)
+            return _RetriableFailure(what, pause, is_too_slow=status in _TOO_SLOW)
         raise ApiError(self._explain(response, days))
+
+    def _get(self, parameters: Mapping[str, str | None]) -> requests.Response | None:
+        """Return the response, whole, or None if it does not come in time.
+
+        The timeout of a socket begins anew with each byte. So the request has a thread of its own,
+        which is left behind with its connection, whatever it waits for.
+        """
+        answer: Future[requests.Response] = Future()
+        session = self._session
+
+        def send() -> None:
+            try:
+                answer.set_result(session.get(self._url, params=parameters, timeout=self._timeout))
+            except Exception as error:  # noqa: BLE001  (it is raised where it is waited for)
+                answer.set_exception(error)
+
+        with signals_deferred():  # which the thread inherits: signals are the main thread's
+            Thread(target=send, daemon=True).start()
+        if not wait([answer], self._timeout).done:
+            self._session = self._new_session()
+            return None
+        return answer.result()
 
     def _explain(self, response: requests.Response, days: Days) -> str:
         """Explain a refusal in our own words: the API's could hold personal data."""
@@ -206,8 +250,8 @@ def _backoffs() -> Iterator[float]:
     """Yield seconds to wait: about 1, 2, 4 and so on up to 60, each with jitter."""
     longest = backoff.expo(max_value=_MAX_BACKOFF)
     next(longest)  # the library's generators begin with a value that is not meant
-    for wait in longest:
-        yield wait / 2 + backoff.full_jitter(wait / 2)
+    for most in longest:
+        yield most / 2 + backoff.full_jitter(most / 2)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

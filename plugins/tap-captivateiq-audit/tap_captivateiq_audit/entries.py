@@ -5,8 +5,9 @@ The facts are from CaptivateIQ's published description; nothing here was seen li
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, date, datetime
+from datetime import MAXYEAR, UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
 Row: TypeAlias = "dict[str, Json]"
 
+_LEAP_SECOND = re.compile(r"(T\d\d:\d\d):60", re.ASCII)
 EARLIEST = 1970
 """The year before which no entry can be."""
 
@@ -53,11 +55,17 @@ class OddRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A response. `total` is how many rows the server counts in what was asked for."""
+    """A response. `total` is how many rows the server counts in what was asked for.
+
+    `asked` is how many it was asked for; no entry in it is dated after `until`, if it is dated by
+    the server's clock.
+    """
 
     rows: list[Entry | OddRow]
     total: int | None
     has_next: bool
+    asked: int = 100
+    until: datetime | None = None
 
     @property
     def entries(self) -> list[Entry]:
@@ -100,9 +108,14 @@ def _parse_created(value: object) -> datetime | None:
 def parse_time(text: str) -> datetime:
     """Return the UTC time of an ISO 8601 text, which is in UTC if it has no zone.
 
-    A text that is no time raises OverflowError or ValueError.
+    A leap second is the second after it. A text that is no time raises OverflowError or ValueError.
     """
-    time = datetime.fromisoformat(text)
+    # RFC 3339 allows small letters, and a second 60.
+    text = text.upper()
+    usual = _LEAP_SECOND.sub(r"\g<1>:59", text)
+    time = datetime.fromisoformat(usual)
+    if usual != text:
+        time += timedelta(seconds=1)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 

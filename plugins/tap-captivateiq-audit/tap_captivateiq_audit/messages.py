@@ -7,14 +7,13 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from singer_sdk.io_base import SingerWriter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tap_captivateiq_audit.signals import STOP_SIGNALS, signals_deferred
 
+if TYPE_CHECKING:
     from singer_sdk.singerlib.encoding.simple import Message
 
 
@@ -23,8 +22,6 @@ _GRACE = 3.0
 
 _TICK = 0.5
 """Seconds between two looks for a signal that waits."""
-
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 stopping = threading.Event()
 """Set as soon as a signal is handled."""
@@ -39,19 +36,6 @@ class MessageWriter(SingerWriter):
             super().write_message(message)
 
 
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Defer the signals that stop a run, such as until a record and its bookmark are written."""
-    if sys.platform == "win32":  # which cannot defer signals
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def limit_time_to_end() -> None:
     """From now on, end the process with exit code 1 if a signal has not ended it after `_GRACE`.
 
@@ -63,10 +47,10 @@ def limit_time_to_end() -> None:
 
 def _end_after_signal() -> NoReturn:
     # Blocked here, a signal is handled by the main thread, or seen as pending while that defers it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     waited = 0.0
     while waited < _GRACE:
         time.sleep(_TICK)
-        is_stopped = stopping.is_set() or bool(signal.sigpending() & _STOP_SIGNALS)
+        is_stopped = stopping.is_set() or bool(signal.sigpending() & STOP_SIGNALS)
         waited = waited + _TICK if is_stopped else 0.0
     os._exit(1)

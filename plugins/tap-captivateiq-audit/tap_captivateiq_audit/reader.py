@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from tap_captivateiq_audit.days import Fetch, OnOdd
+    from tap_captivateiq_audit.days import Fetch
     from tap_captivateiq_audit.entries import Entry
+    from tap_captivateiq_audit.flaws import Flaws
 
 _FIRST_DAY = date(1970, 1, 1)
 """Where a search for the first entry begins."""
@@ -35,13 +36,11 @@ _WIDEST = 64
 _in_order = attrgetter("created", "id")
 
 
-def read_entries(
-    fetch: Fetch, since: datetime, today: date, on_odd: OnOdd
-) -> Iterator[list[Entry]]:
+def read_entries(fetch: Fetch, since: datetime, today: date, flaws: Flaws) -> Iterator[list[Entry]]:
     """Yield the entries from a time on, oldest first, each once, in lists.
 
-    `today` is today's date in UTC; the last list has the entries up to now. `on_odd` is called for
-    rows that are no entries, as in `read_days`. Raises ApiError if a chunk cannot be read
+    `today` is today's date in UTC; the last list has the entries up to now. `flaws` is told
+    what is wrong, as in `read_days`. Raises ApiError if a chunk cannot be read
     completely.
     """
     # The westernmost zones are half a day behind UTC.
@@ -49,7 +48,7 @@ def read_entries(
     before: dict[str, Entry] = {}
     while (today - start).days > _LAST_DAYS:
         end = min(start + width * _DAY, today - _DAY)
-        found = read_days(fetch, Days(start, end), on_odd)
+        found = read_days(fetch, Days(start, end), flaws)
         yield _new(found, before, since)
         # About as many days as fit on a page.
         if len(found) < _FEW:
@@ -58,7 +57,7 @@ def read_entries(
             width = 1
         start, before = end, found
     # The end stays open: nobody knows what the server answers to a day in the future.
-    yield _new(read_days(fetch, Days(start, None), on_odd), before, since)
+    yield _new(read_days(fetch, Days(start, None), flaws), before, since)
 
 
 def _new(found: dict[str, Entry], before: dict[str, Entry], since: datetime) -> list[Entry]:

@@ -16,13 +16,14 @@ from tap_captivateiq_audit.client import Client
 from tap_captivateiq_audit.config import Settings, parse_settings
 from tap_captivateiq_audit.entries import Days
 from tap_captivateiq_audit.exceptions import ApiError, StateError
-from tap_captivateiq_audit.messages import signals_deferred
+from tap_captivateiq_audit.flaws import Flaws
 from tap_captivateiq_audit.rate_limit import RateLimiter
 from tap_captivateiq_audit.reader import first_day, read_entries
 from tap_captivateiq_audit.records import SCHEMA, EntryRecord
+from tap_captivateiq_audit.signals import signals_deferred
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context, Record, TapState
@@ -48,15 +49,19 @@ class AuditLogs(Stream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.ROOT_ONLY
     STATE_MSG_FREQUENCY = 1000
 
-    has_failed = False
-    """Whether the API could not be read whole, so that the run must end with an error."""
+    _is_broken_off = False
 
     def __init__(self, tap: Tap) -> None:
         """Make the stream; nothing is requested yet."""
         super().__init__(tap)
         self._state_writer = tap.state_writer
         self._bookmark = Bookmark(timedelta())
-        self._odd: set[Hashable] = set()
+        self._flaws = Flaws(self.logger)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the API was not read whole or without flaws: the run must end with an error."""
+        return self._is_broken_off or self._flaws.has_any
 
     @cached_property
     def settings(self) -> Settings:
@@ -86,7 +91,7 @@ class AuditLogs(Stream):
         except (ApiError, StateError) as error:
             if self.ABORT_AT_RECORD_COUNT == 1:  # a connection test, which has no end
                 raise
-            self.has_failed = True
+            self._is_broken_off = True
             self.logger.error("%s", error)  # noqa: TRY400  (a traceback helps no user)
 
     def log_sync_costs(self) -> None:
@@ -107,7 +112,7 @@ class AuditLogs(Stream):
             day = first_day(self.client.fetch, today) - timedelta(days=1)
             since = datetime.combine(day, time_of_day(), UTC)
         sent, due = 0, time.monotonic() + _STATE_SECONDS
-        for entries in read_entries(self.client.fetch, since, today, self._report_odd):
+        for entries in read_entries(self.client.fetch, since, today, self._flaws):
             for entry in entries:
                 if bookmark.has(entry.id):
                     continue
@@ -119,23 +124,9 @@ class AuditLogs(Stream):
                 self.logger.info("%s entries, up to %s", f"{sent:,}", entries[-1].created.date())
                 due = time.monotonic() + _STATE_SECONDS
         requests = f"{self.client.request_count:,}"
-        left_out = f"; {len(self._odd):,} left out" if self._odd else ""
+        odd = self._flaws.left_out
+        left_out = f"; {len(odd):,} left out" if odd else ""
         self.logger.info("%s new entries with %s requests%s", f"{sent:,}", requests, left_out)
-
-    def _report_odd(self, days: Days, offset: int, rows: set[Hashable]) -> None:
-        """Report the rows of a page that are no entries, each once; the run fails at its end."""
-        new = rows - self._odd
-        if not new:
-            return
-        self._odd |= new
-        self.has_failed = True
-        self.logger.error(
-            "%s left out, without an id or a created_at that can be used: "
-            "the page at offset %s of %s",
-            "1 entry is" if len(new) == 1 else f"{len(new):,} entries are",
-            f"{offset:,}",
-            days,
-        )
 
     def compare_start_date(self, value: str, start_date_value: str) -> str:
         """Continue from the bookmark, whatever start_date says: it is for a first run."""
@@ -179,4 +170,5 @@ class AuditLogs(Stream):
         """
         del context
         entry = cast("EntryRecord", latest_record).entry
-        self._bookmark.add(entry.id, entry.created, self.client.earlier_now)
+        # What has come in since the days were asked for may be known in part.
+        self._bookmark.add(entry.id, entry.created, self.client.began)

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     import click
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
 
+_EPILOG = f"""\b
+Example:
+  {NAME} --config config.json --state state.json | target-jsonl
+Documentation:
+  plugins/{NAME}/README.md in the repository of tap-sentry-audit
+"""
 _STDERR = 2
 _WRONG_TYPE = re.compile(r"in config\['?(\w+)")
 
@@ -62,6 +68,13 @@ class TapCaptivateiqAudit(Tap):
         """Return the stream."""
         self._audit_logs = AuditLogs(self)
         return [self._audit_logs]
+
+    @classmethod
+    def get_singer_command(cls) -> click.Command:
+        """Return the command, whose help ends with an example."""
+        command = super().get_singer_command()
+        command.epilog = _EPILOG
+        return command
 
     @classmethod
     def invoke(cls, *, state: IO[str] | None = None, **options: Any) -> None:  # noqa: ANN401  (the SDK's)

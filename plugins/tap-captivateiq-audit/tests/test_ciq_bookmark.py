@@ -30,7 +30,7 @@ def run(log: Log, state: dict[str, Any], now: datetime, stops_after: int) -> lis
     sent: list[str] = []
     assert bookmark.start
     api = Api(log)
-    for entries in read_entries(api, bookmark.start, now.date(), api.note_odd):
+    for entries in read_entries(api, bookmark.start, now.date(), api.flaws):
         for entry in entries:
             if bookmark.has(entry.id):
                 continue

@@ -106,13 +106,31 @@ def test_an_answer_that_does_not_come_is_asked_for_in_smaller_pages() -> None:
         assert [request["limit"] for request in server.requests] == ["100", "50"]
 
 
-@pytest.mark.parametrize(("header", "wait"), [("120", 120.5), ("0", 0.5)])
-def test_the_waiting_time_of_the_server_is_obeyed_and_a_little_more(
-    header: str, wait: float, clock: StandingClock
-) -> None:
-    with FakeCaptivateIQ(LOG, Reply(429, headers={"Retry-After": header})) as server:
+def test_the_waiting_time_of_the_server_is_obeyed_and_a_little_more(clock: StandingClock) -> None:
+    with FakeCaptivateIQ(LOG, Reply(429, headers={"Retry-After": "120"})) as server:
         client(server, clock).fetch(DAYS, 0)
-    assert clock.waits == [wait]
+    assert clock.waits == [120.5]
+
+
+@pytest.mark.parametrize("header", ["0", "Sun, 22 Nov 2020 01:00:00 GMT"])
+def test_a_waiting_time_that_is_none_is_no_reason_to_hurry(
+    header: str, clock: StandingClock
+) -> None:
+    with FakeCaptivateIQ(LOG, *[Reply(429, headers={"Retry-After": header})] * 3) as server:
+        client(server, clock).fetch(DAYS, 0)
+    assert clock.waits[0] <= 1 <= clock.waits[1] <= 2 <= clock.waits[2] <= 4
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_an_answer_that_comes_byte_by_byte_is_waited_for_as_long_as_any_other(
+    part: str, clock: StandingClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    drips = Reply(200, b" " * 100_000, drips=part)
+    with FakeCaptivateIQ(LOG, drips) as server:
+        assert client(server, clock, timeout=0.3).fetch(DAYS, 0).entries
+        assert len(server.requests) == 2
+    (line,) = caplog.messages
+    assert re.search(r"/audit-logs/ gave no whole answer within 0\.3 s: trying again in 1 s$", line)
 
 
 def test_an_hour_of_429_is_waited_for_and_no_more(clock: StandingClock) -> None:

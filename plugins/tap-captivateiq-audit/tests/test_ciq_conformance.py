@@ -23,7 +23,7 @@ TestConformance = conformance_suite(
         retry_after=parse_retry_after,
         without_sdk=(
             *("bookmark", "client", "clock", "config", "days", "entries", "exceptions"),
-            *("rate_limit", "reader", "state"),
+            *("flaws", "rate_limit", "reader", "signals", "state"),
         ),
     )
 )

@@ -135,3 +135,19 @@ def test_an_id_may_be_a_whole_number(test_id: int) -> None:
     run = run_with(Log([row(1, NOW, id=test_id)]))
 
     assert (run.returncode, run.ids) == (0, [str(test_id)])
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-06-30t23:59:59z", "2026-06-30T23:59:59.000000Z"),
+        ("2026-06-30T23:59:60Z", "2026-07-01T00:00:00.000000Z"),
+        ("2026-07-01T05:29:60.5+05:30", "2026-07-01T00:00:00.500000Z"),
+    ],
+)
+def test_small_letters_and_a_leap_second_are_a_time(text: str, time: str) -> None:
+    with FakeCaptivateIQ(Log([], odd={0: row(1, text)})) as server:
+        run = run_tap(config(server, start_date="2026-06-01"))
+
+    assert run.returncode == 0
+    assert [record["created_at"] for record in run.records] == [time]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +16,8 @@ from testing.captivateiq_tap import NOW, config, hours, run_tap
 from testing.fake_captivateiq import TOKEN, FakeCaptivateIQ, Log, Reply, row
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from testing.fake_captivateiq import Row
     from testing.forked import Message, Run
 
@@ -169,6 +173,44 @@ def test_a_first_run_begins_with_the_first_entry_wherever_days_begin(
         assert run_tap(config(server)).ids == ids(rows)
 
 
+class Busy(Log):
+    """One entry comes in with each request."""
+
+    def answer(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        new = row(5000 + len(self.rows), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z")
+        self.arriving = [new]
+        return super().answer(parameters)
+
+
+@pytest.mark.parametrize("counts", ["all", "nothing"])
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_what_comes_in_while_a_run_reads_comes_once_even_without_a_lookback(
+    order: str, counts: str
+) -> None:
+    log = Busy(hours(20), order, counts=counts, most=10)
+    with FakeCaptivateIQ(log) as server:
+        settings = config(server, lookback_days=0)
+        first = run_tap(settings)
+        second = run_tap(settings, state=first.state)
+        there = ids(log.rows)
+        third = run_tap(settings, state=second.state)
+
+    sent = first.ids + second.ids + third.ids
+    assert [first.returncode, second.returncode, third.returncode] == [0, 0, 0]
+    assert len(sent) == len(set(sent))
+    assert set(there) <= set(sent)
+
+
+def test_a_count_that_is_too_high_fails_the_run_but_does_not_stop_it() -> None:
+    with FakeCaptivateIQ(Log(hours(3), hidden=1)) as server:
+        run = run_tap(config(server, start_date=f"{NOW - timedelta(hours=3):%Y-%m-%d}"))
+
+    assert (run.returncode, run.ids) == (1, ids(hours(3)))
+    assert run.state
+    error = run.log("ERROR")[-1]
+    assert re.match("the server counts 4 entries from .* and never shows more than 3, which", error)
+
+
 def test_entries_of_one_time_come_in_the_order_of_their_ids() -> None:
     rows = [row(number, NOW) for number in (3, 1, 2)]
     with FakeCaptivateIQ(Log(rows, "arbitrary")) as server:
@@ -222,3 +264,25 @@ def test_test_says_whether_the_token_is_good() -> None:
     assert (good.returncode, bad.returncode) == (0, 1)
     assert bad.log("ERROR")[-1].startswith("api_token is not accepted (401)")
     assert "Traceback" not in bad.stderr
+
+
+def test_help_names_the_documentation_and_an_example() -> None:
+    told = run_tap({}, "--help").stdout
+
+    assert "plugins/tap-captivateiq-audit/README.md" in told
+    assert "tap-captivateiq-audit --config config.json --state state.json | target-jsonl" in told
+
+
+@pytest.mark.parametrize(("option", "code"), [("", 0), ("--bogus", 2)])
+def test_a_closed_stderr_changes_nothing(option: str, code: int, tmp_path: Path) -> None:
+    with FakeCaptivateIQ(Log(hours(3))) as server:
+        (tmp_path / "c.json").write_text(json.dumps(config(server)))
+        command = f"{sys.executable} -m tap_captivateiq_audit --config c.json {option} 2>&-"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, check=False
+        )
+
+    assert done.returncode == code
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()].count("RECORD") == (
+        0 if code else 3
+    )

@@ -125,6 +125,13 @@ UNREADABLE = "the bookmark for 'audit_logs' in the state cannot be read: mend it
         (state_at(NOW, lookback=LOOKBACK | {"since": NOW.timestamp()}), UNREADABLE),
         (state_at(NOW, lookback=LOOKBACK | {"ids": {"hidden": "b"}}), UNREADABLE),
         (state_at(NOW, lookback=LOOKBACK | {"ids": []}), UNREADABLE),
+        (state_at(NOW, lookback=LOOKBACK | {"ids": {"a": "5"}}), UNREADABLE),
+        (state_at(NOW, lookback=LOOKBACK | {"ids": {"a": True}}), UNREADABLE),
+        (state_at(NOW, lookback=LOOKBACK | {"ids": {"a": 1.5}}), UNREADABLE),
+        (state_at(NOW, lookback=LOOKBACK | {"at": None}), UNREADABLE),
+        (state_at(NOW, lookback=LOOKBACK | {"at": "hidden"}), UNREADABLE),
+        (state_at(NOW, lookback=LOOKBACK | {"more": 1}), UNREADABLE),
+        (of_stream(replication_key_value=5), UNREADABLE),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, bytes | str) else None,
 )
