@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -13,11 +14,15 @@ import click
 from sentry_audit_detections import findings
 from sentry_audit_detections.catalog import SEVERITIES, chosen, detections
 from sentry_audit_detections.database import opened
+from sentry_audit_detections.drift import SEVERITY, TITLE, Drift
+from sentry_audit_detections.drift import drift as find_drift
 from sentry_audit_detections.exceptions import DetectionsError
 from sentry_audit_detections.findings import LIMITS, Finding, Period
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from sentry_audit_detections.database import Database
 
 FOUND = 3
 """The exit code when something severe enough was found."""
@@ -65,6 +70,9 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # 
 )
 @click.option("--until", type=Moment(), help="End, exclusive. Default: now.")
 @click.option("--only", help="Numbers or names of detections, such as 03,14. Default: all.")
+@click.option("--drift", is_flag=True, help="Also compare organizations and members with the log.")
+@click.option("--before", help="The database as it was after an earlier run; implies --drift.")
+@click.option("--before-schema", help="Schema of its tables. Default: that of --schema.")
 @click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),
@@ -89,6 +97,9 @@ def command(  # noqa: PLR0913  (one for each option)
     since: datetime,
     until: datetime | None,
     only: str | None,
+    drift: bool,
+    before: str | None,
+    before_schema: str | None,
     fail_on: str | None,
     form: str,
 ) -> None:
@@ -108,14 +119,24 @@ def command(  # noqa: PLR0913  (one for each option)
         with opened(database, schema) as source:
             entries = findings.count(source, period)
             found = list(findings.find(source, wanted, period))
+            drifts = list(_drift(source, drift, before, before_schema or schema))
     except DetectionsError as error:
         raise click.ClickException(str(error)) from error
     if form == "json":
-        _write_json(found, entries)
+        _write_json(found, drifts, entries)
     else:
-        _write_table(found, entries, period, len(wanted))
-    if fail_on and any(_rank(each) >= SEVERITIES.index(fail_on) for each in found):
+        _write_table(found, drifts, entries, period, len(wanted))
+    severities = {each.detection.severity for each in found} | ({SEVERITY} if drifts else set())
+    if fail_on and severities & set(SEVERITIES[SEVERITIES.index(fail_on) :]):
         raise SystemExit(FOUND)
+
+
+def _drift(source: Database, wanted: bool, before: str | None, schema: str) -> Iterator[Drift]:  # noqa: FBT001  (an option)
+    if before:
+        with opened(before, schema) as former:
+            yield from find_drift(source, former)
+    elif wanted:
+        yield from find_drift(source, None)
 
 
 def main() -> None:
@@ -123,7 +144,7 @@ def main() -> None:
     command()
 
 
-def _write_json(found: Sequence[Finding], entries: int) -> None:
+def _write_json(found: Sequence[Finding], drifts: Sequence[Drift], entries: int) -> None:
     click.echo(LIMITS, err=True)
     if not entries:
         click.echo(_NOTHING, err=True)
@@ -141,12 +162,17 @@ def _write_json(found: Sequence[Finding], entries: int) -> None:
             "detail": each.detail,
         }
         click.echo(json.dumps(row))
+    for drift in drifts:
+        head = {"detection": "drift", "title": TITLE, "severity": SEVERITY}
+        click.echo(json.dumps(head | asdict(drift)))
 
 
 _NOTHING = "The period has no entries at all: does the tap run, and into this database?"
 
 
-def _write_table(found: Sequence[Finding], entries: int, period: Period, looked: int) -> None:
+def _write_table(
+    found: Sequence[Finding], drifts: Sequence[Drift], entries: int, period: Period, looked: int
+) -> None:
     click.echo(LIMITS)
     click.echo()
     click.echo(f"{_day(period.since)} to {_day(period.until)} UTC: {entries:,} entries")
@@ -159,6 +185,12 @@ def _write_table(found: Sequence[Finding], entries: int, period: Period, looked:
         for each in group:
             words = (_second(each.at), each.organization, each.actor, each.address, each.detail)
             click.echo(f"  {'  '.join(_printable(word) for word in words if word)}")
+    if drifts:
+        click.echo()
+        click.echo(f"{SEVERITY.upper()}  {TITLE}")
+    for drift in drifts:
+        line = f"{drift.organization}  {drift.subject}  {drift.detail}"
+        click.echo(f"  {_printable(line)}")
     hit = len({each.detection.number for each in found})
     click.echo()
     click.echo(f"{hit} of {looked} detections found {len(found):,} entries.")
