@@ -62,7 +62,7 @@ rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this m
 release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: TAG=target-otlp-v0.2.0
 	$(BIN)/python -m release check "$$TAG"
 
-demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
+demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice, and look for incidents
 	@$(BIN)/python -m demo
 
 picture: $(PLUGINS) ## Draw docs/terminal.svg: the bar, and what the demo says
@@ -85,7 +85,8 @@ $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
-$(INSTALLED): $(UV) pyproject.toml $(wildcard plugins/*/pyproject.toml) uv.lock
+$(INSTALLED): $(UV) pyproject.toml detections/pyproject.toml $(wildcard plugins/*/pyproject.toml) \
+uv.lock
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
 	$(UV) sync --quiet --all-packages $(SYNC)
 	@touch $@
