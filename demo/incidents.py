@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 SHOWN_FROM = SEVERITIES.index("high")
 WIDTH = 42
 
-MEMBER = {"email": "helper@mail.example", "teams_slugs": [], "invite_status": "approved"}
+MEMBER: dict[str, object] = {
+    "email": "helper@mail.example",
+    "teams_slugs": [],
+    "invite_status": "approved",
+}
 STORY: tuple[tuple[str, dict[str, object], int | None], ...] = (
     ("org.edit", {"require_2fa": "to False"}, 1),
     ("member.invite", MEMBER | {"role": "member"}, 4711),

@@ -13,10 +13,11 @@ import pytest
 
 from sentry_audit_detections.catalog import Detection, detections
 from sentry_audit_detections.database import Database, opened
+from sentry_audit_detections.drift import drift
 from testing.cases import expected, found_by, records
-from testing.fake_sentry import FakeSentry, Log
+from testing.fake_sentry import FakeSentry, Inventory, Log
 from testing.postgres import postgres
-from testing.sentry_tap import config, run_tap
+from testing.sentry_tap import config, run_tap, selecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +51,10 @@ def run() -> Run:
         organization: Log(rows=list(rows))
         for organization, rows in groupby(records(), key=lambda each: each["organization"])
     }
-    with FakeSentry(logs) as sentry:
-        return run_tap(config(sentry, organization=None, organizations=list(logs)))
+    inventories = {name: Inventory.made(name, members=2) for name in logs}
+    with FakeSentry(logs, inventories=inventories) as sentry:
+        settings = config(sentry, organization=None, organizations=list(logs))
+        return run_tap(settings, catalog=selecting("audit_logs", "organizations", "members"))
 
 
 @pytest.fixture(scope="module", params=["postgres", pytest.param("duckdb", marks=NEEDS_A_WHEEL)])
@@ -82,3 +85,12 @@ def test_a_detection_finds_the_same_in_what_a_target_has_loaded(
     log: Database, detection: Detection
 ) -> None:
     assert sorted(found_by(log, detection)) == sorted(expected(detection)) != []
+
+
+def test_rows_that_a_target_has_loaded_are_compared_with_the_log(log: Database) -> None:
+    found = {(each.organization, each.subject): each.detail for each in drift(log, None)}
+
+    assert found["case-01", "require2FA"].endswith("the last entry says 'require_2fa to True'")
+    assert ("case-13", "require2FA") not in found
+    # The same rows as before: nobody is new, nobody is gone.
+    assert set(drift(log, log)) == set(drift(log, None))
