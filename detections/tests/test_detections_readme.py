@@ -20,6 +20,7 @@ from testing.recipes import block
 
 FOLDER = Path(__file__).parents[1]
 README = (FOLDER / "README.md").read_text()
+SIEM = (FOLDER.parent / "docs" / "siem.md").read_text()
 
 
 def test_the_table_has_each_detection_with_its_severity() -> None:
@@ -86,3 +87,35 @@ def test_it_is_a_utility_of_meltano(tmp_path: Path) -> None:
     assert told.returncode == 3
     assert set(expected(thirteenth)) <= {json.loads(row)["id"] for row in told.stdout.splitlines()}
     assert meltano("run", f"{name}:day").returncode in {0, 1}
+
+
+def test_the_collector_s_file_connects_what_it_defines() -> None:
+    collector = YAML(typ="safe", pure=True).load(block("collector", SIEM))
+    logs = collector["service"]["pipelines"]["logs"]
+
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(logs[kind]) == set(collector[kind])
+    assert set(collector["service"]["extensions"]) == set(collector["extensions"])
+
+
+def test_events_become_parquet_by_class_and_day(tmp_path: Path) -> None:
+    (tmp_path / "security_lake.py").write_text(block("security lake", SIEM))
+    (tmp_path / "output").mkdir()
+    day = 86_400_000
+    for name, times in {"account_change": [day, 2 * day], "group_management": [day]}.items():
+        rows = [{"uid": str(time), "time": time, "class_uid": 1} for time in times]
+        file = tmp_path / "output" / f"ocsf_events_{name}-20261122T034329.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for _ in range(2):
+        # A second time nothing is left to do.
+        subprocess.run([sys.executable, "security_lake.py", "output"], cwd=tmp_path, check=True)
+
+    found = sorted(path.parent for path in tmp_path.glob("lake/**/*.parquet"))
+    place = "region=eu-central-1/accountId=123456789012/eventDay="
+    assert [str(path.relative_to(tmp_path / "lake")) for path in found] == [
+        f"sentry-account/{place}19700102",
+        f"sentry-account/{place}19700103",
+        f"sentry-group/{place}19700102",
+    ]
+    query = f"SELECT time, class_uid FROM read_parquet('{found[0]}/*.parquet')"  # noqa: S608  (ours)
+    assert duckdb.sql(query).fetchall() == [(day, 1)]
