@@ -117,5 +117,7 @@ def test_events_become_parquet_by_class_and_day(tmp_path: Path) -> None:
         f"sentry-account/{place}19700103",
         f"sentry-group/{place}19700102",
     ]
-    query = f"SELECT time, class_uid FROM read_parquet('{found[0]}/*.parquet')"  # noqa: S608  (ours)
-    assert duckdb.sql(query).fetchall() == [(day, 1)]
+    with duckdb.connect(":memory:") as connection:
+        connection.from_parquet(f"{found[0]}/*.parquet").create("events")
+        read = connection.execute("SELECT time, class_uid FROM events").fetchall()
+    assert read == [(day, 1)]
