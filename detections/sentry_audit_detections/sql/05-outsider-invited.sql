@@ -10,19 +10,23 @@ WITH invited AS (
   SELECT *, lower(split_part(data->>'email', '@', 2)) AS domain
   FROM audit_logs
   WHERE event IN ('member.invite', 'member.add')
+), acting AS (
+  SELECT organization, lower(split_part(actor->>'email', '@', 2)) AS domain,
+    min(dateCreated) AS first_seen
+  FROM audit_logs
+  GROUP BY 1, 2
 )
-SELECT organization, id, dateCreated, event, actorName, ipAddress,
+SELECT invited.organization, id, dateCreated, event, actorName, ipAddress,
   data->>'email' AS detail
-FROM invited CROSS JOIN period
+FROM invited
+CROSS JOIN period
+LEFT JOIN acting
+  ON acting.organization = invited.organization
+  AND acting.domain = invited.domain
+  AND acting.first_seen <= invited.dateCreated
 WHERE dateCreated >= since AND dateCreated < until
-  AND domain <> ''
-  AND (domain IN ('gmail.com', 'googlemail.com', 'outlook.com', 'hotmail.com', 'live.com',
+  AND invited.domain <> ''
+  AND (acting.domain IS NULL
+    OR invited.domain IN ('gmail.com', 'googlemail.com', 'outlook.com', 'hotmail.com', 'live.com',
       'yahoo.com', 'icloud.com', 'me.com', 'aol.com', 'gmx.com', 'gmx.de', 'mail.com', 'mail.ru',
-      'yandex.ru', 'qq.com', '163.com', 'proton.me', 'protonmail.com')
-    OR NOT EXISTS (
-      SELECT 1
-      FROM audit_logs AS earlier
-      WHERE earlier.organization = invited.organization
-        AND earlier.dateCreated <= invited.dateCreated
-        AND lower(split_part(earlier.actor->>'email', '@', 2)) = invited.domain
-    ))
+      'yandex.ru', 'qq.com', '163.com', 'proton.me', 'protonmail.com'))

@@ -6,6 +6,11 @@
 -- events: sentry-app.install (data.sentry_app), integration.add (data.provider and data.name, or
 --   data.integration and data.project); internal-integration.create
 -- link: https://docs.sentry.io/organization/integrations/
+WITH internal AS MATERIALIZED (
+  SELECT organization, dateCreated, data->>'name' AS name
+  FROM audit_logs
+  WHERE event = 'internal-integration.create'
+)
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   coalesce(data->>'sentry_app', data->>'provider', data->>'integration')
     || coalesce(' ' || (data->>'name'), ' in ' || (data->>'project'), '') AS detail
@@ -14,10 +19,9 @@ WHERE dateCreated >= since AND dateCreated < until
   AND event IN ('sentry-app.install', 'integration.add')
   AND NOT EXISTS (
     SELECT 1
-    FROM audit_logs AS internal
+    FROM internal
     WHERE internal.organization = installed.organization
-      AND internal.event = 'internal-integration.create'
-      AND (internal.data->>'name') = (installed.data->>'sentry_app')
+      AND internal.name = (installed.data->>'sentry_app')
       AND internal.dateCreated BETWEEN installed.dateCreated - INTERVAL '1 minute'
         AND installed.dateCreated + INTERVAL '1 minute'
   )

@@ -7,7 +7,11 @@
 -- events: sentry-app.install (data.sentry_app), integration.add (data.provider or
 --   data.integration); internal-integration.create
 -- link: https://docs.sentry.io/organization/integrations/
-WITH installed AS (
+WITH internal AS MATERIALIZED (
+  SELECT organization, dateCreated, data->>'name' AS name
+  FROM audit_logs
+  WHERE event = 'internal-integration.create'
+), installed AS (
   SELECT *,
     row_number() OVER (
       PARTITION BY organization, event, coalesce(data->>'sentry_app', data->>'provider', data->>'integration')
@@ -23,10 +27,9 @@ WHERE dateCreated >= since AND dateCreated < until
   AND turn = 1
   AND NOT EXISTS (
     SELECT 1
-    FROM audit_logs AS internal
+    FROM internal
     WHERE internal.organization = installed.organization
-      AND internal.event = 'internal-integration.create'
-      AND (internal.data->>'name') = (installed.data->>'sentry_app')
+      AND internal.name = (installed.data->>'sentry_app')
       AND internal.dateCreated BETWEEN installed.dateCreated - INTERVAL '1 minute'
         AND installed.dateCreated + INTERVAL '1 minute'
   )
