@@ -69,7 +69,7 @@ def found(file: Path, now: datetime) -> list[str]:
     rest = Counter(each.detection.severity for each in findings if each not in severe)
     lines = [
         f"    {each.at:%H:%M:%S}  {each.detection.severity:8}  {each.detection.title}:\n"
-        f"                        {each.detail[:WIDTH]}"
+        f"                        {each.detail[:WIDTH].rstrip()}"
         for each in severe
     ]
     others = ", ".join(f"{number} {severity}" for severity, number in rest.items())
