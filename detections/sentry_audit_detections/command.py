@@ -31,26 +31,23 @@ _AGO = re.compile(r"^(\d{1,5})([mhd])$")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-class Moment(click.ParamType[datetime]):
-    """A date or a date-time, in UTC unless it names a zone, or how long ago: 90m, 24h, 7d."""
+def moment(text: str | datetime) -> datetime:
+    """Parse a date or a date-time, in UTC unless it names a zone, or an age: 90m, 24h, 7d.
 
-    name = "when"
+    Raises:
+        click.BadParameter: It is none of them.
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """Parse a text."""
-        if isinstance(value, datetime):
-            return value
-        text = str(value)
-        if ago := _AGO.match(text):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        try:
-            when = datetime.fromisoformat(text)
-        except ValueError:
-            message = f"'{text}' is neither a date, such as 2026-11-22, nor an age, such as 24h"
-            self.fail(message, param, ctx)
-        return when if when.tzinfo else when.replace(tzinfo=UTC)
+    """
+    if isinstance(text, datetime):
+        return text
+    if ago := _AGO.match(text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        message = f"'{text}' is neither a date, such as 2026-11-22, nor an age, such as 24h"
+        raise click.BadParameter(message) from error
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  (click's signature)
@@ -66,9 +63,9 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # 
 @click.argument("database", envvar="SENTRY_AUDIT_DETECTIONS_DATABASE")
 @click.option("--schema", default="sentry", show_default=True, help="Schema of the tables.")
 @click.option(
-    "--since", type=Moment(), default="24h", show_default=True, help="Start: a date, or an age."
+    "--since", type=moment, default="24h", show_default=True, help="Start: a date, or an age."
 )
-@click.option("--until", type=Moment(), help="End, exclusive. Default: now.")
+@click.option("--until", type=moment, help="End, exclusive. Default: now.")
 @click.option("--only", help="Numbers or names of detections, such as 03,14. Default: all.")
 @click.option("--drift", is_flag=True, help="Also compare organizations and members with the log.")
 @click.option("--before", help="The database as it was after an earlier run; implies --drift.")
