@@ -63,7 +63,7 @@ release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: T
 	$(BIN)/python -m release check "$$TAG"
 
 # Says what takes so long before it begins.
-demo: ## Read a stand-in for Sentry into a file, twice
+demo: ## Read a stand-in for Sentry into a file, twice, and look for incidents
 	@$(MAKE) -q $(PLUGINS) >/dev/null 2>&1 || echo "The first time, this installs what it needs into \
 	hidden folders of this checkout: about 40 seconds on a fast connection."
 	@$(MAKE) --no-print-directory --silent $(PLUGINS)
@@ -89,7 +89,8 @@ $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
-$(INSTALLED): $(UV) pyproject.toml $(wildcard plugins/*/pyproject.toml) uv.lock
+$(INSTALLED): $(UV) pyproject.toml detections/pyproject.toml $(wildcard plugins/*/pyproject.toml) \
+uv.lock
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
 	$(UV) sync --quiet --all-packages $(SYNC)
 	@touch $@

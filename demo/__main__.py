@@ -1,4 +1,4 @@
-"""Run the tap twice through Meltano, new entries in between, and tell what came of it."""
+"""Run the tap twice through Meltano, incidents in between, and tell what came of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from demo import ROOT
+from demo.incidents import STORY, found, incidents
 from demo.summary import Record, Run, summary
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
 
@@ -36,13 +37,18 @@ def main() -> None:
     with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
         _say(f"\nA stand-in for Sentry at {sentry.host} holds {ENTRIES:,} audit entries.")
         first = _run(sentry.host)
-        _say(f"Meanwhile {NEW_ENTRIES} new entries arrive.")
-        now = entries.micros(datetime.now(UTC))
-        log.add(now - seconds * 1_000_000 for seconds in range(NEW_ENTRIES))
+        _say(
+            f"Meanwhile {NEW_ENTRIES + len(STORY)} new entries arrive, from a stolen session, too."
+        )
+        now = datetime.now(UTC)
+        newest = entries.micros(now)
+        log.add(newest - seconds * 1_000_000 for seconds in range(NEW_ENTRIES))
+        for incident in incidents(now):
+            log.put(incident)
         second = _run(sentry.host)
     held = [row["id"] for row in log.rows() if row]
     lines, is_exact = summary(first, second, held, _members())
-    _say("\n".join(["", *lines, *_where_to_go()]))
+    _say("\n".join(["", *lines, "", *found(FILE, now), *_where_to_go()]))
     sys.exit(not is_exact)
 
 
@@ -99,6 +105,10 @@ def _where_to_go() -> list[str]:
         "",
         f"  The entries are in {_shown(FILE)},",
         f"  what Meltano said in {_shown(MELTANO_LOG)}.",
+        "",
+        "  All 25 detections over all entries:",
+        "",
+        f"    .venv/bin/sentry-audit-detections {_shown(FILE)} --since 90d",
         "",
         "  Next, your own Sentry. This asks for its address, your organization, and a token:",
         "",

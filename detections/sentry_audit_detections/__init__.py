@@ -1,0 +1,1 @@
+"""Detections for Sentry's organization audit log, on DuckDB and PostgreSQL."""

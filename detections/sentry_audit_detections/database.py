@@ -1,0 +1,307 @@
+"""Where the log was loaded to: a DuckDB file, PostgreSQL, or files of JSON lines.
+
+Targets disagree on the case of column names, and on types. `LOG` and `columns` level this: a
+detection sees text, JSON, and times in UTC without a zone, under names that need no quotes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from sentry_audit_detections.exceptions import DetectionsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+    import psycopg
+
+Row = dict[str, Any]
+
+REQUIRED = ("id", "organization", "event", "actor", "data", "dateCreated")
+TEXTS = ("id", "organization", "event", "ipAddress", "note", "targetObject", "targetUser")
+JSONS = ("actor", "data")
+POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
+
+
+class Database(Protocol):
+    """A database that is open for reading."""
+
+    def log(self) -> str:
+        """Return a query for all entries of the log, with levelled names and types.
+
+        Raises:
+            DetectionsError: There is no table of it, or it lacks columns.
+
+        """
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query.
+
+        Raises:
+            DetectionsError: The database refuses it.
+
+        """
+
+    def table(self, name: str) -> list[Row]:
+        """Return all rows of a table, with names of columns in lower case and parsed JSON.
+
+        Raises:
+            DetectionsError: There is no such table.
+
+        """
+
+
+@contextmanager
+def opened(place: str, schema: str) -> Iterator[Database]:
+    """Open a URL of PostgreSQL, a DuckDB file, or `audit_logs.jsonl`, for reading alone.
+
+    Raises:
+        DetectionsError: It cannot be opened.
+
+    """
+    if POSTGRES.match(place):
+        with _postgres(place) as connection:
+            yield _Postgres(connection, schema)
+        return
+    if "://" in place:
+        message = "the database is a DuckDB file, a file of JSON lines, or a URL postgresql://…"
+        raise DetectionsError(message)
+    path = Path(place)
+    if not path.is_file():
+        message = f"{place} is no file. Name a DuckDB file, a .jsonl file, or postgresql://…"
+        raise DetectionsError(message)
+    if path.suffix in {".jsonl", ".ndjson"}:
+        with _duckdb(":memory:") as connection:
+            yield _Jsonl(connection, path)
+    else:
+        with _duckdb(place) as connection:
+            yield _Duckdb(connection, schema)
+
+
+class _Duckdb:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self.log = cache(self._log)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        import duckdb  # noqa: PLC0415  (an extra, and slow to import)
+
+        try:
+            return self._connection.execute(sql).fetchall()
+        except duckdb.Error as error:
+            raise DetectionsError(_first_line(error)) from error
+
+    def _log(self) -> str:
+        table = _Table("audit_logs", self._schema, self._types("audit_logs"))
+        return table.select(json_type="JSON", time=_duckdb_time)
+
+    def table(self, name: str) -> list[Row]:
+        types = self._types(name)
+        rows = self.query(f"SELECT * FROM {_quoted(self._schema)}.{_quoted(name)}")  # noqa: S608  (quoted)
+        names = [column.lower() for column in types]
+        return [
+            {
+                column: json.loads(value) if kind == "JSON" and value is not None else value
+                for column, kind, value in zip(names, types.values(), row, strict=True)
+            }
+            for row in rows
+        ]
+
+    def _types(self, table: str) -> dict[str, str]:
+        rows = self.query(_columns_of(self._schema, table))
+        if not rows:
+            raise DetectionsError(_no_table(self._schema, table))
+        return dict(rows)
+
+
+class _Jsonl(_Duckdb):
+    """Files as target-jsonl writes them, one beside the other; the last line of a key counts."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        super().__init__(connection, "main")
+        self._path = path
+
+    def _log(self) -> str:
+        types = dict.fromkeys(TEXTS, "VARCHAR") | dict.fromkeys(JSONS, "JSON")
+        types["dateCreated"] = "VARCHAR"
+        path = str(self._path).replace("'", "''")
+        self.query(
+            "CREATE OR REPLACE TEMP TABLE audit_logs_read AS "  # noqa: S608  (escaped)
+            "SELECT * EXCLUDE (line) FROM (SELECT *, row_number() OVER () AS line FROM read_json("
+            f"'{path}', format = 'newline_delimited', columns = {types})) "
+            "QUALIFY row_number() OVER (PARTITION BY organization, id ORDER BY line DESC) = 1"
+        )
+        table = _Table("audit_logs_read", None, types)
+        return table.select(json_type="JSON", time=_duckdb_time)
+
+    def table(self, name: str) -> list[Row]:
+        path = self._path.with_name(f"{name}.jsonl")
+        if not path.is_file():
+            message = f"{path} is no file: select the stream {name} in the tap"
+            raise DetectionsError(message)
+        with path.open(encoding="utf-8") as file:
+            try:
+                rows = [json.loads(line) for line in file]
+            except ValueError as error:
+                message = f"{path} does not hold JSON lines: {error}"
+                raise DetectionsError(message) from error
+        last = {(row.get("organization"), row.get("id")): row for row in rows}
+        return [{key.lower(): value for key, value in row.items()} for row in last.values()]
+
+
+class _Postgres:
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self.log = cache(self._log)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        import psycopg  # noqa: PLC0415  (an extra)
+
+        try:
+            return self._connection.execute(sql.encode()).fetchall()
+        except psycopg.Error as error:
+            raise DetectionsError(_first_line(error)) from error
+
+    def _log(self) -> str:
+        table = _Table("audit_logs", self._schema, self._types("audit_logs"))
+        return table.select(json_type="jsonb", time=_postgres_time)
+
+    def table(self, name: str) -> list[Row]:
+        names = [column.lower() for column in self._types(name)]
+        rows = self.query(f"SELECT * FROM {_quoted(self._schema)}.{_quoted(name)}")  # noqa: S608  (quoted)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _types(self, table: str) -> dict[str, str]:
+        rows = self.query(_columns_of(self._schema, table))
+        if not rows:
+            raise DetectionsError(_no_table(self._schema, table))
+        return dict(rows)
+
+
+class _Table:
+    """A table of the log with the columns that a target gave it, and their types."""
+
+    def __init__(self, name: str, schema: str | None, types: dict[str, str]) -> None:
+        self._name = _quoted(name) if schema is None else f"{_quoted(schema)}.{_quoted(name)}"
+        self._types = {column.lower(): (column, kind) for column, kind in types.items()}
+        self._require(REQUIRED)
+
+    def select(self, json_type: str, time: dict[str, str]) -> str:
+        """Return the query that levels names and types; `time` has an expression by type."""
+        columns = [self._cast(name, "text") for name in TEXTS]
+        columns += [self._cast(name, json_type) for name in JSONS]
+        column, kind = self._types["datecreated"]
+        expression = time.get(kind.lower(), time[""]).format(_quoted(column))
+        columns.append(f"{expression} AS dateCreated")
+        return (
+            "SELECT *, actor->>'id' AS actorId, "  # noqa: S608  (quoted)
+            "coalesce(nullif(actor->>'email', ''), actor->>'name') AS actorName "
+            f"FROM (SELECT {', '.join(columns)} FROM {self._name}) AS levelled"
+        )
+
+    def _cast(self, name: str, kind: str) -> str:
+        column = self._types.get(name.lower())
+        return f"CAST({_quoted(column[0]) if column else 'NULL'} AS {kind}) AS {name}"
+
+    def _require(self, names: Sequence[str]) -> None:
+        if missing := [name for name in names if name.lower() not in self._types]:
+            message = (
+                f"{self._name} lacks {', '.join(missing)}: load audit_logs whole, not flattened"
+            )
+            raise DetectionsError(message)
+
+
+# By type; the last is for text.
+_duckdb_time = {
+    "timestamp": "{0}",
+    "timestamp with time zone": "({0} AT TIME ZONE 'UTC')",
+    "": "CAST({0} AS timestamp)",
+}
+_postgres_time = {
+    "timestamp without time zone": "{0}",
+    "timestamp with time zone": "({0} AT TIME ZONE 'UTC')",
+    "": "(CAST({0} AS timestamptz) AT TIME ZONE 'UTC')",
+}
+
+
+@contextmanager
+def _duckdb(place: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    try:
+        import duckdb  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        message = "DuckDB is not installed: pip install 'sentry-audit-detections[duckdb]'"
+        raise DetectionsError(message) from error
+    try:
+        connection = duckdb.connect(place, read_only=place != ":memory:")
+    except duckdb.Error as error:
+        message = f"{place} cannot be read: {_first_line(error)}"
+        raise DetectionsError(message) from error
+    with connection:
+        yield connection
+
+
+@contextmanager
+def _postgres(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    try:
+        import psycopg  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        message = "psycopg is not installed: pip install 'sentry-audit-detections[postgres]'"
+        raise DetectionsError(message) from error
+    try:
+        connection = psycopg.connect(POSTGRES.sub("postgresql://", url))
+    except psycopg.ProgrammingError as error:
+        # Its text would quote the URL.
+        message = "the URL of PostgreSQL is not one: postgresql://user@host:5432/database"
+        raise DetectionsError(message) from error
+    except psycopg.Error as error:
+        message = f"PostgreSQL: {_without_password(url, _first_line(error))}"
+        raise DetectionsError(message) from error
+    connection.read_only = True
+    with connection:
+        yield connection
+
+
+def _columns_of(schema: str, table: str) -> str:
+    where = " AND ".join(
+        f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"
+        for column, value in (("table_schema", schema), ("table_name", table))
+    )
+    return (
+        f"SELECT column_name, data_type FROM information_schema.columns WHERE {where} "  # noqa: S608  (escaped)
+        "ORDER BY ordinal_position"
+    )
+
+
+def _no_table(schema: str, table: str) -> str:
+    return (
+        f"the schema {schema} has no table {table}. Name its schema with --schema, "
+        f"or let the tap select the stream {table}"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _without_password(url: str, text: str) -> str:
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return "the URL cannot be parsed"
+    for secret in {password, unquote(password or "")}:
+        if secret:
+            text = text.replace(secret, "***")
+    return text

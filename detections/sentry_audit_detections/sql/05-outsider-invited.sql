@@ -1,0 +1,32 @@
+-- title: Person from outside the company's domains invited
+-- severity: medium
+-- meaning: An invitation went to a domain of which nobody has acted in this organization so far,
+--   or to a public mail provider.
+-- false positives: The first contractor of a domain. Once somebody from a domain has acted in the
+--   organization, it is taken for one of the company's.
+-- events: member.invite, member.add (data.email); actor.email of earlier entries
+-- link: https://docs.sentry.io/organization/membership/
+WITH invited AS (
+  SELECT *, lower(split_part(data->>'email', '@', 2)) AS domain
+  FROM audit_logs
+  WHERE event IN ('member.invite', 'member.add')
+), acting AS (
+  SELECT organization, lower(split_part(actor->>'email', '@', 2)) AS domain,
+    min(dateCreated) AS first_seen
+  FROM audit_logs
+  GROUP BY 1, 2
+)
+SELECT invited.organization, id, dateCreated, event, actorName, ipAddress,
+  data->>'email' AS detail
+FROM invited
+CROSS JOIN period
+LEFT JOIN acting
+  ON acting.organization = invited.organization
+  AND acting.domain = invited.domain
+  AND acting.first_seen <= invited.dateCreated
+WHERE dateCreated >= since AND dateCreated < until
+  AND invited.domain <> ''
+  AND (acting.domain IS NULL
+    OR invited.domain IN ('gmail.com', 'googlemail.com', 'outlook.com', 'hotmail.com', 'live.com',
+      'yahoo.com', 'icloud.com', 'me.com', 'aol.com', 'gmx.com', 'gmx.de', 'mail.com', 'mail.ru',
+      'yandex.ru', 'qq.com', '163.com', 'proton.me', 'protonmail.com'))

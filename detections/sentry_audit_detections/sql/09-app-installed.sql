@@ -1,0 +1,27 @@
+-- title: Third-party app or integration installed
+-- severity: medium
+-- meaning: Another service can read issues and events from now on, or gets them sent.
+-- false positives: Wanted integrations. An internal integration is left out: its creation is
+--   found by 07.
+-- events: sentry-app.install (data.sentry_app), integration.add (data.provider and data.name, or
+--   data.integration and data.project); internal-integration.create
+-- link: https://docs.sentry.io/organization/integrations/
+WITH internal AS MATERIALIZED (
+  SELECT organization, dateCreated, data->>'name' AS name
+  FROM audit_logs
+  WHERE event = 'internal-integration.create'
+)
+SELECT organization, id, dateCreated, event, actorName, ipAddress,
+  coalesce(data->>'sentry_app', data->>'provider', data->>'integration')
+    || coalesce(' ' || (data->>'name'), ' in ' || (data->>'project'), '') AS detail
+FROM audit_logs AS installed CROSS JOIN period
+WHERE dateCreated >= since AND dateCreated < until
+  AND event IN ('sentry-app.install', 'integration.add')
+  AND NOT EXISTS (
+    SELECT 1
+    FROM internal
+    WHERE internal.organization = installed.organization
+      AND internal.name = (installed.data->>'sentry_app')
+      AND internal.dateCreated BETWEEN installed.dateCreated - INTERVAL '1 minute'
+        AND installed.dateCreated + INTERVAL '1 minute'
+  )

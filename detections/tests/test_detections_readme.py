@@ -1,0 +1,123 @@
+"""What README.md shows, taken from it and followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+from ruamel.yaml import YAML
+
+from sentry_audit_detections.catalog import detections
+from testing.cases import expected, records
+from testing.postgres import postgres
+from testing.recipes import block
+
+FOLDER = Path(__file__).parents[1]
+README = (FOLDER / "README.md").read_text()
+SIEM = (FOLDER.parent / "docs" / "siem.md").read_text()
+
+
+def test_the_table_has_each_detection_with_its_severity() -> None:
+    rules = {path.stem.partition("-")[0] for path in FOLDER.glob("sigma/*.yml")}
+    for each in detections():
+        rule = "yes" if each.number in rules else ""
+        assert f"| {each.number} | {each.title} | {each.severity} | {rule} |" in README
+
+
+def test_the_sql_runs_alone_on_duckdb() -> None:
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("""
+            CREATE SCHEMA sentry;
+            CREATE TABLE sentry.audit_logs (id TEXT, organization TEXT, event TEXT, actor JSON,
+              ipaddress TEXT, note TEXT, targetobject HUGEINT, targetuser TEXT, data JSON,
+              datecreated TIMESTAMP)
+        """)
+        connection.execute(block("duckdb", README))
+        for each in detections():
+            connection.execute(each.sql)
+
+
+@pytest.mark.slow
+def test_the_sql_runs_alone_on_postgresql() -> None:
+    with postgres() as server, psycopg.connect(server.url.replace("+psycopg", "")) as connection:
+        connection.execute("""
+            CREATE SCHEMA sentry;
+            CREATE TABLE sentry.audit_logs (id TEXT, organization TEXT, event TEXT, actor JSONB,
+              "ipAddress" TEXT, note TEXT, "targetObject" BIGINT, "targetUser" TEXT, data JSONB,
+              "dateCreated" TIMESTAMP)
+        """)
+        connection.execute(block("postgres", README).encode())
+        for each in detections():
+            connection.execute(each.sql.encode())
+
+
+@pytest.mark.slow
+def test_it_is_a_utility_of_meltano(tmp_path: Path) -> None:
+    project = YAML(typ="safe", pure=True).load(block("meltano", README))
+    [utility] = project["plugins"]["utilities"]
+    utility["pip_url"] = utility["pip_url"].replace("./detections", str(FOLDER))
+    project |= {"send_anonymous_usage_stats": False, "default_environment": "dev"}
+    project |= {"environments": [{"name": "dev"}]}
+    with (tmp_path / "meltano.yml").open("w") as file:
+        YAML(typ="safe", pure=True).dump(project, file)
+    log = tmp_path / "audit_logs.jsonl"
+    log.write_text("".join(f"{json.dumps(record)}\n" for record in records()))
+
+    def meltano(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).with_name("meltano"), "--log-level=warning", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"SENTRY_AUDIT_DETECTIONS_DATABASE": str(log)},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+    assert meltano("install").returncode == 0
+    name = "sentry-audit-detections"
+    [thirteenth] = [each for each in detections() if each.number == "13"]
+    asked = ["--since", "2000-01-01", "--only", "13", "--format", "json", "--fail-on", "high"]
+    told = meltano("invoke", name, *asked)
+    assert told.returncode == 3
+    assert set(expected(thirteenth)) <= {json.loads(row)["id"] for row in told.stdout.splitlines()}
+    assert meltano("run", f"{name}:day").returncode in {0, 1}
+
+
+def test_the_collector_s_file_connects_what_it_defines() -> None:
+    collector = YAML(typ="safe", pure=True).load(block("collector", SIEM))
+    logs = collector["service"]["pipelines"]["logs"]
+
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(logs[kind]) == set(collector[kind])
+    assert set(collector["service"]["extensions"]) == set(collector["extensions"])
+
+
+def test_events_become_parquet_by_class_and_day(tmp_path: Path) -> None:
+    (tmp_path / "security_lake.py").write_text(block("security lake", SIEM))
+    (tmp_path / "output").mkdir()
+    day = 86_400_000
+    for name, times in {"account_change": [day, 2 * day], "group_management": [day]}.items():
+        rows = [{"uid": str(time), "time": time, "class_uid": 1} for time in times]
+        file = tmp_path / "output" / f"ocsf_events_{name}-20261122T034329.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for _ in range(2):
+        # A second time nothing is left to do.
+        subprocess.run([sys.executable, "security_lake.py", "output"], cwd=tmp_path, check=True)
+
+    found = sorted(path.parent for path in tmp_path.glob("lake/**/*.parquet"))
+    place = "region=eu-central-1/accountId=123456789012/eventDay="
+    assert [str(path.relative_to(tmp_path / "lake")) for path in found] == [
+        f"sentry-account/{place}19700102",
+        f"sentry-account/{place}19700103",
+        f"sentry-group/{place}19700102",
+    ]
+    with duckdb.connect(":memory:") as connection:
+        connection.from_parquet(f"{found[0]}/*.parquet").create("events")
+        read = connection.execute("SELECT time, class_uid FROM events").fetchall()
+    assert read == [(day, 1)]
