@@ -24,6 +24,7 @@ def _definition(package: Package) -> Callable[[str], str]:
 FILES: dict[Path, Callable[[str], str]] = {
     ROOT / "meltano.yml": definitions.project,
     ROOT / ".env.example": lambda _: environment.example(_TAP, _TARGET),
+    ROOT / "docs/events.md": partial(tables.filled, _TAP),
     ROOT / "docs/settings.md": partial(tables.filled, _TAP),
     ROOT / "docs/streams.md": partial(tables.filled, _TAP),
     **{each.folder / "README.md": partial(tables.filled, each) for each in PACKAGES},

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from generate.events import areas
 from generate.packages import required_groups, settings, streams
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
+    from generate.events import Area, Event
     from generate.packages import Package, Setting
 
 _BEGIN, _END = "<!-- generated: ", "<!-- end -->"
@@ -190,7 +192,56 @@ def _field_type(field: dict[str, Any]) -> str:
     return f"{usual} or null" if "null" in types else usual
 
 
+# Events
+
+
+def _events(_: Package) -> str:
+    return "\n".join(map(_area, areas()))
+
+
+def _area(area: Area) -> str:
+    rows = (
+        (_code(name), each.meaning, each.target_object or "", each.target_user or "", _origin(each))
+        for name, each in area.events.items()
+    )
+    notes = [f"- `{name}`: {each.note}\n" for name, each in area.events.items() if each.note]
+    parts = [
+        f"## {area.title}\n",
+        _table("event | what the actor did | `targetObject` | `targetUser` | known from", rows),
+        "".join(notes),
+        *_data(area),
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def _origin(event: Event) -> str:
+    words = {"since": event.since, "until": event.until, "only on": event.only_on}
+    return ", ".join([event.evidence, *(f"{word} {of}" for word, of in words.items() if of)])
+
+
+def _data(area: Area) -> Iterator[str]:
+    """Yield for each shape of data the events that have it, and the keys."""
+    alike: dict[str, list[str]] = {}
+    for name, event in area.events.items():
+        alike.setdefault(_keys(event), []).append(_code(name))
+    for keys, names in alike.items():
+        yield f"`data` of {', '.join(names)}: {keys}"
+
+
+def _keys(event: Event) -> str:
+    if event.data is None:
+        return "not known.\n"
+    if not event.data and not event.sometimes:
+        return "empty.\n"
+    mark = ", sometimes" if event.data else ""
+    rows = [(_code(key), text) for key, text in event.data.items()]
+    rows += [(f"{_code(key)}{mark}", text) for key, text in event.sometimes.items()]
+    lead = "these keys." if event.data else "some of these keys."
+    return f"{lead}\n\n{_table('key | what it holds', rows)}"
+
+
 _PARTS: dict[str, Callable[[Package], str]] = {
+    "events": _events,
     "settings": _settings,
     "settings in short": _settings_in_short,
     "settings in full": _settings_in_full,
