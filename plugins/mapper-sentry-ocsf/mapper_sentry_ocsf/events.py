@@ -44,6 +44,9 @@ _TYPE_IDS = {1: "User", 2: "Admin"}
 _EMAIL = re.compile(r"[a-zA-Z0-9!#$%&'*+-/=?^_`{|}~.]+@[a-zA-Z0-9-]+\.[a-zA-Z0-9-.]+", re.ASCII)
 """What OCSF 1.8.0 takes for an address."""
 
+_LONGEST_ADDRESS = 40
+"""Characters that OCSF allows for an IP address."""
+
 _LONE_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -335,6 +338,8 @@ def _text(value: object) -> str | None:
 
 @lru_cache(4096)
 def _is_ip(text: str) -> bool:
+    if len(text) > _LONGEST_ADDRESS:
+        return False
     try:
         ip_address(text)
     except ValueError:

@@ -24,7 +24,7 @@ from mapper_sentry_ocsf.config import (
     remarks,
 )
 from mapper_sentry_ocsf.events import KEY, EventMapper, UnusableEntryError
-from mapper_sentry_ocsf.messages import Line, MessageReader, MessageWriter
+from mapper_sentry_ocsf.messages import TOO_DEEP, Line, MessageReader, MessageWriter
 from mapper_sentry_ocsf.signals import Stop
 from mapper_sentry_ocsf.streams import schemas, streams
 from mapper_sentry_ocsf.table import table
@@ -136,6 +136,8 @@ class MapperSentryOcsf(InlineMapper):
 
     def _mapped_line(self, message: Given) -> Line:
         record = message.get("record")
+        if record is TOO_DEEP:
+            raise RecursionError
         if isinstance(record, msgspec.Raw):
             event = self.events.map(record)
         else:
@@ -197,7 +199,7 @@ class MapperSentryOcsf(InlineMapper):
     def _check_schema(self, message: Given) -> None:
         try:
             schema = message.get("schema") or _decode_schema(message["line"]).schema
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             schema = None
         properties = schema.get("properties") if isinstance(schema, dict) else None
         if not isinstance(properties, dict):

@@ -33,6 +33,10 @@ Given = dict[str, Any]
 """A message as a dictionary, with its `line`; `record` is `Raw`, unless only Python can read it."""
 
 
+TOO_DEEP = object()
+"""Stands for a record that nothing can read."""
+
+
 class OutputError(Exception):
     """Nobody reads the output any more."""
 
@@ -61,7 +65,7 @@ class _Head(msgspec.Struct):
 
     type: str
     stream: Any = None
-    record: msgspec.Raw = msgspec.Raw()
+    record: msgspec.Raw = msgspec.Raw(b"null")
     time_extracted: Any = None
     version: Any = None
 
@@ -223,7 +227,7 @@ class MessageReader(GenericSingerReader[bytes]):
                 parse_constant=str,
             )
         except RecursionError:
-            message = _texts_of(line)
+            message = {**_texts_of(line), "record": TOO_DEEP}
         except ValueError:
             message = None
         if not isinstance(message, dict):
