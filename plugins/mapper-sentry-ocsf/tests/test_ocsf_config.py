@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
-from mapper_sentry_ocsf.table import table
 from testing import forked
-from testing.ocsf_mapper import ENVIRONMENT, SCHEMA, entry, events, record, run_mapper
+from testing.ocsf_mapper import ENVIRONMENT, SCHEMA, entry, events, lines, record, run_mapper
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPLIT = {
     3001: "ocsf_events_account_change",
@@ -124,8 +127,8 @@ def test_settings_come_from_the_environment() -> None:
         "MAPPER_SENTRY_OCSF_INCLUDE_RAW_DATA": "no",
         "MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT": '{"org.edit": "High"}',
     }
-    text = "".join(f"{json.dumps(message)}\n" for message in (SCHEMA, record()))
-    run = forked.run("mapper_sentry_ocsf", ["--config=ENV"], ENVIRONMENT | given, text.encode())
+    text = lines([SCHEMA, record()])
+    run = forked.run("mapper_sentry_ocsf", ["--config=ENV"], ENVIRONMENT | given, text)
 
     assert "raw_data" not in run.records[0]
     assert run.records[0]["severity"] == "High"
@@ -138,9 +141,24 @@ def test_the_help_has_an_example_and_names_the_documentation() -> None:
     assert "plugins/mapper-sentry-ocsf/README.md" in told
 
 
-def test_each_choice_that_can_be_debated_has_a_reason() -> None:
-    rows = table().events
-    debatable = [name for name, row in rows.items() if row.activity_id == 99 and not row.why]
+def test_the_environment_wins_over_a_dotenv_file_which_fills_in_and_is_named(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / ".env"
+    names = ("MAPPER_SENTRY_OCSF_INPUT_STREAM", "MAPPER_SENTRY_OCSF_OUTPUT_STREAM")
+    path.write_text("".join(f"{name}=of_the_file\n" for name in names))
+    environment = ENVIRONMENT | {"MAPPER_SENTRY_OCSF_INPUT_STREAM": "audit_logs"}
+    given = lines([SCHEMA])
+    run = forked.run_below(tmp_path, "mapper_sentry_ocsf", ["--config=ENV"], environment, given)
 
-    assert debatable == ["invite-request.remove"]
-    assert sum(row.why is not None for row in rows.values()) > 30
+    assert [message["stream"] for message in run.messages] == ["of_the_file"]
+    assert f"Settings that the environment lacks come from {path}" in run.log("INFO")
+
+
+def test_the_second_of_two_config_files_wins(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(json.dumps({"output_stream": name}))
+    given = [f"--config={tmp_path / name}" for name in ("first", "second")]
+    run = forked.run("mapper_sentry_ocsf", given, ENVIRONMENT, lines([SCHEMA]))
+
+    assert run.messages[0]["stream"] == "second"
