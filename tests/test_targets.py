@@ -15,6 +15,7 @@ import pytest
 
 from tap_sentry_audit.tap import STREAMS
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.ocsf_mapper import run_mapper
 from testing.postgres import Postgres, postgres
 from testing.recorded import audit_rows
 from testing.sentry_tap import config, run_tap, selecting
@@ -283,6 +284,31 @@ def test_a_target_that_flattens_by_itself_loses_no_open_object(
         for name in ("flags", "avatar", "additionalFields"):
             text = found[record["id"]][name]
             assert (None if text is None else json.loads(text)) == record[name]
+
+
+# --- events of OCSF
+
+
+@pytest.mark.parametrize("split_by_class", [False, True])
+def test_ocsf_events_are_loaded_whole(
+    split_by_class: bool,  # noqa: FBT001  (pytest gives it by name)
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    with FakeSentry({"acme": Log(rows=audit_rows())}) as sentry:
+        run = run_tap(config(sentry))
+    mapped = run_mapper(run.stdout.encode(), split_by_class=split_by_class)
+    state = database.load(mapped, tmp_path)
+
+    assert_holds_each_key_once(database, mapped)
+    assert state == run.state
+    assert len(mapped.of_type("SCHEMA")) == (4 if split_by_class else 1)
+    for schema in mapped.of_type("SCHEMA"):
+        found = {row["uid"]: row for row in database.table(schema["stream"])}
+        for message in mapped.of_type("RECORD"):
+            if message["stream"] == schema["stream"]:
+                row, written = found[message["record"]["uid"]], message["record"]
+                assert row == dict.fromkeys(row) | written
 
 
 # --- runs that follow each other
