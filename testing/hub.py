@@ -20,7 +20,8 @@ def schema_of(kind: str) -> Draft7Validator:
     for content in contents.values():
         # By these ids the references between the files would lead nowhere.
         del content["$id"]
-    root = SCHEMAS / "plugin_definitions" / f"{'loaders' if kind == 'mappers' else kind}.schema.json"
+    known = "loaders" if kind == "mappers" else kind
+    root = SCHEMAS / "plugin_definitions" / f"{known}.schema.json"
     return Draft7Validator(
         {"$ref": root.as_uri()},
         registry=Registry().with_contents(contents.items()),

@@ -32,9 +32,9 @@ SCHEMA: Message = {
     "stream": "audit_logs",
     "schema": {
         "type": "object",
-        "properties": dict.fromkeys(
-            ["id", "organization", "event", "dateCreated", *_NULLABLE, "additionalFields"], {}
-        ),
+        "properties": {
+            name: {} for name in ("id", "organization", "event", "dateCreated", *_NULLABLE)
+        },
     },
     "key_properties": ["id"],
 }
@@ -98,7 +98,7 @@ def run_mapper(
         return forked.run("mapper_sentry_ocsf", given, ENVIRONMENT, stdin, meanwhile=meanwhile)
 
 
-def events(*entries: Message, **config: object) -> list[Message]:
+def events(*entries: Message, **config: Any) -> list[Message]:  # noqa: ANN401  (settings)
     """The events that the mapper makes of entries."""
     messages = [{"type": "RECORD", "stream": "audit_logs", "record": each} for each in entries]
     run = run_mapper([SCHEMA, *messages], **config)

@@ -46,8 +46,8 @@ def test_what_the_tap_writes_becomes_valid_events_and_its_state_stays() -> None:
 
 
 def test_what_the_tap_masks_is_masked_in_the_whole_event() -> None:
-    secret = "0123456789abcdef0123456789abcdef"
-    data = {"label": "CI", "key": secret, "scopes": ["org:read"]}
+    key = "0123456789abcdef0123456789abcdef"
+    data = {"label": "CI", "key": key, "scopes": ["org:read"]}
     row = audit_rows()[0] | {"event": "api-key.create", "data": data}
     with FakeSentry({"acme": Log(rows=[row])}) as sentry:
         run = run_tap(config(sentry))
@@ -56,7 +56,7 @@ def test_what_the_tap_masks_is_masked_in_the_whole_event() -> None:
     [event] = mapped.records
     assert event["entity"]["name"] == "CI"
     assert event["entity"]["data"]["key"].endswith("cdef")
-    assert secret not in mapped.stdout
+    assert key not in mapped.stdout
 
 
 def test_an_event_becomes_a_log_record_with_its_severity_who_and_what() -> None:

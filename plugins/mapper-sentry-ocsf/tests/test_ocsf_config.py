@@ -88,8 +88,10 @@ def test_every_problem_is_named_at_once() -> None:
         "input_stream is not a text: put it in quotes",
         "output_stream has spaces or line breaks: write a name such as ocsf_events",
         "split_by_class is 'no': write true or false",
-        "severity_by_event has 'hot' for org.edit: write Unknown, Informational, Low, Medium, "
-        "High, Critical, Fatal",
+        (
+            "severity_by_event has 'hot' for org.edit: write Unknown, Informational, Low, "
+            "Medium, High, Critical, Fatal"
+        ),
     ]
 
 

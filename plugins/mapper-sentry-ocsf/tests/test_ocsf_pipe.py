@@ -187,8 +187,10 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
         ),
         (
             b'{"type":"BATCH","stream":"audit_logs","manifest":["hidden"]}',
-            "is a BATCH, and only records can be mapped: take batch_config out of the tap's "
-            "settings",
+            (
+                "is a BATCH, and only records can be mapped: take batch_config out of the tap's "
+                "settings"
+            ),
         ),
         (
             b'{"type":"RECORD","stream":"ocsf_events","record":{}}',
@@ -203,10 +205,14 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
             "is a SCHEMA of entries without dateCreated: select this field in the tap",
         ),
         (
-            b'{"type":"SCHEMA","stream":"audit_logs","schema":{"properties":{"id":{},'
-            b'"actor__id":{}}}}',
-            "is a SCHEMA of flattened entries: take flattening_enabled out of the settings of the "
-            "tap, and flatten in the target",
+            (
+                b'{"type":"SCHEMA","stream":"audit_logs","schema":{"properties":{"id":{},'
+                b'"actor__id":{}}}}'
+            ),
+            (
+                "is a SCHEMA of flattened entries: take flattening_enabled out of the settings "
+                "of the tap, and flatten in the target"
+            ),
         ),
     ],
     ids=lambda value: str(value)[:40],

@@ -26,8 +26,14 @@ USER = {"id": "9", "name": "Ida", "username": "ida", "email": "ida@example.com",
 FULL: dict[str, Any] = {
     **dict.fromkeys(["slug", "name", "label", "provider", "integration", "url", "state"], "x"),
     **dict.fromkeys(["team_slug", "project_slug", "role", "sentry_app", "key", "public_key"], "y"),
-    **{"email": "eve@example.com", "user": 9, "teams": [1], "teams_slugs": ["a", "b"], "id": 5},
-    **{"require_2fa": "from True to False", "old_slug": "z", "public": True},
+    "email": "eve@example.com",
+    "user": 9,
+    "teams": [1],
+    "teams_slugs": ["a", "b"],
+    "id": 5,
+    "require_2fa": "from True to False",
+    "old_slug": "z",
+    "public": True,
 }
 
 
