@@ -14,9 +14,11 @@ from uuid import uuid4
 import pytest
 
 from tap_sentry_audit.tap import STREAMS
+from testing import ocsf_mapper
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
-from testing.ocsf_mapper import run_mapper
+from testing.ocsf_mapper import PLUGIN, SCHEMA, run_mapper
 from testing.postgres import Postgres, postgres
+from testing.recipes import block
 from testing.recorded import audit_rows
 from testing.sentry_tap import config, run_tap, selecting
 
@@ -138,7 +140,7 @@ def into_duckdb(folder: Path) -> Database:
     def rows(query: str) -> list[Row]:
         asked = f"SELECT to_json(asked) FROM ({query}) AS asked"  # noqa: S608
         read = subprocess.check_output([python, "-c", READ_DUCKDB, path, asked], encoding="utf-8")
-        return [json.loads(line) for line in read.splitlines()]
+        return [json.loads(line) for line in read.split("\n") if line]
 
     settings: dict[str, object] = {
         "path": str(path),
@@ -309,6 +311,26 @@ def test_ocsf_events_are_loaded_whole(
             if message["stream"] == schema["stream"]:
                 row, written = found[message["record"]["uid"]], message["record"]
                 assert row == dict.fromkeys(row) | written
+
+
+def test_the_query_in_the_mappers_readme_finds_the_severe_events(
+    server: Postgres, tmp_path: Path
+) -> None:
+    database = into_postgres(server)
+    names = ["org.remove", "org.edit"]
+    mapped = run_mapper(
+        [SCHEMA, *(ocsf_mapper.record(n, event=name) for n, name in enumerate(names))]
+    )
+    database.load(mapped, tmp_path)
+    query = block("sql", (PLUGIN / "README.md").read_text()).rstrip(";\n")
+
+    assert database.rows(query.replace("sentry.", f"{database.schema}.")) == [
+        {
+            "to_timestamp": "2026-01-31T08:00:00.123+00:00",
+            "?column?": "ada@example.com",
+            "message": "did something",
+        }
+    ]
 
 
 # --- runs that follow each other
