@@ -107,13 +107,17 @@ class MessageWriter(GenericSingerWriter[bytes, Line]):
         text = memoryview(b"".join(self._waiting))
         self._waiting.clear()
         self._size = 0
+        descriptor = sys.stdout.fileno()
         try:
             while text:
-                text = text[os.write(sys.stdout.fileno(), text) :]
+                try:
+                    text = text[os.write(descriptor, text) :]
+                except BlockingIOError:  # whoever made the pipe has set it so
+                    select.select([], [descriptor], [])
         except OSError as error:
             message = (
-                f"The output cannot be written ({type(error).__name__}): see why the program that "
-                "reads it ended"
+                f"The output cannot be written ({os.strerror(error.errno or 0)}): if a program "
+                "reads it, see why that ended"
             )
             raise OutputError(message) from None
 
@@ -131,6 +135,9 @@ class MessageReader(GenericSingerReader[bytes]):
     @property
     def default_input(self) -> IO[bytes]:
         """The input if no file is given."""
+        if sys.stdin is None:
+            message = "There is no input: stdin is closed"
+            raise InvalidInputLine(message)
         return sys.stdin.buffer
 
     def process_lines(

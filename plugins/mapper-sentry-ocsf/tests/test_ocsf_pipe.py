@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,8 @@ from testing.ocsf_mapper import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from testing.forked import Run
 
 COMMAND = [sys.executable, "-m", "mapper_sentry_ocsf"]
@@ -260,8 +263,53 @@ def test_a_reader_that_goes_away_is_one_line() -> None:
 
     assert process.returncode == 1
     [line] = [line for line in told if "ERROR" in line]
-    assert "The output cannot be written (BrokenPipeError)" in line
+    assert "The output cannot be written (Broken pipe): if a program reads it, see why" in line
     assert not any("Traceback" in line for line in told)
+
+
+def test_a_full_disk_and_a_closed_input_are_one_line_each() -> None:
+    for redirection, told in (
+        (">/dev/full", "No space left on device"),
+        ("<&-", "stdin is closed"),
+    ):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND],
+            input=lines([SCHEMA, record()]),
+            env=ENVIRONMENT,
+            capture_output=True,
+            check=False,
+        )
+        [line] = [line for line in done.stderr.decode().splitlines() if "ERROR" in line]
+        assert (done.returncode, told in line) == (1, True)
+        assert b"Traceback" not in done.stderr
+
+
+def test_a_pipe_that_does_not_block_gets_everything() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    given = lines([SCHEMA, *(record(number) for number in range(300))])
+    with (
+        os.fdopen(reader, "rb") as output,
+        subprocess.Popen(
+            COMMAND, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE
+        ) as process,
+    ):
+        os.close(writer)
+        assert process.stdin
+        feeding = Thread(target=process.communicate, args=(given,))
+        feeding.start()
+        found = output.read().splitlines()
+        feeding.join()
+
+    assert process.returncode == 0
+    assert len(found) == 301
+
+
+def test_the_input_can_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "messages"
+    path.write_bytes(lines([SCHEMA, record()]))
+
+    assert len(run_mapper([], f"--input={path}").records) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
