@@ -317,10 +317,8 @@ def test_the_query_in_the_mappers_readme_finds_the_severe_events(
     server: Postgres, tmp_path: Path
 ) -> None:
     database = into_postgres(server)
-    names = ["org.remove", "org.edit"]
-    mapped = run_mapper(
-        [SCHEMA, *(ocsf_mapper.record(n, event=name) for n, name in enumerate(names))]
-    )
+    severe, harmless = ocsf_mapper.record(1, event="org.remove"), ocsf_mapper.record(2)
+    mapped = run_mapper([SCHEMA, severe, harmless, ocsf_mapper.state(2)])
     database.load(mapped, tmp_path)
     query = block("sql", (PLUGIN / "README.md").read_text()).rstrip(";\n")
 
