@@ -62,7 +62,11 @@ rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this m
 release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: TAG=target-otlp-v0.2.0
 	$(BIN)/python -m release check "$$TAG"
 
-demo: $(PLUGINS) ## Read a stand-in for Sentry into a file, twice
+# Says what takes so long before it begins.
+demo: ## Read a stand-in for Sentry into a file, twice
+	@$(MAKE) -q $(PLUGINS) >/dev/null 2>&1 || echo "The first time, this installs what it needs into \
+	hidden folders of this checkout: about 40 seconds on a fast connection."
+	@$(MAKE) --no-print-directory --silent $(PLUGINS)
 	@$(BIN)/python -m demo
 
 picture: $(PLUGINS) ## Draw docs/terminal.svg: the bar, and what the demo says

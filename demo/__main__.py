@@ -100,8 +100,10 @@ def _where_to_go() -> list[str]:
         f"  The entries are in {_shown(FILE)},",
         f"  what Meltano said in {_shown(MELTANO_LOG)}.",
         "",
-        "  Next, your own Sentry: copy .env.example to .env, write your token and your",
-        "  organization into it, and run .venv/bin/meltano run tap-sentry-audit target-jsonl",
+        "  Next, your own Sentry. This asks for its address, your organization, and a token:",
+        "",
+        "    .venv/bin/tap-sentry-audit --connect",
+        "    .venv/bin/meltano run tap-sentry-audit target-duckdb",
         "",
     ]
 

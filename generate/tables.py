@@ -58,13 +58,6 @@ def _code(value: Any) -> str:  # noqa: ANN401  (whatever JSON can hold)
 # Settings
 
 
-def _settings_in_short(package: Package) -> str:
-    return _table(
-        "setting | default | what it does",
-        ((_code(each.name), _default(package, each), _text(each)) for each in _own(package)),
-    )
-
-
 def _settings(package: Package) -> str:
     return _table(
         "setting, environment variable | type | default | what it does | example",
@@ -134,6 +127,13 @@ def _streams(package: Package) -> str:
             (_code(each.name), _paragraphs(each)[0], _key(each), _replication(each), _scopes(each))
             for each in streams(package)
         ),
+    )
+
+
+def _streams_in_short(package: Package) -> str:
+    return _table(
+        "stream | what it holds",
+        ((_code(each.name), _paragraphs(each)[0]) for each in streams(package)),
     )
 
 
@@ -243,9 +243,9 @@ def _keys(event: Event) -> str:
 _PARTS: dict[str, Callable[[Package], str]] = {
     "events": _events,
     "settings": _settings,
-    "settings in short": _settings_in_short,
     "settings in full": _settings_in_full,
     "settings of the SDK": _settings_of_the_sdk,
     "streams": _streams,
+    "streams in short": _streams_in_short,
     "streams in full": _streams_in_full,
 }

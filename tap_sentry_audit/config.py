@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "tap-sentry-audit"
 
-DOCUMENTATION = "https://pypi.org/project/tap-sentry-audit/"
+DOCUMENTATION = "README.md and docs/ in the source of this package"
 
 _PREFIX = "TAP_SENTRY_AUDIT_"
 """What the names of environment variables begin with."""
@@ -502,6 +502,15 @@ def _names_in_config(expression: str) -> Iterator[str]:
         match node:
             case ast.Subscript(value=ast.Name(id="config"), slice=ast.Constant(value=str(name))):
                 yield name
+            case ast.BinOp(left=left, right=right):
+                # What `config.get('salt')` is part of needs it, too.
+                for side in (left, right):
+                    match side:
+                        case ast.Call(
+                            func=ast.Attribute(value=ast.Name(id="config"), attr="get"),
+                            args=[ast.Constant(value=str(name))],
+                        ):
+                            yield name
 
 
 def _text_of(value: object) -> str:
@@ -616,8 +625,9 @@ def read_config_file(path: str) -> dict[str, Any]:
 def load_dotenv_file() -> Path | None:
     """Set the variables of a `.env` file that the environment lacks; return its path.
 
-    The file is the one that singer-sdk 0.54 takes with `--config=ENV`: the first in the folders
-    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
+    It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
+    `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
+    too. Returns None if there is none, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises:
@@ -625,7 +635,8 @@ def load_dotenv_file() -> Path | None:
 
     """
     sdk = find_spec("singer_sdk")
-    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
+    above_sdk = Path(sdk.origin).parents if sdk and sdk.origin else ()
+    for folder in (Path.cwd(), *above_sdk):
         path = folder / ".env"
         try:
             if path.is_file() or path.is_fifo():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 FILE = Path(".env")
 
 _NEWEST = 5
+_WIDEST_ACTOR = 24
 
 _PROMPTS = {
     "host": "Address of your Sentry",
@@ -68,8 +71,23 @@ def connect(tap: type[SentryTap]) -> None:
             f"{config.variable('auth_token')} and {config.variable('organization')} into {FILE}"
         )
         raise click.UsageError(message)
+    try:
+        _connect(tap)
+    except (click.Abort, KeyboardInterrupt):
+        _say("")
+        _give_up()
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        _say(
+            f"Error: {FILE.absolute()} cannot be used ({why}): correct it, or go to another folder"
+        )
+        _give_up()
+
+
+def _connect(tap: type[SentryTap]) -> None:
     # A handler that ends the process at once would leave the terminal without an echo.
     signals.handle_with(signal.default_int_handler)
+    _check_file()
     known = dotenv_values(FILE) | os.environ
     if known.get(config.variable("organizations")):
         message = (
@@ -88,12 +106,24 @@ def connect(tap: type[SentryTap]) -> None:
     _say(f"To read everything: {config.NAME} --config=ENV | target-jsonl")
 
 
+def _check_file() -> None:
+    """Raise an OSError if `.env` could not be written after all questions."""
+    path = FILE.resolve()
+    if path.exists() and not path.is_file():
+        raise IsADirectoryError(errno.EISDIR, "it is no file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "it is a link into a folder that is not there")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "its folder is read-only")
+
+
 def _ask(name: str, known: str | None) -> str:
     """Return a setting that can be used."""
     is_secret = name == "auth_token"
     default = known or ("https://sentry.io" if name == "host" else None)
 
     def checked(text: str) -> str:
+        text = text.strip()
         try:
             config.parse_setting(name, text)
         except config.SettingsError as error:
@@ -113,6 +143,7 @@ def _ask(name: str, known: str | None) -> str:
 def _try(tap: type[SentryTap], given: Mapping[str, str]) -> None:
     """Show what the settings can read, and the newest entries."""
     trial = tap(config=dict(given))
+    signals.handle_with(signal.default_int_handler)  # the SDK has set its own
     streams = [each for each in trial.streams.values() if isinstance(each, SentryStream)]
     for stream in streams:
         stream.ABORT_AT_RECORD_COUNT = 1  # which is what makes it a test
@@ -133,7 +164,7 @@ def _try(tap: type[SentryTap], given: Mapping[str, str]) -> None:
         _say("")
         _say("The newest entries:" if newest else "The audit log has no entries yet.")
         for record in reversed(newest):
-            _say(_line(record)[: console.width()])
+            click.echo(_line(record), err=True)
 
 
 def _line(record: Record) -> str:
@@ -142,10 +173,11 @@ def _line(record: Record) -> str:
     who = actor.get("username") or actor.get("name") or "?"
     time = str(record["dateCreated"])[:19].replace("T", " ")
     # A note can hold anything, control characters of a terminal included.
-    return "".join(
-        character if character.isprintable() else "?"
-        for character in f"{time}  {who}  {record['event']}  {record['note'] or ''}"
-    )
+    line = f"{time}  {str(who)[:_WIDEST_ACTOR]}  {record['event']}  {record['note'] or ''}"
+    plain = "".join(character if character.isprintable() else "?" for character in line)
+    from tqdm.utils import disp_trim  # noqa: PLC0415  (it takes a tenth of a second)
+
+    return str(disp_trim(plain, console.width()))
 
 
 def _write(given: Mapping[str, str]) -> None:
@@ -164,8 +196,10 @@ def _write(given: Mapping[str, str]) -> None:
     try:
         with suppress(FileNotFoundError):
             shutil.copyfile(path, new)
+        text = new.read_text("utf-8")
         for variable, value in values.items():
-            set_key(new, variable, value)
+            is_exported = re.search(rf"^\s*export\s+{variable}\s*=", text, re.MULTILINE) is not None
+            set_key(new, variable, value, export=is_exported)
         new.chmod(0o600)
         new.replace(path)
     finally:

@@ -16,6 +16,7 @@ _NARROWEST = 40
 _USUAL_WIDTH = 80
 
 _UNASKED = (
+    "Config validation failed",  # what is wrong with it comes before, and is to be the last line
     "Parsing env var for settings config...",
     "Skipping parse of env var settings...",
     "Skipping deselected stream '%s'.",
@@ -32,7 +33,7 @@ _LEVELS = {logging.WARNING: "Warning: ", logging.ERROR: "Error: ", logging.CRITI
 def is_terminal() -> bool:
     """Whether a person sees stderr."""
     # Python sets it to None if it was closed from the start.
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def width() -> int:
@@ -42,6 +43,15 @@ def width() -> int:
     except (AttributeError, OSError, ValueError):
         columns = 0
     return max(columns, _NARROWEST) if columns else _USUAL_WIDTH
+
+
+def ellipsis() -> str:
+    """Return what stands for the rest of a text, in an encoding that stderr has."""
+    try:
+        "…".encode(sys.stderr.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "..."
+    return "…"
 
 
 def wrap(text: str) -> str:

@@ -558,6 +558,21 @@ class _EveryProgram:
         assert server.requests
         assert f"Settings that the environment lacks come from {path}" in run.log("INFO")
 
+    def test_a_dotenv_file_of_the_current_folder_goes_before_others(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        given = self.variables(self.settings(server.url))
+        path = tmp_path / ".env"
+        path.write_text("".join(f"{each}='{value}'\n" for each, value in given.items()))
+        program = self.program
+        run = forked.run_in(
+            tmp_path, program.package, ["--config=ENV"], self.environment, program.input
+        )
+
+        assert run.returncode == 0, run.stderr
+        assert server.requests
+        assert f"Settings that the environment lacks come from {path}" in run.log("INFO")
+
     def test_a_dotenv_file_can_be_a_pipe_and_its_numbers_are_checked(self, tmp_path: Path) -> None:
         path = tmp_path / ".env"
         name, *_ = self.program.number

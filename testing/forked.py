@@ -130,9 +130,22 @@ def run_below(
     assert spec
     assert spec.origin
     (packages / "singer_sdk").symlink_to(Path(spec.origin).parent)
+    variables = {**environment, "PYTHONPATH": str(packages)}
+    return run_in(Path.cwd(), package, arguments, variables, stdin)
+
+
+def run_in(
+    folder: Path,
+    package: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: bytes = b"",
+) -> Run:
+    """Run `python -m package` in a folder."""
     done = subprocess.run(
         [sys.executable, "-m", package, *arguments],
-        env={**environment, "PYTHONPATH": str(packages)},
+        cwd=folder,
+        env=environment,
         input=stdin,
         capture_output=True,
         timeout=60,

@@ -53,11 +53,12 @@ def run_on_a_terminal(  # noqa: PLR0913, PLR0917  (all that a program is given)
     answers: Sequence[tuple[str, str]] = (),
     folder: Path | None = None,
     interrupt_at: str = "",
+    patience: float = 60,
 ) -> Seen:
     """Run a program to its end, with stdin and stderr on a terminal and stdout in a file.
 
     Each of the `answers` is typed once the terminal's last lines have its question in them. The
-    program gets a SIGINT once they have `interrupt_at`.
+    program gets a SIGINT once they have `interrupt_at`. It may be silent for `patience` seconds.
     """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
@@ -80,7 +81,7 @@ def run_on_a_terminal(  # noqa: PLR0913, PLR0917  (all that a program is given)
                 start_new_session=True,
             )
         os.close(slave)
-        while select.select([master], [], [], 60)[0]:
+        while select.select([master], [], [], patience)[0]:
             piece = b""
             with suppress(OSError):  # nobody has it open any more
                 piece = os.read(master, 65536)

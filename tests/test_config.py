@@ -328,9 +328,12 @@ def test_a_start_that_backfill_false_leaves_without_effect_is_remarked_on() -> N
     ]
 
 
+@pytest.mark.parametrize("salt", ["config['salt']", 'config["salt"]', "config.get('salt')"])
 @pytest.mark.parametrize("values", [None, {}, {"salt": ""}, {"salt": None}, {"pepper": "x"}])
-def test_a_salt_that_is_missing_is_an_error_before_the_first_request(values: object) -> None:
-    maps = {"audit_logs": {"who": "sha256(config['salt'] + actor['email']) if actor else None"}}
+def test_a_salt_that_is_missing_is_an_error_before_the_first_request(
+    values: object, salt: str
+) -> None:
+    maps = {"audit_logs": {"who": f"sha256({salt} + actor['email']) if actor else None"}}
     with pytest.raises(SettingsError) as raised:
         parse_settings(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ import pytest
 from dotenv import dotenv_values
 
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
-from testing.sentry_tap import command, run_tap
+from testing.forked import run_in
+from testing.sentry_tap import command
 from testing.terminal import run_on_a_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from testing.terminal import Seen
@@ -38,11 +41,7 @@ def test_three_answers_lead_to_the_newest_entries_and_a_file_for_the_owner_alone
 ) -> None:
     with serving() as sentry:
         seen = connect(tmp_path, sentry.url, "acme", TOKEN)
-        run = run_tap(
-            {},
-            "--config=ENV",
-            environment={**dotenv_values(tmp_path / ".env")},  # type: ignore[dict-item]
-        )
+        run = run_in(tmp_path, "tap_sentry_audit", ["--config=ENV"], os.environ)
 
     assert (seen.returncode, seen.stdout) == (0, "")
     told = "\n".join(seen.lines)
@@ -123,3 +122,49 @@ def test_without_a_terminal_it_refuses_and_says_what_to_do(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert "needs a terminal. Without one, write TAP_SENTRY_AUDIT_AUTH_TOKEN and" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere/.env")
+
+
+def not_utf_8(path: Path) -> None:
+    path.write_bytes(b"NAME=caf\xe9\n")
+
+
+@pytest.mark.parametrize("make", [a_folder, a_dangling_link, not_utf_8])
+def test_a_file_that_cannot_be_used_is_told_before_the_first_question(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    make(tmp_path / ".env")
+    seen = connect(tmp_path)
+
+    assert seen.returncode == 1
+    assert seen.lines[0].startswith("Error:")
+    assert seen.lines[-1] == "Nothing was written."
+
+
+def test_it_can_be_left_at_any_question(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TAP_SENTRY_AUDIT_ORGANIZATION=beta\n")
+    with serving() as sentry:
+        answers = [*zip(ASKED, (sentry.url, "acme", TOKEN), strict=True)]
+        seen = run_on_a_terminal(
+            command("--connect"), 80, answers=answers, folder=tmp_path, interrupt_at="Replace them?"
+        )
+
+    assert seen.returncode == 1
+    assert seen.lines[-1] == "Nothing was written."
+    assert file.read_text() == "TAP_SENTRY_AUDIT_ORGANIZATION=beta\n"
+
+
+def test_spaces_around_what_was_pasted_do_not_matter(tmp_path: Path) -> None:
+    with serving() as sentry:
+        seen = connect(tmp_path, f" {sentry.url} ", "acme ", f" {TOKEN} ")
+
+    assert seen.returncode == 0
+    assert dotenv_values(tmp_path / ".env")["TAP_SENTRY_AUDIT_ORGANIZATION"] == "acme"

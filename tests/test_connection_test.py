@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries
-from testing.sentry_tap import command, config, run_tap
+from testing.fake_sentry import Answer, FakeSentry, Inventory, Log, entries, faults
+from testing.sentry_tap import command, config, run_tap, selecting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,19 +122,19 @@ def test_many_organizations_are_one_line_for_each_kind_of_refusal() -> None:
 
     assert run.returncode == 1
     first, one, last = told(run)
-    assert first == "audit_logs can be read of 4 of 9 organizations"
+    assert first == "audit_logs: 4 of 9 organizations can be read"
     assert one.startswith(f"known-2: {OUTSIDE}")
     assert last.startswith("4 organizations (missing-0, missing-1, missing-2 and 1 more): there is")
 
 
-def test_a_host_that_cannot_be_reached_is_tried_for_one_stream_only() -> None:
+def test_a_host_that_is_another_one_is_tried_for_one_stream_only() -> None:
     with serving() as sentry:
-        sentry.faults = lambda *_: Answer(502, b"<html>", {"Content-Type": "text/html"})
-        run = run_tap(config(sentry, host=f"http://127.0.0.1:{sentry.port}"), "--test", timeout=90)
+        sentry.faults = lambda *_: faults.HTML
+        run = try_out(sentry)
 
     assert run.returncode == 1
     assert {request.resource for request in sentry.requests} == {"audit-logs"}
-    assert told(run)[-1].startswith("acme: Sentry failed to answer: run again later")
+    assert " sent an HTML page, which Sentry's API never does" in told(run)[-1]
 
 
 # --- meltano config test: stdout and stderr in one, and only the last line is shown
@@ -178,3 +178,64 @@ def test_an_organization_that_could_be_read_keeps_its_state_though_another_one_f
     assert run.returncode == 1
     assert run.state
     assert told(run)[-1].startswith("beta: there is no such organization")
+
+
+# --- what is selected
+
+
+def test_a_selected_stream_that_cannot_be_read_fails_the_test() -> None:
+    with serving(scopes={"token": {"org:write"}}) as sentry:
+        catalog = selecting("audit_logs", "members")
+        run = run_tap(config(sentry), "--test", catalog=catalog)
+
+    assert run.returncode == 1
+    assert told(run)[-1].startswith("acme: the token lacks the scope member:read, which members")
+
+
+def test_a_log_that_is_not_selected_and_cannot_be_read_is_no_failure() -> None:
+    with serving(scopes={"token": {"org:read"}}) as sentry:
+        run = run_tap(config(sentry), "--test", catalog=selecting("teams"))
+
+    assert run.returncode == 0
+    assert told(run)[-1] == "acme: the connection works: teams can be read"
+
+
+def test_a_test_of_nothing_is_an_error() -> None:
+    with serving() as sentry:
+        run = run_tap(config(sentry), "--test", catalog=selecting())
+
+    assert run.returncode == 1
+    assert told(run)[-1] == "no stream is selected, so there is nothing to test"
+
+
+def test_streams_that_are_not_selected_are_tried_once() -> None:
+    with serving() as sentry:
+        sentry.faults = lambda _, request: Answer(503) if request.resource == "members" else None
+        run = run_tap(config(sentry), "--test")
+
+    assert run.returncode == 0
+    assert [request.resource for request in sentry.requests].count("members") == 1
+    assert any("members cannot be read: Sentry failed to answer" in line for line in told(run))
+
+
+def test_only_known_tests_are_run() -> None:
+    run = run_tap({}, "--test=foo")
+
+    assert run.returncode == 2
+    assert "--test=foo is no test: write --test or --test=schema" in run.stderr
+
+
+def test_wrong_settings_end_with_what_is_wrong(tmp_path: Path) -> None:
+    with serving() as sentry:
+        assert "organization is 'Acme Inc.'" in last_line(
+            sentry, tmp_path, organization="Acme Inc."
+        )
+
+
+def test_of_several_errors_the_first_one_is_the_last_line_too(tmp_path: Path) -> None:
+    several = {"organization": None, "organizations": ["nope", "neither", "nor"]}
+    with serving() as sentry:
+        last = last_line(sentry, tmp_path, **several)
+
+    assert "| nope: there is no such organization" in last
+    assert last.endswith(". 2 more errors stand above")

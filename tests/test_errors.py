@@ -141,7 +141,7 @@ def test_a_connection_test_looks_at_every_organization() -> None:
 
     assert run.returncode == 1
     assert len(server.requests) == 3
-    assert run.log("INFO") == ["audit_logs can be read of 2 of 3 organizations"]
+    assert run.log("INFO") == ["audit_logs: 2 of 3 organizations can be read"]
     [error] = run.errors
     assert error.startswith("second: there is no such organization on ")
 

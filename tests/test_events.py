@@ -146,7 +146,7 @@ def test_projects_that_may_not_be_read_are_one_line_for_each_organization() -> N
         f"one: {needed}",
         f"two: {needed}",
     )
-    assert last == "2 problems in one, two: see the errors above"
+    assert last == f"{one}. 1 more error stands above"
 
 
 def test_a_project_without_a_slug_stops_its_organization_alone(

@@ -23,6 +23,13 @@ from testing.hub import schema_of
 if TYPE_CHECKING:
     from generate.packages import Package
 
+# Settings of the SDK, and one that no program reads by itself.
+RECIPES = {
+    "TAP_SENTRY_AUDIT_FLATTENING_ENABLED",
+    "TAP_SENTRY_AUDIT_FLATTENING_MAX_DEPTH",
+    "AUDIT_SALT",
+}
+
 packages = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 
 
@@ -36,6 +43,20 @@ def content_of(path: Path, text: str | None = None) -> Any:  # noqa: ANN401  (wh
     """The content of a YAML file, or the text of another one."""
     text = path.read_text("utf-8") if text is None else text
     return YAML(typ="safe", pure=True).load(text) if path.suffix == ".yml" else text
+
+
+def other_targets() -> dict[str, str]:
+    """The variables of the project's targets that others wrote, with their defaults."""
+    names = {package.name for package in PACKAGES}
+    loaders = content_of(ROOT / "meltano.yml")["plugins"]["loaders"]
+    return {
+        f"{loader['namespace']}_{setting['name']}".upper(): value
+        if isinstance(value := setting.get("value", ""), str)
+        else json.dumps(value)
+        for loader in loaders
+        if loader["name"] not in names
+        for setting in loader["settings"]
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -89,12 +110,20 @@ def test_each_line_of_the_example_environment_reads_as_the_value_it_shows() -> N
         for each in settings(package)
     }
 
+    others = other_targets()
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in shown.items()
     }
     assert len(read) == len(lines) > 0
-    assert read == {name: texts[name] for name in read}
+    ours = read.keys() & texts.keys() - RECIPES
+    assert {name: read[name] for name in ours} == {name: texts[name] for name in ours}
+    assert read.keys() - ours - RECIPES == set(others)
+    assert {name: read[name] for name in others} == others
+
+
+def test_the_others_of_the_example_environment_are_the_targets_of_the_project() -> None:
+    assert {"TARGET_POSTGRES_PASSWORD", "TARGET_DUCKDB_PATH"} <= other_targets().keys()
 
 
 def test_no_plugin_of_the_project_needs_the_hub() -> None:

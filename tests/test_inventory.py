@@ -128,7 +128,7 @@ def test_a_stream_without_permission_is_one_line_and_the_others_finish() -> None
     refused = [(name, scope) for name, scope in sorted(SCOPES.items()) if name != "members"]
     for line, (name, scope) in zip(lines, refused, strict=True):
         assert line.startswith(f"acme: the token lacks the scope {scope}, which {name} needs: make")
-    assert last == f"{len(refused)} problems in acme: see the errors above"
+    assert last == f"{lines[0]}. {len(refused) - 1} more errors stand above"
     assert len(of(ended, "members")) == 147
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from testing.fake_receiver import FakeReceiver, Reply
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.local_server import LocalServer
 from testing.otlp_target import EXAMPLE, PLUGIN, run_target
-from testing.recipes import block
+from testing.recipes import block, blocks
 from testing.sentry_tap import config
 
 if TYPE_CHECKING:
@@ -132,3 +133,21 @@ def test_today_is_left_out_of_the_comparison(tmp_path: Path) -> None:
     (tmp_path / "receiver.txt").write_text(f"{before} 5\n{today} 7\n")
 
     assert compared(tmp_path).stdout == "Every day is there.\n"
+
+
+# A receiver that cannot be run here
+
+
+def test_victorialogs_is_started_with_a_retention_longer_than_any_log() -> None:
+    [command] = block("victorialogs", README).splitlines()
+
+    [years] = re.findall(r"^\$ victoria-logs\S* .*-retentionPeriod=(\d+)y\b", command)
+    assert int(years) >= 20
+
+
+def test_each_recipe_with_a_name_has_a_test() -> None:
+    names = [each.name for each in blocks(README) if each.name]
+    tests = Path(__file__).read_text("utf-8")
+
+    assert len(names) > 4
+    assert [name for name in names if f'block("{name}"' not in tests] == []

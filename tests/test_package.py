@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -41,9 +42,33 @@ def test_the_wheel_holds_the_code_and_nothing_else(dist: Path) -> None:
 
 
 def test_the_source_archive_holds_the_code_and_no_tests(dist: Path) -> None:
-    about = [".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"]
+    about = [".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md"]
+    about += ["hatch_build.py", "pyproject.toml"]
     with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
         assert sorted(archive.getnames()) == sorted(f"{NAME}/{name}" for name in CODE | set(about))
+
+
+def description(folder: Path, **variables: str) -> str:
+    """What PyPI shows of a wheel that is built with these variables, of GitHub's none."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    given = {n: value for n, value in os.environ.items() if not n.startswith("GITHUB_")}
+    subprocess.run(build, cwd=ROOT, env=given | variables, check=True)
+    with ZipFile(folder / f"{NAME}-py3-none-any.whl") as wheel:
+        return wheel.read(f"{NAME}.dist-info/METADATA").decode().partition("\n\n")[2]
+
+
+def test_links_lead_into_the_repository_that_releases_the_package(tmp_path: Path) -> None:
+    shown = description(tmp_path, GITHUB_REPOSITORY="acme/taps")
+    links = re.findall(r"\]\(([^)\s]+)\)", shown)
+
+    tagged = f"https://github.com/acme/taps/blob/tap-sentry-audit-v{VERSION}"
+    assert f"{tagged}/docs/token.md" in links
+    assert f"{tagged.replace('/blob/', '/raw/')}/docs/terminal.svg" in links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_the_readme_is_shown_as_it_is_where_the_repository_is_not_known(tmp_path: Path) -> None:
+    assert description(tmp_path) == (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_command_is_installed() -> None:

@@ -187,14 +187,23 @@ def test_a_line_says_how_far_how_many_how_fast_and_how_long(
     ]
 
 
-def test_the_time_left_follows_from_the_last_minute(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("shares", [(0.76, 0.77), (0.0, 0.4)])
+def test_the_time_left_is_not_told_where_entries_lie_unevenly(
+    shares: tuple[float, float], caplog: pytest.LogCaptureFixture
+) -> None:
     shown = Shown(caplog)
-    for second in range(10, 1000, 10):
-        shown.show(second, 1, 0.0)  # a long time in which there is next to nothing
-    shown.show(1010, 1, 0.2)
-    [line] = shown.show(1020, 1, 0.4)
+    shown.show(20, 1, shares[0])
 
-    assert "about 90 s left" in line
+    assert " left" not in shown.show(30, 1, shares[1])[0]
+
+
+def test_a_failing_stream_map_is_not_counted_as_a_new_entry() -> None:
+    with FakeSentry({"acme": Log(entries.even(5))}) as sentry:
+        maps = {"audit_logs": {"x": "int(event)"}}
+        run = run_tap(config(sentry, stream_maps=maps))
+
+    assert any("no new entries in " in line for line in run.log("INFO"))
+    assert run.records == []
 
 
 def test_several_organizations_share_the_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -225,22 +234,29 @@ def test_a_range_is_read_up_to_the_newest_entry_and_asks_for_it_once_if_at_all()
 # --- a bar on a terminal
 
 
-def see(folder: Path, columns: int, sentry: FakeSentry, **settings: object) -> Seen:
+def see(folder: Path, columns: int, settings: dict[str, object], **environment: str) -> Seen:
     path = folder / "config.json"
-    path.write_text(json.dumps(config(sentry, **settings)))
-    seen = run_on_a_terminal(command("--config", str(path)), columns)
+    path.write_text(json.dumps(settings))
+    seen = run_on_a_terminal(command("--config", str(path)), columns, environment)
     assert seen.returncode == 0
     return seen
 
 
-@pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("slug", ["acme", "a-slug-of-fifty-characters-which-is-the-most-there"])
+@pytest.mark.parametrize(
+    ("columns", "slug", "encoding"),
+    [
+        *((columns, "acme", "utf-8") for columns in WIDTHS),
+        (60, "a-slug-of-fifty-characters-which-is-the-most-there", "utf-8"),
+        (60, "a-slug-of-fifty-characters-which-is-the-most-there", "latin-1"),
+    ],
+)
 def test_a_bar_fits_on_the_terminal_and_gives_way_to_the_last_line(
-    columns: int, slug: str, tmp_path: Path
+    columns: int, slug: str, encoding: str, tmp_path: Path
 ) -> None:
-    log = Log(entries.even(3_000))
+    log = Log(entries.even(2_000))
     with FakeSentry({slug: log}, latency=0.1) as sentry:
-        seen = see(tmp_path, columns, sentry, organization=slug, max_concurrent_requests=2)
+        settings = config(sentry, organization=slug, max_concurrent_requests=2)
+        seen = see(tmp_path, columns, settings, PYTHONIOENCODING=encoding)
 
     assert {json.loads(line)["type"] for line in seen.stdout.splitlines()} == {
         "SCHEMA",
@@ -255,13 +271,13 @@ def test_a_bar_fits_on_the_terminal_and_gives_way_to_the_last_line(
     percents = [int(text) for bar in seen.bars for text in re.findall(r"(\d+)%", bar)]
     assert percents == sorted(percents)
     last = " ".join(seen.lines[1:])
-    assert re.search(rf"{slug} audit_logs: 3,000 new entries in \d+(\.\d)? s, up to ", last)
+    assert re.search(rf"{slug} audit_logs: 2,000 new entries in \d+(\.\d)? s, up to ", last)
     assert seen.bars[-1] not in seen.lines
 
 
 def test_a_short_run_shows_no_bar(tmp_path: Path) -> None:
     with FakeSentry({"acme": Log(entries.even(50))}) as sentry:
-        assert see(tmp_path, 80, sentry).bars == []
+        assert see(tmp_path, 80, config(sentry)).bars == []
 
 
 def test_lines_on_a_terminal_have_no_time_and_no_metrics_and_stand_above_the_bar(
@@ -270,7 +286,7 @@ def test_lines_on_a_terminal_have_no_time_and_no_metrics_and_stand_above_the_bar
     log = Log(entries.even(3_000))
     log.put(None, entries.micros(entries.UNTIL) - 3_600_000_000)
     with FakeSentry({"acme": log}, latency=0.1) as sentry:
-        seen = see(tmp_path, 80, sentry, max_concurrent_requests=2)
+        seen = see(tmp_path, 80, config(sentry, max_concurrent_requests=2))
 
     assert "Warning: acme: Sentry could not show 1 entry (null rows)" in seen.lines
     assert not [line for line in seen.lines if re.search(r"METRIC|INFO|\d\d:\d\d:\d\d,", line)]
@@ -289,10 +305,10 @@ def test_the_line_of_a_run_that_is_stopped_takes_the_place_of_the_bar(tmp_path: 
 
 
 def test_several_organizations_have_one_bar(tmp_path: Path) -> None:
-    logs = {f"org-{n:02}": Log(entries.even(300), first_id=n * 1000 + 1) for n in range(12)}
-    with FakeSentry(logs, latency=0.15) as sentry:
-        several = {"organization": None, "organizations": list(logs)}
-        seen = see(tmp_path, 80, sentry, max_concurrent_requests=2, **several)
+    logs = {f"org-{n:02}": Log(entries.even(200), first_id=n * 1000 + 1) for n in range(12)}
+    with FakeSentry(logs, latency=0.1) as sentry:
+        several = config(sentry, organization=None, organizations=list(logs))
+        seen = see(tmp_path, 80, several | {"max_concurrent_requests": 2})
 
     assert len(seen.bars) > 3
     assert all(re.match(r"\d+ of 12 organizations \|", bar) for bar in seen.bars)

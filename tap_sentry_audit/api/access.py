@@ -125,10 +125,10 @@ class Access:
         if found is None:
             return _possible_reasons(what, scopes)
         if all(_is_granted(scope, found.access) for scope in scopes):
-            return (
-                f"Sentry refuses {what}, although the scopes and the role suffice: on sentry.io, "
-                "the audit log needs a Business plan"
-            )
+            cure = "look at what the organization's settings allow"
+            if AUDIT_LOG in scopes:
+                cure = "on sentry.io, the audit log needs a Business plan"
+            return f"Sentry refuses {what}, although the scopes and the role suffice: {cure}"
         role = f" ({found.role})" if found.role else ""
         cure = "give the user a higher one"
         if AUDIT_LOG in scopes:

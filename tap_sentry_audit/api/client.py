@@ -86,6 +86,8 @@ class Client:
         gives up sooner.
         """
         self._is_test = is_test
+        self.is_hasty = False
+        """Whether to try everything only once: `--test` on what the run would not read."""
         self._clock = clock or Clock()
         self.rate_limiter = RateLimiter(
             settings.requests_per_second, settings.max_concurrent_requests, self._clock, logger
@@ -211,10 +213,10 @@ class Client:
 
     def _max_tries(self, error: Exception) -> int:
         """Return how often to try what fails so."""
+        if self.is_hasty or is_permanent(error):
+            return 1
         if isinstance(error, DeadlineError):
             return MAX_TRIES_TOO_LATE
-        if is_permanent(error):
-            return 1
         is_likely_permanent = isinstance(error, HtmlPageError) or is_wrong_address(error)
         return MAX_TRIES_OF_TEST if self._is_test and is_likely_permanent else MAX_TRIES
 
@@ -273,7 +275,7 @@ class Client:
 
     def _failure(self, error: RetriableError | OSError, failures: int) -> SentryError:
         """Return the error of a request that failed so often."""
-        final = error if isinstance(error, SentryError) else SentryError(self._reason(error))
+        final = error if isinstance(error, SentryError) else RetriableError(self._reason(error))
         final.tries = failures
         return final
 

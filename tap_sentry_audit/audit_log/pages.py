@@ -72,16 +72,20 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A request for a page. A `cursor` of type `str` is one that the server handed out."""
+    """A request for a page of at most so many `rows`.
+
+    A `cursor` of type `str` is one that the server handed out.
+    """
 
     cursor: Cursor | str | None
     event: str | None = None
     actor: int | None = None
+    rows: int = PAGE_SIZE
 
     def parameters(self) -> dict[str, str]:
         """Return the URL parameters."""
         filters = {"cursor": self.cursor, "event": self.event, "actor": self.actor}
-        return {"per_page": str(PAGE_SIZE)} | {
+        return {"per_page": str(self.rows)} | {
             name: str(value) for name, value in filters.items() if value is not None
         }
 

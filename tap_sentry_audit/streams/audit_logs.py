@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.access import AUDIT_LOG
 from tap_sentry_audit.api.concurrency import ReadAhead
+from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.api.timestamps import EPOCH
 from tap_sentry_audit.audit_log.fallback import read_log
 from tap_sentry_audit.audit_log.pages import Query, fetch_from, path
@@ -120,14 +122,16 @@ class AuditLogs(IncrementalStream):
             SentryError: They cannot be read.
 
         """
-        page = fetch_from(self.tap.client, organization)(Query(cursor=None))
+        page = fetch_from(self.tap.client, organization)(Query(cursor=None, rows=count))
         context = {"organization": organization}
         return [self.post_process(entry.row, context) for entry in page.entries[-count:]]
 
     def _newest(self, fetch: Fetch) -> datetime:
         """Return the time up to which there is something to read."""
-        page = fetch(Query(cursor=None))
-        newest = page.entries[-1].created if page.entries else page.server_time
+        newest = datetime.now(UTC)
+        with suppress(SentryError):  # it is only for people to see
+            for entry in fetch(Query(cursor=None, rows=1)).entries:
+                newest = entry.created
         return min(newest, self.tap.settings.end_date or newest)
 
     def post_process(self, row: Record, context: Context | None = None) -> Record:

@@ -125,6 +125,9 @@ class SentryTap(ConfiguredTap):
             f"messages.\n\nExample: {config.NAME} --config=ENV | target-jsonl"
         )
         command.epilog = f"Documentation: {config.DOCUMENTATION}"
+        for parameter in command.params:
+            # `cb_test` needs it, wherever it stands.
+            parameter.is_eager |= parameter.name == "catalog"
         command.params.append(unread_option())
         return command
 
@@ -201,6 +204,9 @@ class SentryTap(ConfiguredTap):
 
     def end_test(self) -> None:
         """Show the verdict of a connection test; fail if what is selected cannot be read whole."""
+        if not self.verdict.selected:
+            self.logger.error("no stream is selected, so there is nothing to test")
+            sys.exit(1)
         *lines, last = self.verdict.lines()
         for line in lines:
             self.logger.info(line)
@@ -257,10 +263,29 @@ class SentryTap(ConfiguredTap):
 
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        """Run a connection test, which shows its verdict alone."""
-        if value == CliTestOptionValue.All.value:
-            console.set_up(is_for_test=True)
-        super().cb_test(ctx, param, value)
+        """Run a connection test, which shows its verdict alone.
+
+        The SDK's own ignores the catalog.
+        """
+        if value != CliTestOptionValue.All.value:
+            if value not in {each.value for each in CliTestOptionValue}:
+                message = f"--test={value} is no test: write --test or --test=schema"
+                raise click.UsageError(message)
+            super().cb_test(ctx, param, value)
+            return
+        console.set_up(is_for_test=True)
+        given, catalog = ctx.params["config"], ctx.params.get("catalog")
+        try:
+            tap = cls(
+                config=given.config,
+                catalog=None if catalog is None else json.loads(read_catalog_file(catalog)),
+                parse_env_config=given.parse_env,
+                validate_config=True,
+            )
+            tap.run_connection_test()
+        except OSError as error:
+            raise OutputError(error) from error
+        ctx.exit()
 
 
 class SentryStream(RESTStream[str | None]):
@@ -360,7 +385,7 @@ class SentryStream(RESTStream[str | None]):
         """Whether the run reads the stream.
 
         A test of one organization tries those that are not selected, too, unless it has failed for
-        another reason than a lack of permission: that would be theirs as well.
+        a reason that would be theirs as well.
         """
         if self.selected or not self.tap.is_test:
             return self.selected
@@ -427,6 +452,7 @@ class SentryStream(RESTStream[str | None]):
         """Read at most a row of a partition, and add to the verdict whether that is possible."""
         organization = context["organization"]
         self.summary = Summary()
+        self.tap.client.is_hasty = not self.selected
         found: list[Record] = []
         try:
             found = list(islice(self.read(context), 1))
@@ -519,6 +545,7 @@ class SentryStream(RESTStream[str | None]):
             return
         except Exception as error:  # noqa: BLE001  (a stream map can raise anything)
             self._mapping_error = error
+            self.summary.unwritten += 1
             return
         self.summary.filtered += not messages
         self.is_written = True

@@ -34,8 +34,8 @@ def read_catalog_file(file: IO[str]) -> str:
         problem = "it is nested too deeply"
     except msgspec.ValidationError as error:
         problem = error
-    except msgspec.DecodeError:
-        return text  # the SDK's own words for a file that is no JSON are good
+    except msgspec.DecodeError as error:
+        problem = f"its file is not JSON: {error}"
     else:
         return text
     message = f"the catalog cannot be used ({problem}): make it anew with --discover"

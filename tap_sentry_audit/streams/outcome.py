@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
-
-_MOST_SLUGS = 3
 
 
 class Outcome:
@@ -22,7 +19,7 @@ class Outcome:
         """Start without problems; `is_single` if the run reads one stream of one organization."""
         self._logger = logger
         self._is_single = is_single
-        self._problems: list[tuple[str, str]] = []
+        self._problems: list[str] = []
         self._is_deferred = False
         self.has_read = False
         """Whether a record was sent, or an organization was read to its end."""
@@ -39,7 +36,7 @@ class Outcome:
         If it is the end of an organization that is read alone, it is logged as the last line only.
         """
         text = f"{organization}: {problem}"
-        self._problems.append((organization, text))
+        self._problems.append(text)
         self._is_deferred = is_end and self._is_single
         if not self._is_deferred:
             self._logger.error("%s", text)
@@ -48,11 +45,7 @@ class Outcome:
         """Log what went wrong as the last line, if anything did."""
         if not self._problems:
             return
-        if len(self._problems) == 1 or self._is_deferred:
-            text = self._problems[-1][1]
-        else:
-            slugs = list(Counter(slug for slug, _ in self._problems))
-            shown = ", ".join(slugs[:_MOST_SLUGS])
-            more = f" and {len(slugs) - _MOST_SLUGS:,} more" if len(slugs) > _MOST_SLUGS else ""
-            text = f"{len(self._problems):,} problems in {shown}{more}: see the errors above"
+        text = self._problems[-1 if self._is_deferred else 0]
+        if others := len(self._problems) - 1:
+            text += f". {others:,} more {'error stands' if others == 1 else 'errors stand'} above"
         self._logger.error("%s", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -31,8 +32,10 @@ _QUIET_SECONDS = 0.5
 _ESTIMATE_SECONDS = 5.0
 """Before that, the time left is anybody's guess."""
 
-_RECENT_SECONDS = 60.0
-"""The time left follows from how fast it went lately."""
+_RECENT_SECONDS = 10.0
+_SURE = 2.0
+"""The time left is told if it is the same, up to this factor, by how fast it went lately and on the
+whole: where most entries lie in a short time, there is no telling."""
 
 _SHORTEST_BAR = 10
 _SHORTEST_LABEL = 12
@@ -58,7 +61,8 @@ class Progress:
         self._clock = clock
         self._began = clock()
         # stdout on the same terminal would run into the bar.
-        self._has_bar = console.is_terminal() and not sys.stdout.isatty()
+        is_dumb = os.environ.get("TERM") == "dumb"
+        self._has_bar = console.is_terminal() and not sys.stdout.isatty() and not is_dumb
         self._due = self._began + (_QUIET_SECONDS if self._has_bar else LINE_SECONDS)
         self._bar: tqdm[NoReturn] | None = None
         self._done = 0
@@ -112,7 +116,7 @@ class Progress:
             self._logger.info("%s: %s", self._label, ", ".join(texts))
             return
         texts = [f"{part:.0%}", count, f"{rate:,.0f}/s", f"{left} left" if left else ""]
-        label, details = _fit(self._label, texts, console.width() - 1)
+        label, details = _fit(self._label, texts, _columns())
         self._draw(part, f"{label} |{{bar}}| {details}")
 
     @property
@@ -129,12 +133,15 @@ class Progress:
         since, before = self._recent[0]
         if now - self._began < _ESTIMATE_SECONDS or part <= before:
             return ""
-        return duration((1 - part) / (part - before) * (now - since))
+        lately = (1 - part) / (part - before) * (now - since)
+        on_the_whole = (1 - part) / part * (now - self._began)
+        is_sure = lately / _SURE <= on_the_whole <= lately * _SURE
+        return duration(lately) if is_sure else ""
 
     def _draw(self, part: float, bar_format: str) -> None:
         self._bar = self._bar or _new_bar(bar_format)
         self._bar.n = round(part * _STEPS)
-        self._bar.ncols = console.width() - 1
+        self._bar.ncols = _columns()
         self._bar.bar_format = bar_format
         self._bar.refresh()
 
@@ -185,4 +192,12 @@ def _fit(label: str, details: list[str], columns: int) -> tuple[str, str]:
         if room >= _SHORTEST_LABEL:
             break
     room = max(room, 1)
-    return label if len(label) <= room else f"{label[: room - 1]}…", text
+    if len(label) > room:
+        rest = console.ellipsis()
+        label = label[: room - len(rest)] + rest
+    return label, text
+
+
+def _columns() -> int:
+    """Return the columns of a bar: a terminal writes ^C behind it."""
+    return console.width() - 3

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tap_sentry_audit.api.access import MissingScopeError
-from tap_sentry_audit.api.exceptions import ForbiddenError, SentryError
+from tap_sentry_audit.api.exceptions import ForbiddenError, RetriableError, SentryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +44,14 @@ class Verdict:
 
     @property
     def is_connected(self) -> bool:
-        """Whether nothing selected has failed for another reason than a lack of permission."""
-        selected = [each for each in self.trials if each.stream in self.selected]
-        return all(isinstance(each.error, ForbiddenError | None) for each in selected)
+        """Whether nothing has failed in a way that is not a stream's own."""
+        for trial in self.trials:
+            is_own = trial.stream not in self.selected and not isinstance(
+                trial.error, RetriableError
+            )
+            if not (is_own or isinstance(trial.error, ForbiddenError | None)):
+                return False
+        return True
 
     def add_success(self, organization: str, stream: str) -> None:
         """Add that a stream could be read, unless there was a problem with it."""
@@ -89,10 +94,13 @@ class Verdict:
         return [*lines, last or works]
 
     def _lines_of_many(self, count: int) -> list[str]:
+        if self.is_good:
+            streams = _and(self.selected)
+            return [f"the connection works: {streams} of {count:,} organizations can be read"]
         lines = []
         for stream in self.selected:
             readable = sum(not each.error for each in self.trials if each.stream == stream)
-            lines.append(f"{stream} can be read of {readable:,} of {count:,} organizations")
+            lines.append(f"{stream}: {readable:,} of {count:,} organizations can be read")
         slugs: dict[str, dict[str, None]] = defaultdict(dict)
         for trial in self.trials:
             if trial.error:
