@@ -268,14 +268,16 @@ def read_config_file(path: str) -> dict[str, Any]:
 def load_dotenv_file() -> Path | None:
     """Set the variables of a `.env` file that the environment lacks; return its path.
 
-    The file is the one that singer-sdk 0.54 takes with `--config=ENV`: the first in the folders
-    above the SDK's own, so above the virtual environment too. Returns None if there is none, if it
-    sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
+    It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
+    `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
+    too. Returns None if there is none, if it sets nothing, or if python-dotenv's own
+    PYTHON_DOTENV_DISABLED is set.
 
     Raises SettingsError if it cannot be read.
     """
     sdk = find_spec("singer_sdk")
-    for folder in Path(sdk.origin).parents if sdk and sdk.origin else ():
+    above_sdk = Path(sdk.origin).parents if sdk and sdk.origin else ()
+    for folder in (Path.cwd(), *above_sdk):
         path = folder / ".env"
         try:
             if path.is_file() or path.is_fifo():

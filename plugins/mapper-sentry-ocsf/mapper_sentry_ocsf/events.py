@@ -311,7 +311,7 @@ def _identity(row: Event, entry: _Entry, data: Object) -> Object:
     found = {}
     if row.has_uid and entry.targetObject is not None:
         found["uid"] = str(entry.targetObject)
-    name = _first(row.name_from or table().names, data)
+    name = _first(row.name_from or table().names, data) or row.name
     if name or not found:
         found["name"] = name or UNKNOWN
     return found

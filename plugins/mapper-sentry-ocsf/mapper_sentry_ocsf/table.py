@@ -56,6 +56,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: str
     has_uid: bool = False
     name_from: list[str] | None = None
+    name: str | None = None
     when: list[Condition] = []
     why: str | None = None
 

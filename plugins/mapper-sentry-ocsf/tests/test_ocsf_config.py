@@ -157,6 +157,14 @@ def test_the_environment_wins_over_a_dotenv_file_which_fills_in_and_is_named(
     assert f"Settings that the environment lacks come from {path}" in run.log("INFO")
 
 
+def test_a_dotenv_file_of_the_current_folder_goes_before_others(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MAPPER_SENTRY_OCSF_OUTPUT_STREAM=of_the_folder\n")
+    given = lines([SCHEMA])
+    run = forked.run_in(tmp_path, "mapper_sentry_ocsf", ["--config=ENV"], ENVIRONMENT, given)
+
+    assert [message["stream"] for message in run.messages] == ["of_the_folder"]
+
+
 def test_the_second_of_two_config_files_wins(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).write_text(json.dumps({"output_stream": name}))

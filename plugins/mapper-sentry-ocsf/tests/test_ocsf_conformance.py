@@ -42,6 +42,7 @@ TestConformance = conformance_suite(
 # What a mapper has not: a server, numbers, secrets, required settings, and the SDK's stream maps.
 for unfit in (
     "test_a_date_counts_from_the_servers_clock",
+    "test_a_dotenv_file_of_the_current_folder_goes_before_others",
     "test_a_dotenv_file_can_be_a_pipe_and_its_numbers_are_checked",
     "test_a_misspelt_name_is_told_where_a_required_setting_is_missing",
     "test_a_number_in_the_environment_that_cannot_be_used_is_named_with_its_variable",

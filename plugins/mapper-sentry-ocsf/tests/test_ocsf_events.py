@@ -156,6 +156,15 @@ def test_an_inbound_filter_is_named_by_its_state_and_not_by_the_project(state: o
     assert event["entity"]["name"] == "browser-extensions"
 
 
+def test_a_policy_is_named_though_its_data_does_not_say_how() -> None:
+    for data, name in (
+        ({"require_link": "to False"}, "Single sign-on"),
+        ({"provider": "okta"}, "okta"),
+    ):
+        entity = mapped(entry(1, "sso.edit", targetObject=3, data=data))["entity"]
+        assert (entity["type"], entity["name"]) == ("Policy", name)
+
+
 def test_a_secret_key_is_never_a_name() -> None:
     data = {"label": "", "key": "hidden", "secret_key": "hidden", "config": "hidden"}
     for name in table().events.keys() - {"tagkey.remove"}:
