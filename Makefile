@@ -117,7 +117,8 @@ $(RELEASE): $(INSTALLED)
 
 # The DuckDB that target-duckdb needs has no wheel for Python 3.14, see meltano.yml.
 $(PLUGINS): $(INSTALLED) meltano.yml Makefile
-	$(BIN)/meltano --log-level=warning install tap-sentry-audit target-jsonl target-postgres target-otlp \
+	$(BIN)/meltano --log-level=warning install tap-sentry-audit mapper-sentry-ocsf target-jsonl target-postgres \
+	target-otlp \
 	$$($(BIN)/python -c 'import sys; print("target-duckdb" * (sys.version_info < (3, 14)))')
 	@mkdir -p output
 	@touch $@

@@ -22,11 +22,14 @@ from benchmarks.measure import (
     keep_state,
     last_line,
     read_events,
+    read_mapped,
     read_written,
     received,
     receiver,
+    run_mapper,
     run_tap,
     run_target,
+    seconds_to_map,
     select,
     stand_in,
     start_up,
@@ -276,6 +279,34 @@ def otlp(folder: Path) -> Report:
     )
 
 
+def ocsf(folder: Path) -> Report:
+    """mapper-sentry-ocsf: 100,000 audit entries from a file to a file."""
+    entries = 100_000
+    _, empty = _map(folder / "empty", 0)
+    _, small = _map(folder / "small", entries // 10)
+    mapped, usage = _map(folder / "large", entries)
+    is_exact = usage.exit_code == 0 and mapped == entries
+    each = Check("events, each once, in order", f"{mapped:,}", f"= {entries:,}", is_exact)
+    report = Report(entries, usage, Asked(0, too_many=0, at_once=0), is_exact, (each,), start=empty)
+    mapping = 1_000_000 * seconds_to_map(folder / "small" / "stdout")
+    return report.must(
+        _at_most("mapping alone, CPU for an entry", mapping, 40, "{:.1f} µs"),
+        _at_most("whole process, CPU for an entry", report.cpu_per_entry or 0, 100, "{:.1f} µs"),
+        _at_most(
+            "more memory than with a tenth", (usage.memory - small.memory) / MB, 5, "{:.1f} MB"
+        ),
+    )
+
+
+def _map(folder: Path, entries: int) -> tuple[int, Usage]:
+    """Let the tap read a log, and the mapper map it; return the number of events, and the usage."""
+    folder.mkdir()
+    with stand_in(entries) as server:
+        run_tap(server, folder, **UNHINDERED)
+    usage = run_mapper(folder, folder / "stdout")
+    return read_mapped(folder), usage
+
+
 def _deliver(folder: Path, entries: int) -> tuple[dict[str, int], bool, Usage]:
     """Let the tap read a log, and the target deliver it.
 
@@ -309,6 +340,7 @@ CASES: dict[str, Callable[[Path], Report]] = {
     "shared": shared,
     "events": events,
     "otlp": otlp,
+    "ocsf": ocsf,
 }
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mapper_sentry_ocsf.events import EventMapper
 from testing.fake_sentry.log import FIRST_ID, IDS
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("PYTHON", "TAP_SENTRY_AUDIT", "TARGET_OTLP", "OTEL_"))
+    if not name.startswith(("PYTHON", "TAP_SENTRY_AUDIT", "TARGET_OTLP", "OTEL_", "MAPPER_"))
     and not name.lower().endswith("_proxy")
 }
 
@@ -189,6 +190,57 @@ def run_target(server: StandIn, folder: Path, messages: Path, **settings: object
         (folder / "stderr").open("wb") as stderr,
     ):
         return _measure(command, stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def run_mapper(folder: Path, messages: Path) -> Usage:
+    """Run mapper-sentry-ocsf to its end; its output is `events` in a folder."""
+    command = [sys.executable, "-m", "mapper_sentry_ocsf"]
+    with (
+        messages.open("rb") as stdin,
+        (folder / "events").open("wb") as stdout,
+        (folder / "stderr").open("wb") as stderr,
+    ):
+        return _measure(command, stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def seconds_to_map(messages: Path) -> float:
+    """Return the seconds of a processor that mapping takes for a record of a file, in a process."""
+    with messages.open("rb") as file:
+        records = [message.record for message in map(_decode_raw, file) if len(message.record)]
+    mapper = EventMapper({}, with_raw_data=True)
+    began = time.process_time()
+    for record in records:
+        mapper.map(record)
+    return (time.process_time() - began) / len(records)
+
+
+class _RawMessage(msgspec.Struct):
+    record: msgspec.Raw = msgspec.Raw()
+
+
+_decode_raw = msgspec.json.Decoder(_RawMessage).decode
+
+
+class _Mapped(msgspec.Struct):
+    id: str = ""
+    uid: str = ""
+
+
+class _MappedMessage(msgspec.Struct):
+    record: _Mapped | None = None
+
+
+def read_mapped(folder: Path) -> int:
+    """Return how many events came out, or -1 if they are not the entries that went in, in order."""
+    given, found = (_keys(folder / name) for name in ("stdout", "events"))
+    return len(found) if found == given else -1
+
+
+def _keys(path: Path) -> list[str]:
+    decode = msgspec.json.Decoder(_MappedMessage).decode
+    with path.open("rb") as file:
+        records = (decode(line).record for line in file)
+        return [record.uid or record.id for record in records if record]
 
 
 def received(server: StandIn) -> dict[str, int]:

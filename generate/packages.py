@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Tap
 
+from mapper_sentry_ocsf.mapper import MapperSentryOcsf
 from tap_captivateiq_audit.tap import TapCaptivateiqAudit
 from tap_sentry_audit.tap import TapSentryAudit
 from target_otlp.target import TargetOtlp
@@ -85,6 +86,7 @@ PACKAGES = (
     Package(ROOT, "extractors", TapSentryAudit),
     Package(_OTLP, "loaders", TargetOtlp, _OTLP / "examples/sentry-audit.json"),
     Package(ROOT / "plugins/tap-captivateiq-audit", "extractors", TapCaptivateiqAudit),
+    Package(ROOT / "plugins/mapper-sentry-ocsf", "mappers", MapperSentryOcsf),
 )
 
 

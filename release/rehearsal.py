@@ -35,7 +35,7 @@ RELEASED_AGAIN = "target-otlp"
 ENTRIES = 300
 SECONDS_TO_START = 20
 
-_SETTINGS = ("MELTANO", "OTEL", "TAP_", "TARGET_", "VIRTUAL_ENV", "XDG_")
+_SETTINGS = ("MAPPER_", "MELTANO", "OTEL", "TAP_", "TARGET_", "VIRTUAL_ENV", "XDG_")
 
 
 def rehearse(root: Path) -> None:

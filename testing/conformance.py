@@ -87,13 +87,19 @@ class Program:
     def is_tap(self) -> bool:
         return self.package.startswith("tap_")
 
+    @property
+    def is_mapper(self) -> bool:
+        return self.package.startswith("mapper_")
+
     def variable(self, name: str) -> str:
         return f"{self.package}_{name}".upper()
 
     def stopped_by(self, number: signal.Signals) -> str:
         """The line of a run that a signal ended before there was anything to keep."""
-        what = ": no state was written" if self.is_tap else " before it began: nothing was sent"
-        return f"{self.command} was stopped by {number.name}{what}"
+        told = f"{self.command} was stopped by {number.name}"
+        if self.is_tap:
+            return f"{told}: no state was written"
+        return f"{told} before it began: nothing was {'written' if self.is_mapper else 'sent'}"
 
 
 def conformance_suite(program: Program) -> type[_EveryProgram]:
@@ -639,7 +645,9 @@ class _EveryProgram:
         )
 
         where = (
-            "to a target, a file or a terminal" if self.program.is_tap else "to a file or a termi"
+            "to a target, a file or a terminal"
+            if self.program.is_tap or self.program.is_mapper
+            else "to a file or a termi"
         )
         [line] = run.stderr.decode().splitlines()
         assert run.returncode == 1

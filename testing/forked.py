@@ -28,6 +28,8 @@ Message = dict[str, Any]
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     [
+        "mapper_sentry_ocsf.__main__",
+        "mapper_sentry_ocsf.command",
         "tap_captivateiq_audit.__main__",
         "tap_captivateiq_audit.command",
         "tap_sentry_audit.__main__",

@@ -12,12 +12,16 @@ SCHEMAS = Path(__file__).resolve().with_name("hub_schema")
 
 
 def schema_of(kind: str) -> Draft7Validator:
-    """The schema of definitions of `extractors` or `loaders`."""
+    """The schema of definitions of `extractors`, `loaders` or `mappers`.
+
+    That of mappers is not at hand; what they have is what loaders have, too.
+    """
     contents = {path.as_uri(): json.loads(path.read_text()) for path in SCHEMAS.rglob("*.json")}
     for content in contents.values():
         # By these ids the references between the files would lead nowhere.
         del content["$id"]
-    root = SCHEMAS / "plugin_definitions" / f"{kind}.schema.json"
+    known = "loaders" if kind == "mappers" else kind
+    root = SCHEMAS / "plugin_definitions" / f"{known}.schema.json"
     return Draft7Validator(
         {"$ref": root.as_uri()},
         registry=Registry().with_contents(contents.items()),

@@ -41,7 +41,8 @@ class Postgres:
     def rows(self, query: str, database: str = "postgres") -> list[dict[str, Any]]:
         """Ask for rows, each as PostgreSQL itself writes it as JSON."""
         asked = f"SELECT to_jsonb(asked) FROM ({query}) AS asked"  # noqa: S608
-        return [json.loads(line) for line in self.run(asked, database).splitlines()]
+        # Not splitlines(): a text may hold U+2028, which JSON does not escape.
+        return [json.loads(line) for line in self.run(asked, database).split("\n") if line]
 
     def run(self, statements: str, database: str = "postgres") -> str:
         """Run statements one after another, and return what psql prints of their results."""

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from testing.fake_receiver import FakeReceiver, attributes
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.ocsf_schema import flaws
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def project(tmp_path: Path) -> Path:
     """Return this project with a state of its own, and with the plugins that `make` installed."""
     shutil.copy(ROOT / "meltano.yml", tmp_path)
     (tmp_path / ".meltano").mkdir()
-    for kind in ("extractors", "loaders"):
+    for kind in ("extractors", "loaders", "mappers"):
         (tmp_path / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
     return tmp_path
 
@@ -100,6 +101,21 @@ def test_the_log_goes_to_an_opentelemetry_receiver_mapped_as_it_should_be(
         assert attributes(receiver.kept[0]).keys() >= {"event.name", "user.full_name"}
         (resource_logs,) = receiver.requests[0].decoded.resource_logs
         assert attributes(resource_logs.resource) == {"service.name": "sentry"}
+
+
+def test_the_log_becomes_ocsf_events_and_the_state_comes_back(
+    project: Path, sentry: FakeSentry, log: Log
+) -> None:
+    settings = of(sentry) | {"MAPPER_SENTRY_OCSF_INCLUDE_RAW_DATA": "false"}
+    meltano(project, "run", "tap-sentry-audit", "sentry-ocsf", "target-jsonl", **settings)
+    log.add(entries.micros(entries.UNTIL) + number for number in range(5))
+    meltano(project, "run", "tap-sentry-audit", "sentry-ocsf", "target-jsonl", **settings)
+
+    [path] = (project / "output").iterdir()
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert path.name == "ocsf_events.jsonl"
+    assert [event["uid"] for event in found] == [row["id"] for row in log.rows() if row]
+    assert [event for event in found if flaws(event) or "raw_data" in event] == []
 
 
 def test_meltano_add_installs_the_tap_from_its_definition(tmp_path: Path) -> None:

@@ -14,8 +14,11 @@ from uuid import uuid4
 import pytest
 
 from tap_sentry_audit.tap import STREAMS
+from testing import ocsf_mapper
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+from testing.ocsf_mapper import PLUGIN, SCHEMA, run_mapper
 from testing.postgres import Postgres, postgres
+from testing.recipes import block
 from testing.recorded import audit_rows
 from testing.sentry_tap import config, run_tap, selecting
 
@@ -137,7 +140,7 @@ def into_duckdb(folder: Path) -> Database:
     def rows(query: str) -> list[Row]:
         asked = f"SELECT to_json(asked) FROM ({query}) AS asked"  # noqa: S608
         read = subprocess.check_output([python, "-c", READ_DUCKDB, path, asked], encoding="utf-8")
-        return [json.loads(line) for line in read.splitlines()]
+        return [json.loads(line) for line in read.split("\n") if line]
 
     settings: dict[str, object] = {
         "path": str(path),
@@ -283,6 +286,49 @@ def test_a_target_that_flattens_by_itself_loses_no_open_object(
         for name in ("flags", "avatar", "additionalFields"):
             text = found[record["id"]][name]
             assert (None if text is None else json.loads(text)) == record[name]
+
+
+# --- events of OCSF
+
+
+@pytest.mark.parametrize("split_by_class", [False, True])
+def test_ocsf_events_are_loaded_whole(
+    split_by_class: bool,  # noqa: FBT001  (pytest gives it by name)
+    database: Database,
+    tmp_path: Path,
+) -> None:
+    with FakeSentry({"acme": Log(rows=audit_rows())}) as sentry:
+        run = run_tap(config(sentry))
+    mapped = run_mapper(run.stdout.encode(), split_by_class=split_by_class)
+    state = database.load(mapped, tmp_path)
+
+    assert_holds_each_key_once(database, mapped)
+    assert state == run.state
+    assert len(mapped.of_type("SCHEMA")) == (4 if split_by_class else 1)
+    for schema in mapped.of_type("SCHEMA"):
+        found = {row["uid"]: row for row in database.table(schema["stream"])}
+        for message in mapped.of_type("RECORD"):
+            if message["stream"] == schema["stream"]:
+                row, written = found[message["record"]["uid"]], message["record"]
+                assert row == dict.fromkeys(row) | written
+
+
+def test_the_query_in_the_mappers_readme_finds_the_severe_events(
+    server: Postgres, tmp_path: Path
+) -> None:
+    database = into_postgres(server)
+    severe, harmless = ocsf_mapper.record(1, event="org.remove"), ocsf_mapper.record(2)
+    mapped = run_mapper([SCHEMA, severe, harmless, ocsf_mapper.state(2)])
+    database.load(mapped, tmp_path)
+    query = block("sql", (PLUGIN / "README.md").read_text()).rstrip(";\n")
+
+    assert database.rows(query.replace("sentry.", f"{database.schema}.")) == [
+        {
+            "to_timestamp": "2026-01-31T08:00:00.123+00:00",
+            "?column?": "ada@example.com",
+            "message": "did something",
+        }
+    ]
 
 
 # --- runs that follow each other

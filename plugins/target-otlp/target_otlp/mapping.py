@@ -26,11 +26,15 @@ _SEVERITIES = {
     "debug": 5,
     "info": _INFO,
     "information": _INFO,
+    "informational": _INFO,
     "notice": 10,
+    "low": 10,
+    "medium": 13,
     "warn": 13,
     "warning": 13,
     "error": 17,
     "err": 17,
+    "high": 17,
     "critical": 18,
     "crit": 18,
     "alert": 19,
@@ -38,7 +42,7 @@ _SEVERITIES = {
     "emergency": 21,
     "emerg": 21,
 }
-"""The numbers that OpenTelemetry's data model gives to the names of others, such as syslog's."""
+"""The numbers that OpenTelemetry's data model gives to the names of others: syslog's, or OCSF's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -1,0 +1,65 @@
+"""Runs the mapper, and explains errors in one line each."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+from singer_sdk.singerlib.exceptions import InvalidInputLine
+
+from mapper_sentry_ocsf.config import SettingsError
+from mapper_sentry_ocsf.mapper import MapperSentryOcsf
+from mapper_sentry_ocsf.messages import OutputError, StoppedError
+from mapper_sentry_ocsf.signals import handle_signals
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+# How the SDK reads settings and counts lines: users want to know about entries.
+_HIDDEN_LINES = ("Skipping parse of env var", "Parsing env var", "Reader '%s' completed")
+
+
+def run() -> NoReturn:
+    """Run the mapper; an error becomes a line for a user and an exit code other than 0."""
+    # Modules stay, and records have no cycles: to look for garbage costs time for nothing.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    MapperSentryOcsf.logger.addFilter(_is_shown)
+    try:
+        MapperSentryOcsf.cli()
+    except StoppedError as stopped:
+        _fail(stopped, 128 + stopped.signum)
+    except Exception as error:  # noqa: BLE001  (a traceback helps no user)
+        _fail(error, 1)
+    sys.exit(1)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    # The run has failed, and there is nothing more to write.
+    handle_signals(signal.SIG_IGN)
+    logger = MapperSentryOcsf.logger
+    # A file of SINGER_SDK_LOG_CONFIG may have disabled it.
+    logger.disabled = False
+    for line in _explain(error):
+        logger.error(line)
+    logger.debug("Where it happened:", exc_info=error)
+    sys.exit(code)
+
+
+def _is_shown(line: logging.LogRecord) -> bool:
+    return line.levelno > logging.INFO or not str(line.msg).startswith(_HIDDEN_LINES)
+
+
+def _explain(error: Exception) -> list[str]:
+    if isinstance(error, ConfigValidationError):
+        return list(error.errors)
+    if isinstance(error, SettingsError):
+        return error.problems
+    if isinstance(error, InvalidInputLine | OutputError | SingerSDKError | StoppedError):
+        return [" ".join(str(error).split())]
+    # The error's own text could hold a part of a record.
+    return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]
