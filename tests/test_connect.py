@@ -52,6 +52,7 @@ def test_three_answers_lead_to_the_newest_entries_and_a_file_for_the_owner_alone
     assert len(run.records) == 30
 
 
+@pytest.mark.slow
 def test_the_token_is_never_shown(tmp_path: Path) -> None:
     with serving() as sentry:
         seen = connect(tmp_path, sentry.url, "acme", TOKEN)
@@ -75,6 +76,7 @@ def test_each_scope_is_tried_and_nothing_is_written_if_the_log_cannot_be_read(
     assert not (tmp_path / ".env").exists()
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path) -> None:
     with serving() as sentry:
         again = [
@@ -148,6 +150,7 @@ def test_a_file_that_cannot_be_used_is_told_before_the_first_question(
     assert seen.lines[-1] == "Nothing was written."
 
 
+@pytest.mark.slow
 def test_it_can_be_left_at_any_question(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("TAP_SENTRY_AUDIT_ORGANIZATION=beta\n")
@@ -162,6 +165,7 @@ def test_it_can_be_left_at_any_question(tmp_path: Path) -> None:
     assert file.read_text() == "TAP_SENTRY_AUDIT_ORGANIZATION=beta\n"
 
 
+@pytest.mark.slow
 def test_spaces_around_what_was_pasted_do_not_matter(tmp_path: Path) -> None:
     with serving() as sentry:
         seen = connect(tmp_path, f" {sentry.url} ", "acme ", f" {TOKEN} ")

@@ -292,6 +292,7 @@ def test_lines_on_a_terminal_have_no_time_and_no_metrics_and_stand_above_the_bar
     assert not [line for line in seen.lines if re.search(r"METRIC|INFO|\d\d:\d\d:\d\d,", line)]
 
 
+@pytest.mark.slow
 def test_the_line_of_a_run_that_is_stopped_takes_the_place_of_the_bar(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     with FakeSentry({"acme": Log(entries.even(9_000))}, latency=0.1) as sentry:
@@ -304,6 +305,7 @@ def test_the_line_of_a_run_that_is_stopped_takes_the_place_of_the_bar(tmp_path: 
     assert not any("%" in line for line in seen.lines)
 
 
+@pytest.mark.slow
 def test_several_organizations_have_one_bar(tmp_path: Path) -> None:
     logs = {f"org-{n:02}": Log(entries.even(200), first_id=n * 1000 + 1) for n in range(12)}
     with FakeSentry(logs, latency=0.1) as sentry:

@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 from sentry_audit_detections.catalog import detections
 from testing.cases import expected, records
 from testing.postgres import postgres
-from testing.recipes import block
+from testing.recipes import block, recipes
 
 FOLDER = Path(__file__).parents[1]
 README = (FOLDER / "README.md").read_text()
-SIEM = (FOLDER.parent / "docs" / "siem.md").read_text()
+SIEM = recipes("docs/siem.md")
 
 
 def test_the_table_has_each_detection_with_its_severity() -> None:
@@ -90,7 +90,7 @@ def test_it_is_a_utility_of_meltano(tmp_path: Path) -> None:
 
 
 def test_the_collector_s_file_connects_what_it_defines() -> None:
-    collector = YAML(typ="safe", pure=True).load(block("collector", SIEM))
+    collector = YAML(typ="safe", pure=True).load(SIEM["collector"])
     logs = collector["service"]["pipelines"]["logs"]
 
     for kind in ("receivers", "processors", "exporters"):
@@ -99,7 +99,7 @@ def test_the_collector_s_file_connects_what_it_defines() -> None:
 
 
 def test_events_become_parquet_by_class_and_day(tmp_path: Path) -> None:
-    (tmp_path / "security_lake.py").write_text(block("security lake", SIEM))
+    (tmp_path / "security_lake.py").write_text(SIEM["security lake"])
     (tmp_path / "output").mkdir()
     day = 86_400_000
     for name, times in {"account_change": [day, 2 * day], "group_management": [day]}.items():

@@ -79,7 +79,8 @@ def test_every_block_has_a_test_or_a_reason_for_having_none(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_every_named_block_is_used_by_a_test_of_its_page(path: Path) -> None:
-    modules = [file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py")]
+    folders = [Path(__file__).parent, ROOT / "detections" / "tests"]
+    modules = [file.read_text("utf-8") for each in folders for file in each.glob("test_*.py")]
     page = f'recipes("{name_of(path)}")'
     variables = [re.search(rf"^(\w+) = {re.escape(page)}$", text, re.MULTILINE) for text in modules]
     used = set(

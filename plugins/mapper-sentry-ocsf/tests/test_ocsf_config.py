@@ -21,6 +21,7 @@ SPLIT = {
 }
 
 
+@pytest.mark.slow
 def test_streams_can_have_other_names() -> None:
     given = [message | {"stream": "sentry"} for message in (SCHEMA, record())]
     run = run_mapper([*given, record(2)], input_stream="sentry", output_stream="security")

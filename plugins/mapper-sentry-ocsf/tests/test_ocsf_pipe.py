@@ -267,6 +267,7 @@ def test_a_reader_that_goes_away_is_one_line() -> None:
     assert not any("Traceback" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_closed_input_are_one_line_each() -> None:
     for redirection, told in (
         (">/dev/full", "No space left on device"),
@@ -284,6 +285,7 @@ def test_a_full_disk_and_a_closed_input_are_one_line_each() -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_pipe_that_does_not_block_gets_everything() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -312,6 +314,7 @@ def test_the_input_can_be_a_file(tmp_path: Path) -> None:
     assert len(run_mapper([], f"--input={path}").records) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_the_tap_writes_after_a_signal_is_passed_on(number: signal.Signals) -> None:
     with subprocess.Popen(
@@ -335,6 +338,7 @@ def test_what_the_tap_writes_after_a_signal_is_passed_on(number: signal.Signals)
     assert [json.loads(line)["type"] for line in rest.splitlines()] == ["RECORD", "STATE"]
 
 
+@pytest.mark.slow
 def test_an_input_that_does_not_end_is_left_some_seconds_after_a_signal() -> None:
     with subprocess.Popen(
         COMMAND,
@@ -361,6 +365,7 @@ def test_an_input_that_does_not_end_is_left_some_seconds_after_a_signal() -> Non
     assert "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_run_whose_output_nobody_reads() -> None:
     reader, writer = os.pipe()
     given = lines([SCHEMA, *(record(number) for number in range(2000))])
