@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tap_sentry_audit.api.concurrency import ReadAhead
+from testing.conformance import wait_until
 from testing.fake_sentry import FakeSentry, Log, entries, faults
 from testing.sentry_tap import config, run_tap
 
@@ -174,7 +175,7 @@ def test_work_that_waits_to_try_again_leaves_its_place_to_others() -> None:
     ahead = ReadAhead(work, range(20), most=2)
     assert ahead.take(0, 0.05) is None
     assert [ahead.take(key, 5) for key in range(10, 20)] == list(range(10, 20))
-    assert all(ahead.is_failing(key, 0) for key in range(10))
+    wait_until(lambda: all(ahead.is_failing(key, 0) for key in range(10)))
     may_succeed.set()
     assert [ahead.take(key, 5) for key in range(10)] == list(range(10))
     assert ahead.attempts(0) == 2

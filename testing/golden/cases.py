@@ -453,7 +453,7 @@ def stopped(
     log = tied_log() if is_tied else Log(entries.even(count, 2))
     catalog = fields("id", "dateCreated")
     with serving(log) as sentry:
-        stop = Stop(sentry, which, nth)
+        stop = Stop(sentry, which, nth, settling=0.5)
         state = play.run(one_by_one(sentry), catalog=catalog, stop=stop)
         sentry.faults = ()
         play.run(one_by_one(sentry), catalog=catalog, state=state)
