@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import requests
 from tap_sentry_audit.api.client import Client
 from tap_sentry_audit.api.exceptions import SentryError
 from tap_sentry_audit.audit_log.pages import Query, fetch_from
+from tap_sentry_audit.streams.outcome import Outcome
 from testing.fake_sentry import Answer, FakeSentry, Log, entries, faults
 from testing.sentry_tap import TOKEN, config, run_tap, without_waits
 
@@ -155,3 +157,16 @@ def test_a_connection_test_refuses_bad_settings_before_the_first_request(
     problem = "start_date is 'nope', which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
     assert run.errors == [problem]
     assert sentry.requests == []
+
+
+def test_the_reason_why_a_run_ended_is_its_last_line_whatever_else_went_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outcome = Outcome(logging.getLogger("test"), is_single=True)
+    outcome.report("acme", "one row is left out")
+    outcome.report("acme", "Sentry failed to answer", is_end=True)
+    outcome.report("acme", "another row is left out")
+    outcome.conclude()
+
+    assert caplog.messages[-1] == "acme: Sentry failed to answer. 2 more errors stand above"
+    assert len(caplog.messages) == 3

@@ -107,7 +107,7 @@ class SentryTap(ConfiguredTap):
 
     @property
     def selected_streams(self) -> list[SentryStream]:
-        """The streams that are read; a connection test with one organization tries all."""
+        """The streams that a run reads."""
         streams = self.streams.values()
         return [each for each in streams if isinstance(each, SentryStream) and each.selected]
 

@@ -20,7 +20,7 @@ class Outcome:
         self._logger = logger
         self._is_single = is_single
         self._problems: list[str] = []
-        self._is_deferred = False
+        self._last_words = ""
         self.has_read = False
         """Whether a record was sent, or an organization was read to its end."""
         self.unexpected: Exception | None = None
@@ -37,15 +37,16 @@ class Outcome:
         """
         text = f"{organization}: {problem}"
         self._problems.append(text)
-        self._is_deferred = is_end and self._is_single
-        if not self._is_deferred:
+        if is_end and self._is_single:
+            self._last_words = text
+        else:
             self._logger.error("%s", text)
 
     def conclude(self) -> None:
         """Log what went wrong as the last line, if anything did."""
         if not self._problems:
             return
-        text = self._problems[-1 if self._is_deferred else 0]
+        text = self._last_words or self._problems[0]
         if others := len(self._problems) - 1:
             text += f". {others:,} more {'error stands' if others == 1 else 'errors stand'} above"
         self._logger.error("%s", text)
