@@ -103,7 +103,14 @@ def _connect(tap: type[SentryTap]) -> None:
     for name, value in given.items():
         if os.environ.get(config.variable(name), value) != value:
             _say(f"{config.variable(name)} in your environment has another value, which is used!")
-    _say(f"To read everything: {config.NAME} --config=ENV | target-jsonl")
+    _say(f"To read everything: {_next_command()}")
+
+
+def _next_command() -> str:
+    """Return what reads the whole log from here: in a Meltano project, Meltano does."""
+    if Path("meltano.yml").is_file():
+        return f"meltano run {config.NAME} TARGET, such as target-duckdb"
+    return f"{config.NAME} --config=ENV | target-jsonl"
 
 
 def _check_file() -> None:
