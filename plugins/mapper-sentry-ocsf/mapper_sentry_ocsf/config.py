@@ -194,12 +194,26 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     return Settings(**values)
 
 
-def remarks(config: Mapping[str, object], settings: Settings, events: Collection[str]) -> list[str]:
+def remarks(
+    config: Mapping[str, object],
+    settings: Settings,
+    events: Collection[str],
+    environment: Mapping[str, str],
+) -> list[str]:
     """Return what a user should know about settings that can be used.
 
     `events` are the names of those that the table has.
     """
-    found = [
+    variable = f"{_PREFIX}SEVERITY_BY_EVENT"
+    found = []
+    if not settings.severity_by_event and environment.get(variable, "{}").strip("{ }"):
+        # Meltano 4.4.1 loses names with dots in variables, without a word.
+        found.append(
+            f"{variable} is set, but does not count: in Meltano, write objects in objects such as "
+            '{"member": {"invite": "High"}} instead of names with dots; elsewhere, give '
+            "--config ENV"
+        )
+    found += [
         f"There is no setting {name!r}; it is ignored{_hint(name, _PARSERS)}"
         for name in sorted(name for name in config.keys() - _PARSERS.keys())
         if config[name] is not None

@@ -245,7 +245,7 @@ class MapperSentryOcsf(InlineMapper):
             problems = error.problems
         else:
             problems = []
-            for remark in remarks(self.config, settings, table().events):
+            for remark in remarks(self.config, settings, table().events, os.environ):
                 self.logger.warning(remark)
         if problems and raise_errors:
             message = "the settings cannot be used"

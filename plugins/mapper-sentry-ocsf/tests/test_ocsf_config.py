@@ -115,6 +115,20 @@ def test_severities_that_are_none_are_named(value: object, problem: str) -> None
     assert run.errors[0].startswith(f"severity_by_event {problem}")
 
 
+def test_severities_that_meltano_loses_on_the_way_are_missed(tmp_path: Path) -> None:
+    # What Meltano 4.4.1 makes of names with dots in a variable; that it sets the variable too.
+    path = tmp_path / "config.json"
+    path.write_text('{"severity_by_event": {}}')
+    given = {"MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT": '{"member.invite": "High"}'}
+    run = forked.run("mapper_sentry_ocsf", [f"--config={path}"], ENVIRONMENT | given)
+
+    assert run.log("WARNING")[0] == (
+        "MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT is set, but does not count: in Meltano, write "
+        'objects in objects such as {"member": {"invite": "High"}} instead of names with dots; '
+        "elsewhere, give --config ENV"
+    )
+
+
 def test_every_variable_that_cannot_be_used_is_named_at_once() -> None:
     given = {
         "MAPPER_SENTRY_OCSF_SPLIT_BY_CLASS": "2",
