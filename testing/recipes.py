@@ -150,7 +150,7 @@ class Project:
         folder.mkdir(exist_ok=True)
         shutil.copy(ROOT / "meltano.yml", folder)
         (folder / ".meltano").mkdir()
-        for kind in ("extractors", "loaders"):
+        for kind in ("extractors", "loaders", "mappers"):
             (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
         (folder / ".venv").symlink_to(BIN.parent)
         (folder / "output").mkdir()
