@@ -93,7 +93,7 @@ def _token(value: object) -> str:
     if any(character.isspace() for character in text):
         _refuse("has spaces or line breaks in it: copy the token alone, without quotes or breaks")
     if not (text.isascii() and text.isprintable()):
-        _refuse("has characters that no token has: copy it once more")
+        _refuse("has characters that no token has: copy it again")
     if text.startswith("sntrys_"):
         _refuse(
             "is an organization auth token (sntrys_…), which cannot read audit logs: use the "
@@ -138,7 +138,7 @@ def _base_url(value: object) -> str:
     if port == 0 or not (_ip_address(host) or _HOST_NAME.fullmatch(host)):
         _refuse(f"is no address: {hint}")
     if parts.query or parts.fragment or any(c.isspace() for c in text):
-        _refuse(f"has more in it than an address: {hint}")
+        _refuse(f"contains more than an address: {hint}")
     prefix = re.sub(r"/api(/0)?/?$", "", parts.path).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{prefix}"
 

@@ -62,7 +62,7 @@ _REFUSALS: dict[int, str] = {
         "and its user may read audit logs"
     ),
     HTTPStatus.NOT_FOUND: "there is no audit log at {url} (404): check api_url",
-    HTTPStatus.BAD_REQUEST: "the API does not take these days (400): {days}; check start_date",
+    HTTPStatus.BAD_REQUEST: "the API does not accept these days (400): {days}; check start_date",
 }
 _log = logging.getLogger(NAME)
 
@@ -162,8 +162,12 @@ class Client:
             pause = backed_off if result.wait is None else result.wait
             so_far = lasted.get(result.max_seconds, 0.0) + took
             if so_far + pause > result.max_seconds:
-                asked = f"asks to wait {pause / 60:.0f} minutes more" if result.wait else "goes on"
-                message = f"{result.what}; this {asked} after {so_far / 60:.0f} minutes"
+                asked = (
+                    f"it asks to wait another {pause / 60:.0f} minutes"
+                    if result.wait
+                    else "gave up"
+                )
+                message = f"{result.what}; {asked} after {so_far / 60:.0f} minutes"
                 raise ApiError(message)
             lasted[result.max_seconds] = so_far + pause
             _log.warning("%s: trying again in %.0f s", result.what, pause)
@@ -188,7 +192,7 @@ class Client:
             what = f"{self._url} cannot be reached ({_cause(error)})"
             return _RetriableFailure(what, is_too_slow=isinstance(error, requests.ReadTimeout))
         if response is None:
-            what = f"{self._url} gave no whole answer within {self._timeout:g} s"
+            what = f"{self._url} did not answer in full within {self._timeout:g} s"
             return _RetriableFailure(what, is_too_slow=True)
         self._server_time = _parse_date(response.headers.get("Date", "")) or datetime.now(UTC)
         status = response.status_code
@@ -197,12 +201,12 @@ class Client:
                 page = parse_page(response.json(parse_float=Decimal))
                 return replace(page, asked=limit, until=self._server_time + _TICK)
             except (TypeError, ValueError, RecursionError):
-                what = f"{self._url} answered something else than a list of entries"
+                what = f"{self._url} answered with something other than a list of entries"
                 return _RetriableFailure(what)
         asked = parse_retry_after(response.headers, self._clock.time())
         pause = asked + _LATER if asked else None  # at once would be too often again
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            what = "the API was asked too often (429)"
+            what = "the API received too many requests (429)"
             return _RetriableFailure(what, pause, max_seconds=_MAX_SECONDS_OF_429)
         if status in _RETRIABLE:
             what = f"{self._url} answered {status}"
@@ -236,7 +240,7 @@ class Client:
         status = response.status_code
         if status == HTTPStatus.FORBIDDEN and response.text.lstrip().startswith("<"):
             return (
-                "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
+                "a firewall in front of CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
                 "let its address through"
             )
         if status in _REFUSALS:

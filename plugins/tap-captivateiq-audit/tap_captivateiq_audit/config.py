@@ -36,7 +36,7 @@ _RECOGNIZABLE = 8
 
 _EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
 _WRITE_URL = f"write {API_URL}"
-_NO_URL = f"is no URL: {_WRITE_URL}"
+_NO_URL = f"is not a URL: {_WRITE_URL}"
 _NO_BATCHES = (
     "cannot be used: a STATE would come before the BATCH that holds its records, and batch files "
     "would bypass stream_maps and the selection of fields: take it out of the settings"
@@ -71,7 +71,7 @@ def _text(value: object) -> str:
 def _token(value: object) -> str:
     text = _text(value)
     if not (text.isascii() and text.isprintable()) or " " in text:
-        _refuse("has spaces, line breaks or characters that no token has: copy it once more")
+        _refuse("contains spaces, line breaks or characters that no token has: copy it again")
     return text
 
 
@@ -84,13 +84,11 @@ def _url(value: object) -> str:
         _refuse(_NO_URL)
     host = url.hostname or ""
     if url.username or url.password or url.query or url.fragment:
-        _refuse(f"has more in it than an address: {_WRITE_URL}")
+        _refuse(f"contains more than an address: {_WRITE_URL}")
     if not host or port == 0 or not text.isprintable() or " " in text:
         _refuse(_NO_URL)
     if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
-        _refuse(
-            f"does not begin with https://, and the token must not be seen by others: {_WRITE_URL}"
-        )
+        _refuse(f"does not start with https://, so others could see the token: {_WRITE_URL}")
     return text.rstrip("/")
 
 
@@ -107,7 +105,7 @@ def _time(value: object) -> datetime:
     except (ValueError, OverflowError):
         _refuse(f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z")
     if time < _EARLIEST:
-        _refuse(f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later")
+        _refuse(f"is {value!r}, before any entry can exist: write {_EARLIEST.date()} or later")
     return time
 
 

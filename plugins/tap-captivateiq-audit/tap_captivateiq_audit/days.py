@@ -403,22 +403,22 @@ class _Reading:
             has = f"counts {self._total:,} entries from {self._days}"
         else:
             rows = max(self._pass.end, self._before.end)
-            has = f"does not count the entries from {self._days}, lists {rows:,}"
+            has = f"does not count the entries from {self._days}, lists {rows:,} of them"
         if why == _MOVING and self._broken_joins * 2 > self._joins > _ENOUGH_STEPS:
-            why = f"the order changes from request to request, at most {self._longest:,} a page"
+            why = f"the order changes from request to request, at most {self._longest:,} per page"
             cure = "a stable order or larger pages"
         message = (
-            f"the server {has} and shows {len(self._last_seen):,} different ones, with "
-            f"{self._requests} requests: {why}. Run again later; if it stays so, ask CaptivateIQ "
-            f"for {cure}, and tell us"
+            f"the server {has} but shows {len(self._last_seen):,} different ones in "
+            f"{self._requests} requests: {why}. Run again later; if that does not help, ask "
+            f"CaptivateIQ for {cure}, and tell us"
         )
         return ApiError(message)
 
     def _repeated(self, start: int) -> ApiError:
         message = (
-            f"the server shows the same entries from {self._days} at any offset, {start:,} was the "
-            f"last: whether there are others than these {len(self._last_seen):,} nobody can "
-            "know. Ask CaptivateIQ why the parameter offset has no effect, and tell us"
+            f"the server shows the same entries from {self._days} at any offset, up to {start:,}: "
+            f"there may be others besides these {len(self._last_seen):,}. Ask CaptivateIQ why the "
+            "parameter offset has no effect, and tell us"
         )
         return ApiError(message)
 

@@ -29,7 +29,7 @@ class Flaws:
         if new:
             are = "1 entry is" if len(new) == 1 else f"{len(new):,} entries are"
             self._report(
-                f"{are} left out, without an id or a created_at that can be used: the page at "
+                f"{are} left out for lack of a usable id or created_at: see the page at "
                 f"offset {offset:,} of {days}"
             )
 
@@ -47,16 +47,16 @@ class Flaws:
     def miscount(self, days: Days, counted: int, shown: int) -> None:
         """Report entries that the server counts and never shows."""
         self._report(
-            f"the server counts {counted:,} entries from {days} and never shows more than "
-            f"{shown:,}, which are read: ask CaptivateIQ what the others are, and tell us"
+            f"the server counts {counted:,} entries from {days} but never shows more than "
+            f"{shown:,}, all of which were read: ask CaptivateIQ what the others are, and tell us"
         )
 
     def changing_order(self, days: Days, shown: int, most: int) -> None:
         """Warn of a log that was shown whole, as far as its count tells."""
         self._logger.warning(
-            "the server shows the entries from %s in another order at each request, at most %s a "
-            "page. All %s that it counts were shown, and are sent; one that came while another one "
-            "went would not be seen",
+            "the server shows the entries from %s in a different order at each request, at most %s "
+            "per page. All %s that it counts were shown and are sent; one that arrived while another "
+            "one disappeared would go unnoticed",
             days,
             f"{most:,}",
             f"{shown:,}",

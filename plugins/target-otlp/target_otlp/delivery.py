@@ -206,7 +206,7 @@ class Delivery:
                 return
             if not self._has_split:
                 self._has_split = True
-                _log.warning("%s What is refused is sent again in halves", sentence(str(error)))
+                _log.warning("%s Sending it again in halves", sentence(str(error)))
         else:
             self._accept(response, entries)
             return
@@ -304,8 +304,8 @@ class Delivery:
 
     def _failed(self, what: str) -> DeliveryError:
         return DeliveryError(
-            f"{sentence(what)} {records_were(self.progress.accepted)} accepted before, and the "
-            f"state is out up to the first {self._written_covers:,}."
+            f"{sentence(what)} {records_were(self.progress.accepted)} accepted before that; "
+            f"the state covers the first {self._written_covers:,}."
         )
 
     def _write_settled_state(self) -> None:

@@ -151,7 +151,7 @@ class MessageReader(GenericSingerReader[bytes]):
         with suppress(StoppedError), self._stop:
             thread.join(_MOMENT)
             if thread.is_alive():
-                what = "%s Reading on for %.0f s at most, so that the tap can end"
+                what = "%s Reading on for up to %.0f s so that the tap can finish"
                 _log.warning(what, why, _DRAIN_SECONDS)
                 thread.join(_DRAIN_SECONDS - _MOMENT)
 
@@ -247,14 +247,14 @@ def _integer(digits: str) -> int | Decimal:
 def _problem(message: object) -> str | None:
     """Return what is wrong with a message, without quoting it."""
     if not isinstance(message, dict):
-        return "is no message in JSON"
+        return "is not a JSON message"
     kind = message.get("type")
     if kind == "BATCH":
         return (
             "is a BATCH, and only records can be sent: take batch_config out of the tap's settings"
         )
     if not isinstance(kind, str) or kind not in _MEMBERS:
-        return "has no type that Singer knows"
+        return "has no known type"
     for name, shape in _MEMBERS[kind].items():
         if not isinstance(message.get(name), shape):
             return f"is a {kind} without a usable {name}"
@@ -265,7 +265,7 @@ def _problem_of_schema(message: Message) -> str | None:
     if not isinstance(message["schema"].get("properties"), dict):
         return "is a SCHEMA whose schema has no properties"
     if not isinstance(message.get("key_properties", []), list | None):
-        return "is a SCHEMA whose key_properties are no list"
+        return "is a SCHEMA whose key_properties are not a list"
     return None
 
 

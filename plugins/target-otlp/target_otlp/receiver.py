@@ -210,8 +210,8 @@ class Receiver:
             except InvalidResponseError as error:
                 message = (
                     f"Check the path of endpoint: {self.name} answered {status} with "
-                    f"{self._redactor.line(str(error), request)}, which is no answer of an OTLP "
-                    "receiver"
+                    f"{self._redactor.line(str(error), request)}, which no OTLP "
+                    "receiver sends"
                 )
                 raise DeliveryError(message) from None
             return PartialSuccess(answer.rejected, self._redactor.line(answer.message, request))
@@ -252,7 +252,9 @@ class Receiver:
                 raise TimeoutError
         content = _unzipped(content, response.headers.get("Content-Encoding", ""))
         if response.status_code in ACCEPTED and len(content) >= _MOST_BYTES:
-            message = f"{self.name} answered {response.status_code} and more than a receiver says"
+            message = (
+                f"{self.name} answered {response.status_code} with more than an OTLP receiver sends"
+            )
             raise DeliveryError(message)
         return content
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PARTIAL_SUCCESS = ("partialSuccess", "partial_success")
 _REJECTED = ("rejectedLogRecords", "rejected_log_records")
-_NO_OBJECT = "JSON that is no object"
+_NO_OBJECT = "JSON that is not an object"
 _INT64 = 1 << 63
 _ENDLESS = 1e9
 """Seconds that stand for a wait of more digits."""
@@ -74,16 +74,16 @@ def _parse_json(text: str) -> PartialSuccess:
         _refuse(f"JSON with the key{'s' * (len(value) > 1)} {', '.join(value)}")
     partial = _member(value, *_PARTIAL_SUCCESS)
     if not isinstance(partial, dict | None):
-        _refuse("JSON whose partialSuccess is no object")
+        _refuse("JSON whose partialSuccess is not an object")
     for name in partial or ():
         if name.startswith("rejected") and name not in _REJECTED:
             # An endpoint for traces or metrics answers so.
             _refuse(f"JSON with the key {name}")
     rejected = _count(_member(partial, *_REJECTED) or 0)
     if rejected is None:
-        _refuse("JSON whose rejectedLogRecords is no number")
+        _refuse("JSON whose rejectedLogRecords is not a number")
     if rest.strip() and not rejected:
-        _refuse("JSON and something after it")
+        _refuse("JSON followed by something else")
     reason = _member(partial, "errorMessage", "error_message")
     return PartialSuccess(rejected, "" if reason is None else str(reason))
 
