@@ -145,8 +145,8 @@ def _read_by_walks(fetch: Fetch, span: _Span) -> Generator[ListPage, None, list[
     shown = len(set().union(*(walk.ids for walk in walks)))
     null_rows = max(walk.most_null_rows for walk in walks)
     null = f", at least {null_rows:,} of them null rows," if null_rows else ""
-    walked = f"{MOST_WALKS} walks over {span} passed {numbers} rows{null}"
-    return [f"{walked} and showed {shown:,} different ones"]
+    walked = f"{MOST_WALKS} passes over {span} read {numbers} rows{null}"
+    return [f"{walked} but showed {shown:,} different ones"]
 
 
 @dataclass

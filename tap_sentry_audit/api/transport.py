@@ -73,7 +73,7 @@ class Transport(HTTPAdapter):
         wait = requested_wait(response.status_code, limits)
         if wait > LONGEST_WAIT:
             cause = (
-                f"Sentry asks to come back in {wait:.0f} seconds, and the tap waits for at most "
+                f"Sentry asks the tap to come back in {wait:.0f} seconds, but it waits for at most "
                 f"{LONGEST_WAIT:.0f}: run it again later"
             )
             raise SentryError(cause, describe(response))

@@ -153,6 +153,6 @@ class Watchdog:
             self._told_until = first.deadline
         end = time_of_day(time.time() + first.left)
         return (
-            f"{first.request}: no whole answer for {now - first.began:.0f} s; "
-            f"waiting until {end} at most ({first.left:.0f} s)"
+            f"{first.request}: no complete answer for {now - first.began:.0f} s; "
+            f"waiting until {end} at the latest ({first.left:.0f} s)"
         )

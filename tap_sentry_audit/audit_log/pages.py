@@ -176,7 +176,7 @@ def _describe_odd_rows(count: int, query: Query, page: Page) -> str:
     if page.entries:
         first, last = format_time(page.entries[0].created), format_time(page.entries[-1].created)
         where += f", whose entries are from {first} to {last}"
-    why = "without an id or a time that can be used, or nested too deeply"
+    why = "without a usable id or time, or nested too deeply"
     return f"{what} left out, {why}: {where}"
 
 

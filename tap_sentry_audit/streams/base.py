@@ -121,7 +121,7 @@ class SentryTap(ConfiguredTap):
         command = super().get_singer_command()
         console.set_up()
         command.help = (
-            "Reads the audit log of Sentry organizations, whole, and writes it to stdout as Singer "
+            "Read the complete audit log of Sentry organizations, and write it to stdout as Singer "
             f"messages.\n\nExample: {config.NAME} --config=ENV | target-jsonl"
         )
         command.epilog = f"Documentation: {config.DOCUMENTATION}"
@@ -259,7 +259,9 @@ class SentryTap(ConfiguredTap):
                 self.close_state()
             except OSError:  # stdout is closed
                 signals.end(signum, "its last STATE could not be written", 1)
-            signals.end(signum, "its last STATE holds all that it sent", self.outcome.has_failed)
+            signals.end(
+                signum, "its last STATE covers everything that it sent", self.outcome.has_failed
+            )
 
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
@@ -269,7 +271,7 @@ class SentryTap(ConfiguredTap):
         """
         if value != CliTestOptionValue.All.value:
             if value not in {each.value for each in CliTestOptionValue}:
-                message = f"--test={value} is no test: write --test or --test=schema"
+                message = f"--test={value} is not a test: write --test or --test=schema"
                 raise click.UsageError(message)
             super().cb_test(ctx, param, value)
             return

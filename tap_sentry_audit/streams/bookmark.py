@@ -67,7 +67,7 @@ class Bookmark:
         newest = parse_time(str(state[VALUE]))
         kept = state.get(LOOKBACK, {})
         if not isinstance(kept, dict):
-            message = "the lookback is no object"
+            message = "the lookback is not an object"
             raise TypeError(message)
         since, ids = newest, {}
         if kept:

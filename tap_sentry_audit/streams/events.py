@@ -236,7 +236,7 @@ class Events(IncrementalStream):
                 self.report(organization, f"the events of project {project.slug} cannot be read")
             else:
                 self.logger.warning(
-                    "%s: project %s is left out: it is no longer there", organization, project.slug
+                    "%s: project %s is left out: it no longer exists", organization, project.slug
                 )
 
 

@@ -103,7 +103,7 @@ def _time(value: object) -> datetime:
     try:
         time = parse_time(_text(value))
     except (ValueError, OverflowError):
-        _refuse(f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z")
+        _refuse(f"is {value!r}, which is not a date: write 2026-01-31 or 2026-01-31T08:00:00Z")
     if time < _EARLIEST:
         _refuse(f"is {value!r}, before any entry can exist: write {_EARLIEST.date()} or later")
     return time
@@ -170,7 +170,7 @@ class Settings:
     api_token: str = _setting(
         _token,
         "API token",
-        "Made in CaptivateIQ, in your profile on the tab API Tokens.",
+        "Create it in CaptivateIQ: in your profile, on the tab API Tokens.",
         example="0123456789abcdef",
         missing="make one in CaptivateIQ, in your profile on the tab API Tokens",
     )
@@ -178,14 +178,14 @@ class Settings:
         _time,
         "Start date",
         "Where a first run begins: a date or date-time, in UTC unless it names a zone. Default: "
-        "all there is.",
+        "everything.",
         example="2026-01-31",
     )
     backfill: bool = _setting(
         _flag,
         "Backfill",
-        "false: a first run reads nothing of the past, records the position, and the next run "
-        "goes on from there.",
+        "false: a first run reads nothing from the past and records the position; the next run "
+        "continues from there.",
         default=True,
         example=False,
     )
@@ -200,14 +200,14 @@ class Settings:
     requests_per_second: int = _setting(
         _Whole(1, 100),
         "Requests per second",
-        "Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
+        "Maximum number of requests per second: 5 on the Standard plan, 15 on Enterprise.",
         default=5,
         example=15,
     )
     requests_per_hour: int = _setting(
         _Whole(1, 100_000),
         "Requests per hour",
-        "Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
+        "Maximum number of requests per hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
         default=1500,
         example=6000,
     )

@@ -55,8 +55,8 @@ class Flaws:
         """Warn of a log that was shown whole, as far as its count tells."""
         self._logger.warning(
             "the server shows the entries from %s in a different order at each request, at most %s "
-            "per page. All %s that it counts were shown and are sent; one that arrived while another "
-            "one disappeared would go unnoticed",
+            "per page. All %s that it counts were shown and are sent; one that arrived while "
+            "another one disappeared would go unnoticed",
             days,
             f"{most:,}",
             f"{shown:,}",

@@ -115,7 +115,7 @@ class TapCaptivateiqAudit(Tap):
                 end = "its last STATE could not be written"
             else:
                 code = int(stream is not None and stream.has_failed)
-                end = "its last STATE holds all that it sent"
+                end = "its last STATE covers everything that it sent"
         line = f"{self.name} was stopped by {signal.Signals(signum).name}: {end}\n"
         with suppress(OSError):
             os.write(_STDERR, line.encode())

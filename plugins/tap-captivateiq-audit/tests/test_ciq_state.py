@@ -192,7 +192,7 @@ def test_a_bookmark_ahead_of_both_clocks_is_an_error_that_says_what_to_do(at: da
 
         assert len(server.requests) == 1  # which tells the server's clock
     (error,) = run.log("ERROR")
-    assert error.startswith("the bookmark in the state is ahead of the server's clock and of ")
+    assert error.startswith("the bookmark in the state is ahead of the server's clock and ")
     assert "set its replication_key_value to" in error
     assert run.returncode == 1
     assert run.ids == []

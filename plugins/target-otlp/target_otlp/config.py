@@ -321,8 +321,8 @@ def parse_path(text: str) -> JsonPath:
     """
     if not _PATH.fullmatch(text):
         _refuse(
-            f"{text!r} is not a path to one value: write one such as $.actor.email or $.tags[0], or "
-            "a constant such as =production"
+            f"{text!r} is not a path to one value: write one such as $.actor.email or $.tags[0], "
+            "or a constant such as =production"
         )
     return tuple(
         int(index) if index else dotted or single or double
@@ -436,7 +436,7 @@ class Settings:
     headers: Mapping[str, str] = _setting(
         _headers,
         "Headers",
-        "Headers of every request, such as one with an API key.",
+        "Headers for every request, such as one with an API key.",
         {},
         _otel("HEADERS", lambda value: _headers(_pairs(value))),
         example={"Authorization": "Bearer 0123456789abcdef"},
@@ -444,7 +444,7 @@ class Settings:
     max_batch_size: int = _setting(
         _Whole(1, 1000),
         "Batch size",
-        "Most log records of a request. Default: 500.",
+        "Maximum number of log records per request. Default: 500.",
         500,
         {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": _whole_text(1, 1000)},
         example=100,
@@ -452,8 +452,8 @@ class Settings:
     max_batch_bytes: int = _setting(
         _Whole(1000, 64 << 20),
         "Batch bytes",
-        "Most bytes of a request, before compression and as protobuf; a single log record can be "
-        "larger.",
+        "Maximum size of a request in bytes, before compression and as protobuf; a single log "
+        "record can be larger.",
         4_000_000,
         example=1_000_000,
     )
@@ -468,7 +468,7 @@ class Settings:
     encoding: str = _setting(
         _one_of("protobuf", "json"),
         "Encoding",
-        "protobuf, or json, which not every receiver takes. Default: protobuf.",
+        "protobuf, or json, which not every receiver accepts. Default: protobuf.",
         "protobuf",
         _otel("PROTOCOL", _protocol),
         example="json",
@@ -484,14 +484,14 @@ class Settings:
     max_retry_seconds: int = _setting(
         _Whole(0, 86_400),
         "Longest retry",
-        "Seconds for which a request is tried again before the run fails.",
+        "How many seconds a request is retried before the run fails.",
         300,
         example=3600,
     )
     rejected_records_path: str | None = _setting(
         _file_to_append,
         "File of rejected records",
-        "A file: a record that the receiver refuses is appended to it as a line of JSON, and the "
+        "A file to which each record that the receiver refuses is appended as a line of JSON; the "
         "rest goes on. Without it, such a record ends the run.",
         example="rejected.jsonl",
     )
