@@ -1,4 +1,4 @@
-"""Run the tap twice through Meltano, incidents in between, and tell what came of it."""
+"""Run the tap twice through Meltano, incidents in between, and show the result."""
 
 from __future__ import annotations
 

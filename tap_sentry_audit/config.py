@@ -28,7 +28,7 @@ NAME = "tap-sentry-audit"
 DOCUMENTATION = "README.md and docs/ in the source of this package"
 
 _PREFIX = "TAP_SENTRY_AUDIT_"
-"""What the names of environment variables begin with."""
+"""The prefix of environment variables."""
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2999
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
@@ -579,7 +579,7 @@ def parse_variables(environment: Mapping[str, str], schema: Schema) -> dict[str,
                 _parse(name, found[name], environment.get(f"{_PREFIX}AUTH_TOKEN"))
         except _ProblemError as problem:
             problems.append(f"{name} (from {variable}) {problem}")
-    # The SDK passes over what is no setting.
+    # The SDK ignores what is not a setting.
     if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
         problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
     if problems:
@@ -627,7 +627,7 @@ def load_dotenv_file() -> Path | None:
 
     It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
     `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it
+    too. Returns None if there is no such file, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises:

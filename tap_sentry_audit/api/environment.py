@@ -1,6 +1,6 @@
 """What the environment says of the network: proxies and certificate authorities.
 
-The variables are those of requests and curl. What is wrong with one is told by its name, before a
+The variables are those of requests and curl. What is wrong with one is reported by name, before a
 request is sent: a proxy's address can hold a password.
 """
 

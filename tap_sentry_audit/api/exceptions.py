@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 class SentryError(Exception):
     """A request failed.
 
-    `cause` says why, for the user, and as a rule what to do; if that depends on whether the tap
-    tries again, it stands in `cure`. `details` is what was requested and answered.
+    `cause` says why, for the user, and usually what to do; if that depends on whether the tap
+    retries, it is in `cure`. `details` is what was requested and answered.
     """
 
     def __init__(self, cause: str, details: str = "", cure: str = "") -> None:
@@ -86,11 +86,11 @@ class RateLimitError(RetriableError):
 
 
 class HtmlPageError(RetriableError):
-    """200 with an HTML page: another server, or a proxy before it."""
+    """200 with an HTML page: another server, or a proxy in front of it."""
 
 
 class DeadlineError(RetriableError):
-    """No whole answer before the request's deadline."""
+    """No complete answer before the request's deadline."""
 
 
 class InvalidBodyError(ValueError):

@@ -46,7 +46,7 @@ class Cursor:
 
     @classmethod
     def at(cls, milliseconds: int) -> Cursor:
-        """Return the cursor whose page begins with all of a millisecond."""
+        """Return the cursor whose page starts with all of a millisecond."""
         return cls(max(0, milliseconds - 1))
 
     def __str__(self) -> str:
@@ -163,7 +163,7 @@ class ListCursors:
     """The cursors of one walk along a list, each of which may be used once."""
 
     def __init__(self, first: str | None = None) -> None:
-        """Begin with a cursor, or at the first page."""
+        """Start with a cursor, or at the first page."""
         self._used = {first}
         self._empty = 0
 

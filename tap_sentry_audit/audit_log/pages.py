@@ -95,7 +95,7 @@ class Page:
     """One page, its `entries` oldest first. `server_time` is as in `timestamps.server_time`.
 
     `null_rows` counts the rows that hold no entry: those that Sentry failed to serialize, for which
-    it sends `null` (23.7.1), and `odd_rows`, which lack an id or a time that can be used.
+    it sends `null` (23.7.1), and `odd_rows`, which lack a usable id or time.
     `page_size` is how many rows a full page has, as far as that is known: a server may have other
     ideas of it.
     """

@@ -42,7 +42,7 @@ _PATIENCE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """An organization's log: where to go on, and a `fetch` that has the first page already."""
+    """An organization's log: where to continue, and a `fetch` that has the first page already."""
 
     bookmark: Bookmark
     fetch: Fetch

@@ -334,7 +334,7 @@ class SentryStream(RESTStream[str | None]):
 
     @cached_property
     def progress(self) -> Progress:
-        """What people see while the stream is read; it begins with the first partition."""
+        """What people see while the stream is read; it starts with the first partition."""
         return Progress(self.name, self.nouns, len(self.tap.settings.slugs), self.logger)
 
     @cached_property
@@ -580,7 +580,7 @@ class SentryStream(RESTStream[str | None]):
             self.logger.warning("%s: Sentry could not show %s (null rows)", organization, what)
 
     def explain(self, organization: str, error: Exception) -> SentryError:
-        """Return the error that tells people why an organization could not be read."""
+        """Return the error that says why an organization could not be read."""
         if isinstance(error, ForbiddenError):
             access = self.tap.access
             return access.explain(organization, self.name, self.scopes, error)
@@ -597,7 +597,7 @@ class SentryStream(RESTStream[str | None]):
         self._report(organization, self.explain(organization, error), is_end=True)
 
     def report(self, organization: str, problem: SentryError | str) -> None:
-        """Report a problem. The run goes on, and fails at its end."""
+        """Report a problem. The run continues, and fails at its end."""
         error = SentryError(problem) if isinstance(problem, str) else problem
         self._report(organization, error, is_end=False)
 

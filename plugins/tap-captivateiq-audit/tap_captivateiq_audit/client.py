@@ -71,7 +71,7 @@ _log = logging.getLogger(NAME)
 class _RetriableFailure:
     """A failure that may pass; `wait` is the seconds that the server asks to wait.
 
-    `max_seconds` is how long failures of this kind may go on.
+    `max_seconds` is how long failures of this kind may last.
     """
 
     what: str
@@ -216,7 +216,7 @@ class Client:
     def _get(self, parameters: Mapping[str, str | None]) -> requests.Response | None:
         """Return the response, whole, or None if it does not come in time.
 
-        The timeout of a socket begins anew with each byte. So the request has a thread of its own,
+        The timeout of a socket restarts with each byte. So the request has a thread of its own,
         which is left behind with its connection, whatever it waits for.
         """
         answer: Future[requests.Response] = Future()
@@ -253,7 +253,7 @@ class Client:
 def _backoffs() -> Iterator[float]:
     """Yield seconds to wait: about 1, 2, 4 and so on up to 60, each with jitter."""
     longest = backoff.expo(max_value=_MAX_BACKOFF)
-    next(longest)  # the library's generators begin with a value that is not meant
+    next(longest)  # the library's generators start with a value to ignore
     for most in longest:
         yield most / 2 + backoff.full_jitter(most / 2)
 

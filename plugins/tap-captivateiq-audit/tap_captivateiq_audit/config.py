@@ -26,7 +26,7 @@ NAME = "tap-captivateiq-audit"
 API_URL = "https://api.captivateiq.com/ciq/v1"
 
 _PREFIX = "TAP_CAPTIVATEIQ_AUDIT_"
-"""What the names of environment variables begin with."""
+"""The prefix of environment variables."""
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
@@ -316,7 +316,7 @@ def parse_variables(
                 _PARSERS[name](found[name])
         except _InvalidValueError as problem:
             problems.append(f"{name} (from {variable}) {problem}")
-    # The SDK passes over what is no setting.
+    # The SDK ignores what is not a setting.
     if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
         problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
     if problems:
@@ -360,7 +360,7 @@ def load_dotenv_file() -> Path | None:
 
     It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
     `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it
+    too. Returns None if there is no such file, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises SettingsError if it cannot be read.

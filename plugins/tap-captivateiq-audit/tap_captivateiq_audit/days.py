@@ -43,7 +43,7 @@ Fetch: TypeAlias = "Callable[[Days, int], Page]"
 """Fetches the rows of some days from an offset on."""
 _Name: TypeAlias = "tuple[str, datetime | int | None, int]"
 """What a row is known by: its id and time, and how many such ones its page has up to it. Without an
-id, it is no text and the row's content."""
+id, it is an empty text and the row's content."""
 _Key: TypeAlias = "tuple[_Name | None, int]"
 """What a row is known by as long as rows are in order: its name and 0, or, without an id, the name
 of the last row that has one, and the distance to it."""
@@ -61,7 +61,7 @@ of a page."""
 _LATE_PAGES = 3
 """After so many pages in a row with nothing but what came in meanwhile, a pass is over."""
 _ENOUGH_STEPS = 10
-"""How many steps in time, all in one direction, are no chance."""
+"""How many steps in time, all in one direction, rule out chance."""
 _PARTING = 0.38
 """What part of its first page each pass repeats more than the pass before, modulo 1."""
 _SMALL = 100
@@ -76,7 +76,7 @@ _LEAST_LIMIT, _ROUND = 1000, 100
 def read_days(fetch: Fetch, days: Days, flaws: Flaws) -> dict[str, Entry]:
     """Return all entries of some days, by id.
 
-    `flaws` is told what is wrong with them, several times for the same ones.
+    `flaws` learns what is wrong with them, several times for the same ones.
     Raises ApiError if the server does not show all that it has in a sensible number of requests.
     """
     reading = _Reading(fetch, days, flaws)
@@ -155,7 +155,7 @@ class _Reading:
         self._most_rows: int | None = None
         self._longest, self._joins, self._broken_joins = 0, 0, 0
         self._announces = False
-        """Whether the server has told of a next page."""
+        """Whether the server has announced a next page."""
         self._until: datetime | None = None
         """After this time by the server's clock, entries have come in meanwhile."""
         self._total: int | None = None
@@ -207,7 +207,7 @@ class _Reading:
         )
 
     def _has_caught_up(self, seen: int) -> bool:
-        """Whether to begin anew, to see what came in on top since the pass began.
+        """Whether to start over, to see what came in on top since the pass started.
 
         That is so when this pass has shown what came since the one before, and reached what that
         one showed. `seen` is how many rows were seen before the last page.
@@ -236,7 +236,7 @@ class _Reading:
     def _pages(self, number: int) -> Iterator[set[_Name]]:
         """Fetch the pages of a pass; yield the names of what each shows.
 
-        Each page begins with an entry of the one before. A pass ends with the page that has nothing
+        Each page starts with an entry of the one before. A pass ends with the page that has nothing
         more: some servers never announce a next page, or always do.
         """
         overlap, repeating, late = 0, 0, 0
@@ -462,7 +462,7 @@ def _find(name: _Name, names: list[_Name]) -> int | None:
 def _overlap(names: list[_Name], wanted: int) -> int:
     """Return how many rows the next page should repeat.
 
-    They begin with a row that has an id, and are at least as many as wanted. Otherwise there are
+    They start with a row that has an id, and are at least as many as wanted. Otherwise there are
     none of them: to repeat the whole page, the offset could not advance.
     """
     for index in range(len(names) - wanted, 0, -1):

@@ -1,4 +1,4 @@
-"""What is wrong with what the API shows, told once, without any of it."""
+"""What is wrong with what the API shows: reported once, without quoting any of it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Flaws:
     """What was wrong in a run. It does not end the run, but the run fails at its end."""
 
     def __init__(self, logger: Logger | LoggerAdapter[Logger]) -> None:
-        """Begin with nothing wrong."""
+        """Start with nothing wrong."""
         self.left_out: set[Hashable] = set()
-        """The rows that are no entries, by what they are known by."""
+        """The rows that are not entries, by what they are known by."""
         self.has_any = False
         self._doubled: set[str] = set()
         self._logger = logger
 
     def odd_rows(self, days: Days, offset: int, rows: set[Hashable]) -> None:
-        """Report the rows of a page that are no entries."""
+        """Report the rows of a page that are not entries."""
         new = rows - self.left_out
         self.left_out |= new
         if new:

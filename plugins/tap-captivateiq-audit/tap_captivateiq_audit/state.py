@@ -55,7 +55,7 @@ def parse_bookmarks(state: object, stream: str) -> dict[str, dict[str, object]]:
     """Return the bookmarks of a state by stream: empty for a first run.
 
     The state may be a STATE message, wrapped as by `meltano state get`, or in `value`. Raises
-    StateError if it is no state, is another tap's, or its bookmark for `stream` is invalid.
+    StateError if it is not a state, is another tap's, or its bookmark for `stream` is invalid.
     """
     state = _unwrap(state)
     bookmarks = state.get("bookmarks") if state else {}

@@ -37,7 +37,7 @@ _OWN_ATTRIBUTES = {STREAM: "the stream's name", EVENT_NAME: "event_name", UNIQUE
 
 _PATHS = ("time", "event_name", "id", "severity", "body")
 _CONSTANT = "="
-"""What a constant begins with where a path could be."""
+"""What marks a constant where a path could be."""
 
 _STEP = r"\.([^.*\[\]'\"\s]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]"
 _PATH = re.compile(rf"\$(?:{_STEP})*")
@@ -51,7 +51,7 @@ _OWN_HEADERS = {"content-type", "content-encoding", "content-length", "transfer-
 _WHERE = "write where the receiver is, such as http://localhost:4318"
 _NO_URL = f"is not a URL: {_WHERE}"
 _PREFIX = "TARGET_OTLP_"
-"""What the names of the target's own environment variables begin with."""
+"""The prefix of the target's own environment variables."""
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
@@ -317,7 +317,7 @@ def _source(name: str, value: object) -> Any:  # noqa: ANN401  (a source, or Non
 def parse_path(text: str) -> JsonPath:
     """Return the steps of a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`).
 
-    A text that is no path, or one that could lead to several values, raises ValueError.
+    A text that is not a path, or one that could lead to several values, raises ValueError.
     """
     if not _PATH.fullmatch(text):
         _refuse(
@@ -660,7 +660,7 @@ def parse_variables(
 ) -> dict[str, object]:
     """Return the settings in environment variables, as JSON would have them.
 
-    `known` is as for `remarks`. An empty variable is none, as OpenTelemetry has it. The SDK's own
+    `known` is as for `remarks`. An empty variable is unset, as in OpenTelemetry. The SDK's own
     conversion fails on a bad number without naming it, and takes every word that it does not know
     for false.
 
@@ -719,7 +719,7 @@ def load_dotenv_file() -> Path | None:
 
     It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
     `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it
+    too. Returns None if there is no such file, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises SettingsError if it cannot be read.

@@ -303,7 +303,7 @@ def _parts(line: str) -> list[str]:
 
 
 def _capacity() -> int | None:
-    """Return how many bytes the pipe at stdout holds, or None if it is none that can tell."""
+    """Return how many bytes the pipe at stdout holds, or None if that is not known."""
     if sys.platform != "linux":
         return None
     try:

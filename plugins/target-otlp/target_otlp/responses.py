@@ -48,7 +48,7 @@ def parse_partial_success(body: bytes) -> PartialSuccess:
     Rejected records count even if the rest of the response cannot be parsed. Any other body raises
     InvalidResponseError: nothing says that the request was accepted.
     """
-    # Stripped for text alone: protobuf can begin with bytes that are white space in a text.
+    # Stripped for text alone: protobuf can start with bytes that are white space in text.
     text = body.decode("utf-8-sig", "replace").strip()
     if not text:
         return PartialSuccess()
@@ -89,7 +89,7 @@ def _parse_json(text: str) -> PartialSuccess:
 
 
 def _parse_protobuf(body: bytes) -> PartialSuccess | None:
-    """Parse an ExportLogsServiceResponse, or return None if it is no such message.
+    """Parse an ExportLogsServiceResponse, or return None if it is not such a message.
 
     Its partial_success is field 1; in that rejected_log_records is 1 and error_message 2.
     """
@@ -186,7 +186,7 @@ def _count(value: object) -> int | None:
 
 
 def _fields(body: bytes) -> list[tuple[int, object]] | None:
-    """Return the fields of any protobuf message with their numbers, or None if it is none.
+    """Return the fields of any protobuf message with their numbers, or None if it is not one.
 
     The message's own class would refuse all of it because of a text that is not UTF-8.
     """
