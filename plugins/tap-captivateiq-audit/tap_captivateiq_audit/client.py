@@ -37,7 +37,7 @@ PAGE_SIZE = 100
 """Entries of a page. The most that the API allows is not known."""
 
 _TIMEOUT = 60
-"""Seconds for a whole answer: the server itself gives up after 30."""
+"""Seconds for a complete answer: the server itself gives up after 30."""
 _MAX_SECONDS = 300.0
 _MAX_SECONDS_OF_429 = 4000.0
 _MAX_BACKOFF = 60.0
@@ -49,7 +49,7 @@ _SLOW = 10.0
 """Seconds after which a 502 means that the page was too large, and not that the API is down."""
 _PAGES_UNTIL_LARGER = 20
 _TICK = timedelta(seconds=1)
-"""The server's clock may be so much later than its header `Date`, which has whole seconds."""
+"""By how much the server's clock may be later than its header `Date`, which has whole seconds."""
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _RETRIABLE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, *_TOO_SLOW}
 _REFUSALS: dict[int, str] = {
@@ -129,7 +129,7 @@ class Client:
 
     @property
     def began(self) -> datetime:
-        """When the days last asked for were first asked for, by the earlier of the two clocks."""
+        """When the days of the last request were first asked for, by the earlier clock."""
         return self._began
 
     @property

@@ -17,7 +17,7 @@ class Flaws:
     def __init__(self, logger: Logger | LoggerAdapter[Logger]) -> None:
         """Start with nothing wrong."""
         self.left_out: set[Hashable] = set()
-        """The rows that are not entries, by what they are known by."""
+        """The rows that are not entries, by what identifies them."""
         self.has_any = False
         self._doubled: set[str] = set()
         self._logger = logger

@@ -63,7 +63,7 @@ _DRAIN_SECONDS = 30.0
 _MOMENT = 1.0
 
 GRACE = 3.0
-"""Seconds that a full pipe at stdout has after a signal until somebody reads from it."""
+"""Seconds after a signal within which somebody must read from a full pipe at stdout."""
 
 _TICK, _TICKS = 1, 100
 """Milliseconds between two looks at a pipe that must be empty, and at one that needs some room."""
@@ -200,7 +200,7 @@ def _is_deep(line: bytes) -> bool:
     for _ in range(_DEEPEST):
         before = brackets
         brackets = _INNERMOST.sub(b"", brackets)
-        if brackets == before:  # none are left, or it is no JSON
+        if brackets == before:  # none are left, or it is not JSON
             return False
     return bool(brackets)
 

@@ -167,7 +167,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """Yield what is in base64 in a text, from wherever it begins."""
+    """Yield what is in base64 in a text, from wherever it starts."""
     for found in _BASE64.findall(text):
         token = found.replace("+", "-").replace("/", "_")
         for begin in range(4):

@@ -35,7 +35,7 @@ class PartialSuccess:
 
 
 class InvalidResponseError(ValueError):
-    """A body that no OTLP receiver answers with. The text says what kind of body it is."""
+    """A body that no OTLP receiver sends. The text says what kind of body it is."""
 
 
 def _refuse(kind: str) -> NoReturn:
