@@ -293,7 +293,7 @@ class Settings:
     backfill: bool = _setting(
         _flag,
         "Backfill",
-        "false: a first run reads nothing of the past, records the position, and the "
+        "false: a first run reads nothing from the past and records the position; the "
         "next run continues from there.",
         default=True,
         example=False,
