@@ -95,7 +95,7 @@ def test_a_state_without_organizations_is_an_alarm() -> None:
     run = run_tap({}, "--unread-for", "90", state={})
 
     assert run.returncode == 3
-    assert run.stdout == "The state has no organization: nothing was ever read with it\n"
+    assert run.stdout == "The state has no organization: nothing has ever been read with it\n"
 
 
 @pytest.mark.parametrize("given", [None, [], {"bookmarks": 5}, {"bookmarks": {"users": {}}}])

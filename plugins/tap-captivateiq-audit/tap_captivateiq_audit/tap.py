@@ -71,8 +71,9 @@ class TapCaptivateiqAudit(Tap):
 
     @classmethod
     def get_singer_command(cls) -> click.Command:
-        """Return the command, whose help ends with an example."""
+        """Return the command, whose help says what it does and ends with an example."""
         command = super().get_singer_command()
+        command.help = "Read CaptivateIQ's audit log, and write it to stdout as Singer messages."
         command.epilog = _EPILOG
         return command
 
