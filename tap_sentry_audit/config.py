@@ -91,7 +91,7 @@ def _text(value: object) -> str:
 def _token(value: object) -> str:
     text = _text(value)
     if any(character.isspace() for character in text):
-        _refuse("contains spaces or line breaks: copy only the token, without quotes or breaks")
+        _refuse("has spaces or line breaks in it: copy only the token, without quotes or breaks")
     if not (text.isascii() and text.isprintable()):
         _refuse("has characters that no token has: copy it again")
     if text.startswith("sntrys_"):

@@ -111,7 +111,7 @@ def test_a_slug_that_is_none_is_an_error() -> None:
     run = run_tap({"organization": "a/b"}, "--unread-for", "90", state=state(acme=1))
 
     assert run.returncode == 1
-    assert "'a/b', which is no slug" in run.errors[-1]
+    assert "'a/b', which is not a slug" in run.errors[-1]
 
 
 def test_a_run_that_fails_for_one_organization_raises_the_alarm_for_that_one() -> None:

@@ -71,7 +71,7 @@ def _text(value: object) -> str:
 def _token(value: object) -> str:
     text = _text(value)
     if not (text.isascii() and text.isprintable()) or " " in text:
-        _refuse("contains spaces, line breaks or characters that no token has: copy it again")
+        _refuse("has spaces, line breaks or characters that no token has: copy it again")
     return text
 
 

@@ -11,7 +11,7 @@ try:
     import sys
     import threading
 except KeyboardInterrupt:
-    os.write(2, b"target-otlp was stopped by SIGINT before it started: nothing was sent\n")
+    os.write(2, b"target-otlp was stopped by SIGINT before it began: nothing was sent\n")
     os._exit(130)
 
 # The import of typing's own would take a while.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def _quit(signum: int, _frame: object) -> None:
     """Report that nothing was sent, and exit with the code that a shell has for the signal."""
     name = signal.Signals(signum).name
-    line = f"target-otlp was stopped by {name} before it started: nothing was sent\n"
+    line = f"target-otlp was stopped by {name} before it began: nothing was sent\n"
     try:
         os.write(2, line.encode())
     finally:
