@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # How to resolve dependencies: --locked takes uv.lock as it is.
 SYNC ?= --locked
-# For make fuzz: how long, from which seed, and beside which other revision, if any.
+# For make fuzz: how long, from which seed, and next to which other revision, if any.
 MINUTES ?= 10
 SEED ?= 1
 # An older version fails at what this one has learned since.
@@ -25,61 +25,61 @@ OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 .PHONY: help test test-all pytest lint test-slow test-plugins generate build demo bench fuzz \
 	rehearsal release-check clean
 
-help: ## Show what there is to make
+help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
-test: lint pytest ## Run the tests, the linter and the type checker
+test: lint pytest ## Run the tests, the linter, and the type checker
 
-test-all: test test-slow test-plugins rehearsal ## The same, and all that takes an environment or minutes
+test-all: test test-slow test-plugins rehearsal ## The same, and everything that needs an environment or minutes
 	$(MAKE) fuzz MINUTES=1
 
-pytest: $(INSTALLED) ## Run the tests alone
+pytest: $(INSTALLED) ## Run only the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-lint: $(INSTALLED) ## Check style, format and types
+lint: $(INSTALLED) ## Check style, format, and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 
-test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano and databases
+test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano, and databases
 	$(BIN)/python -m pytest -n auto -m slow
 
 test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each plugin's tests where only it is installed
 	for each in $(EACH); do (cd plugins/$$each && \
 	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
 
-generate: $(INSTALLED) ## Write anew what repeats the code: definitions, tables, .env.example
+generate: $(INSTALLED) ## Regenerate what is derived from the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
 
 build: $(INSTALLED) ## Build the wheels and the source archives
 	$(UV) build --quiet --all-packages --no-build-isolation --python $(BIN)/python
 
-rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this machine, and use them
+rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this machine and use them
 	$(BIN)/python -m release rehearse
 
 # The shell reads TAG from its environment, so that nothing in it is taken for make's.
 release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: TAG=target-otlp-v0.2.0
 	$(BIN)/python -m release check "$$TAG"
 
-# Says what takes so long before it begins.
+# Says what takes so long before it starts.
 demo: ## Read a stand-in for Sentry into a file, twice, and look for incidents
 	@$(MAKE) -q $(PLUGINS) >/dev/null 2>&1 || echo "The first time, this installs what it needs into \
 	hidden folders of this checkout: about 40 seconds on a fast connection."
 	@$(MAKE) --no-print-directory --silent $(PLUGINS)
 	@$(BIN)/python -m demo
 
-picture: $(PLUGINS) ## Draw docs/terminal.svg: the bar, and what the demo says
+picture: $(PLUGINS) ## Draw docs/terminal.svg: the progress bar and what the demo prints
 	$(BIN)/python -m demo.picture
 
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 
-fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults and kills
+fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults, and kills
 	$(BIN)/python -m testing.fuzz --minutes $(MINUTES) --seed $(SEED) \
 	$(if $(OTHER),--against $(OTHER))
 
-clean: ## Remove everything that make has made
+clean: ## Remove everything that make created
 	rm -rf .uv .venv .meltano .npm .fuzz .plugins .release .mypy_cache .pytest_cache .ruff_cache \
 	.hypothesis dist output
 

@@ -1,4 +1,4 @@
-"""Run the tap twice through Meltano, incidents in between, and tell what came of it."""
+"""Run the tap twice through Meltano, incidents in between, and show the result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main() -> None:
         _say(f"\nA stand-in for Sentry at {sentry.host} holds {ENTRIES:,} audit entries.")
         first = _run(sentry.host)
         _say(
-            f"Meanwhile {NEW_ENTRIES + len(STORY)} new entries arrive, from a stolen session, too."
+            f"Meanwhile {NEW_ENTRIES + len(STORY)} new entries arrive, some from a stolen session."
         )
         now = datetime.now(UTC)
         newest = entries.micros(now)
@@ -104,7 +104,7 @@ def _where_to_go() -> list[str]:
     return [
         "",
         f"  The entries are in {_shown(FILE)},",
-        f"  what Meltano said in {_shown(MELTANO_LOG)}.",
+        f"  and Meltano's own log is {_shown(MELTANO_LOG)}.",
         "",
         "  All 25 detections over all entries:",
         "",

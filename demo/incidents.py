@@ -36,7 +36,7 @@ STORY: tuple[tuple[str, dict[str, object], int | None], ...] = (
 """What somebody does in a stolen session: events, data, and the ids of their objects."""
 
 HAPPENED = timedelta(seconds=60)
-"""How long before it is read the story begins; one entry a second."""
+"""How long before the run the story starts; one entry per second."""
 
 
 def incidents(now: datetime) -> list[Row]:
@@ -60,7 +60,7 @@ def incidents(now: datetime) -> list[Row]:
 
 
 def found(file: Path, now: datetime) -> list[str]:
-    """Return lines about what the detections find in a file since the story began."""
+    """Return lines about what the detections find in a file since the story started."""
     period = Period(now - HAPPENED, now + timedelta(minutes=1))
     with opened(str(file), "") as database:
         findings = list(find(database, detections(), period))

@@ -107,7 +107,7 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path) -> Non
         seen = run_on_a_terminal(command("--connect"), 80, answers=again, folder=tmp_path)
 
     assert seen.returncode == 0
-    assert any("which is no slug" in line for line in seen.lines)
+    assert any("which is not a slug" in line for line in seen.lines)
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])

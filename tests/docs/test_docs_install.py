@@ -139,7 +139,7 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def pipx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a pipx of its own, installed from PyPI, with `pip` beside it."""
+    """Return the folder of a pipx of its own, installed from PyPI, with `pip` next to it."""
     folder = tmp_path_factory.mktemp("pipx")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     subprocess.run([folder / "bin/pip", "install", "--quiet", "pipx"], check=True)
