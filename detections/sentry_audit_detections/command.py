@@ -144,7 +144,7 @@ def _drift(source: Database, wanted: bool, before: str | None, schema: str) -> I
 
 
 def main() -> None:
-    """Run the command, which is an error if nobody can read what it found."""
+    """Run the command; what the system refuses it is an error."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal may not have the letters of all names.
         if isinstance(stream, TextIOWrapper):
@@ -152,7 +152,7 @@ def main() -> None:
     try:
         command()
     except OSError as error:
-        click.echo(f"Error: cannot write: {error.strerror}", err=True)
+        click.echo(f"Error: {error.filename or 'cannot write'}: {error.strerror}", err=True)
         # What is left in the buffer would be written once more at the end.
         os._exit(1)
 

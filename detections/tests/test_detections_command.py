@@ -189,6 +189,7 @@ def test_the_list_needs_no_database() -> None:
     ("arguments", "message"),
     [
         (["nothing.duckdb"], "nothing.duckdb is no file"),
+        (["a" * 300], "aaa: File name too long"),
         (["mysql://localhost/a"], "the database is a DuckDB file"),
         (["{log}", "--only", "3,99,role"], "no detection is called 99, role"),
         (["{log}", "--since", "soon"], "'soon' is neither a date"),
