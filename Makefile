@@ -18,7 +18,7 @@ INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 RELEASE = .release/.installed
-EACH = $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
+EACH = $(patsubst %/,%,$(dir $(wildcard detections/pyproject.toml plugins/*/pyproject.toml)))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
@@ -45,8 +45,8 @@ lint: $(INSTALLED) ## Check style, format, and types
 test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano, and databases
 	$(BIN)/python -m pytest -n auto -m slow
 
-test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each plugin's tests where only it is installed
-	for each in $(EACH); do (cd plugins/$$each && \
+test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each other package's tests where only it is installed
+	for each in $(EACH); do (cd $$each && \
 	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
 
 generate: $(INSTALLED) ## Regenerate what is derived from the code: definitions, tables, .env.example
@@ -101,10 +101,10 @@ $(RELEASE): $(INSTALLED)
 	$(UV) sync --quiet --only-group release $(SYNC)
 	@touch $@
 
-# A plugin and what it needs, its tests' dependencies included, and nothing of the other packages.
-.plugins/%/.installed: plugins/%/pyproject.toml uv.lock | $(UV)
-	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.plugins/$* \
-	$(UV) sync --quiet --package $* $(SYNC)
+# A package and what it needs, its tests' dependencies included, and nothing of the other packages.
+.plugins/%/.installed: %/pyproject.toml uv.lock | $(UV)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT="$(CURDIR)/.plugins/$*" \
+	$(UV) sync --quiet --directory $* --all-extras $(SYNC)
 	@touch $@
 
 # Another revision of the tap, with the libraries that it was locked to.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from testing.fake_sentry.entries import Row
 
 SHOWN_FROM = SEVERITIES.index("high")
-WIDTH = 42
+WIDTH = 55  # in a terminal of 80 columns
 
 MEMBER: dict[str, object] = {
     "email": "helper@mail.example",
@@ -69,7 +69,7 @@ def found(file: Path, now: datetime) -> list[str]:
     rest = Counter(each.detection.severity for each in findings if each not in severe)
     lines = [
         f"    {each.at:%H:%M:%S}  {each.detection.severity:8}  {each.detection.title}:\n"
-        f"                        {each.detail[:WIDTH].rstrip()}"
+        f"                        {_cut(each.detail)}"
         for each in severe
     ]
     others = ", ".join(f"{number} {severity}" for severity, number in rest.items())
@@ -82,3 +82,7 @@ def found(file: Path, now: datetime) -> list[str]:
 
 def _rank(severity: str) -> int:
     return SEVERITIES.index(severity)
+
+
+def _cut(detail: str) -> str:
+    return detail if len(detail) <= WIDTH else f"{detail[: WIDTH - 1].rstrip()}…"
