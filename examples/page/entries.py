@@ -26,8 +26,8 @@ HITS_OF_EACH = 100
 DETECTED_DAYS = 1
 
 FIELDS = (
-    *("dateCreated", "event", "organization", "id", "actor", "ipAddress", "note"),
-    *("targetObject", "targetUser", "targetUserDetail", "data", "additionalFields"),
+    *("dateCreated", "event", "organization", "id", "note", "data", "ipAddress"),
+    *("targetObject", "targetUser", "actor", "targetUserDetail", "additionalFields"),
 )
 _JSONS = ("actor", "data", "targetUserDetail", "additionalFields")
 _TEXTS = (
@@ -36,6 +36,8 @@ _TEXTS = (
 )
 _ACTOR = f"coalesce(actorName, '{NOBODY}')"
 _ROW = f"organization, id, dateCreated, event, {_ACTOR}, ipAddress"
+# Sentry leaves many notes empty.
+_WHAT = "left(coalesce(nullif(note, ''), CAST(data AS text)), 300)"
 
 _UNITS = (
     (timedelta(hours=3), "minute"),
@@ -54,7 +56,7 @@ class Row(NamedTuple):
     event: str
     actor: str
     address: str | None
-    note: str | None
+    what: str | None
 
 
 class Bar(NamedTuple):
@@ -190,7 +192,7 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
         # Entries of the page are no older than that, which spares the database most of the log.
         where.add(f"dateCreated >= {where.bind(_oldest_on(page, bars))}")
         rows = database.query(
-            f"{log} SELECT {_ROW}, note FROM audit_logs WHERE {where} "
+            f"{log} SELECT {_ROW}, {_WHAT} FROM audit_logs WHERE {where} "
             f"ORDER BY dateCreated DESC, id DESC LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}",
             where.values,
         )

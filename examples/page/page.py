@@ -25,9 +25,10 @@ from runs import system_database, verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-EVENTS_IN_PLOT = 8
-SINCE = {"1 hour": 1, "24 hours": 24, "7 days": 7 * 24, "30 days": 30 * 24}
-ICONS = {"critical": "🟥", "high": "🟧", "medium": "🟨", "low": "⬜"}
+OTHERS = "others"
+COLOURS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#eeca3b", "#b279a2", "#bab0ac")
+SINCE = {"Last hour": 1, "24 hours": 24, "7 days": 7 * 24, "30 days": 30 * 24}
+BADGES = {"critical": "red", "high": "orange", "medium": "yellow", "low": "gray"}
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -59,8 +60,10 @@ def main() -> None:
     # An unreachable server is told soon.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     settings = Settings.of(os.environ)
-    st.title("Sentry audit log")
-    show_export(settings)
+    head, export = st.columns([2, 3])
+    head.header("Sentry audit log")
+    with export:
+        show_export(settings)
     try:
         show_log(settings.place)
     except DetectionsError as error:
@@ -82,10 +85,11 @@ def show_export(settings: Settings) -> None:
 def show_log(place: Place) -> None:
     """Show the filters and what fits them; and the entry that is open, if one is."""
     there = contents(place)
-    st.text(f"{named(place)}: {extent(there)} All times are UTC.")
     if not there.count:
         st.info("The log is empty: no export has loaded an entry yet.")
         return
+    with st.sidebar:
+        filters = choose(there)
     if opened := st.query_params.get("entry"):
         organization, _, key = opened.partition("/")
         show_entry(place, organization, key)
@@ -98,11 +102,11 @@ def show_log(place: Place) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    filters = choose(there)
     if view == "Detections":
         show_hits(place, filters)
     else:
         show_entries(place, filters, there)
+    st.text(f"{named(place)}: {extent(there)} All times are UTC.")
 
 
 @st.cache_data(ttl="1m", show_spinner=False)
@@ -118,27 +122,27 @@ def choose(there: Contents) -> Filters:
         key="q",
         bind="query-params",
         type="search",
-        placeholder="Part of any field: a name, an address, a note, a value in data …",
+        placeholder="Part of any field …",
         on_change=first_page,
     )
     lists, times = {}, {}
-    columns = iter(st.columns([3, 2, 3, 2, 2]))
     for key, options in (
         ("event", there.events),
         ("organization", there.organizations),
         ("actor", there.actors),
     ):
-        lists[key] = next(columns).multiselect(
+        lists[key] = st.multiselect(
             key.capitalize(),
             options,
             key=key,
             bind="query-params",
             # A link may name what the log no longer holds, and must not show everything then.
             accept_new_options=True,
+            placeholder="All",
             on_change=first_page,
         )
     for key in ("from", "before"):
-        times[key] = next(columns).datetime_input(
+        times[key] = st.datetime_input(
             f"{key.capitalize()} (UTC)",
             None,
             key=key,
@@ -150,8 +154,8 @@ def choose(there: Contents) -> Filters:
     with st.container(horizontal=True):
         for label, hours in SINCE.items():
             since = entries.now_utc() - timedelta(hours=hours)
-            st.button(f"Last {label}", on_click=look, kwargs={"from": since, "before": None})
-        st.button("Clear all filters", on_click=look, kwargs=NO_FILTERS)
+            st.button(label, on_click=look, kwargs={"from": since, "before": None})
+    st.button("Clear all filters", on_click=look, kwargs=NO_FILTERS)
     return Filters(
         (search or "").strip(),
         lists["event"],
@@ -171,8 +175,8 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
     st.text(f"{found.count:,} entries fit." if found.count else "No entry fits these filters.")
     if not found.count:
         return
-    st.altair_chart(plot(found.bars, found.unit), height=180, alt="Entries over time by event")
-    show_rows("entries", found.rows, "Note")
+    st.altair_chart(plot(found.bars, found.unit), height=200, alt="Entries over time by event")
+    show_rows("entries", found.rows)
     pages = -(-found.count // entries.ON_A_PAGE)
     if pages > 1:
         st.pagination(pages, key="page", bind="query-params")
@@ -189,11 +193,12 @@ def show_hits(place: Place, filters: Filters) -> None:
         st.text("None of the detections found an entry.")
     for each in found:
         detection = each.detection
-        st.subheader(f"{ICONS[detection.severity]} {detection.severity}: {detection.title}")
+        badge = f":{BADGES[detection.severity]}-badge[{detection.severity}]"
+        st.markdown(f"##### {badge} {detection.title}")
         st.text(f"{detection.meaning} May also be: {detection.false_positives}")
         if each.count > len(each.rows):
             st.text(f"The newest {len(each.rows)} of {each.count:,}:")
-        show_rows(detection.name, each.rows, "What")
+        show_rows(detection.name, each.rows)
 
 
 @st.cache_data(ttl="1m", show_spinner=False)
@@ -202,7 +207,7 @@ def hits(place: Place, filters: Filters) -> list[Hits]:
     return entries.hits(place, filters, entries.now_utc())
 
 
-def show_rows(name: str, rows: Sequence[Row], last: str) -> None:
+def show_rows(name: str, rows: Sequence[Row]) -> None:
     """Show entries as a table, where a click on one opens it."""
     table = pd.DataFrame(
         {
@@ -210,8 +215,8 @@ def show_rows(name: str, rows: Sequence[Row], last: str) -> None:
             "Event": [row.event for row in rows],
             "Actor": [row.actor for row in rows],
             "Address": [row.address for row in rows],
-            last: [row.note for row in rows],
             "Organization": [row.organization for row in rows],
+            "What": [row.what for row in rows],
         },
         dtype="string",
     )
@@ -226,7 +231,7 @@ def show_rows(name: str, rows: Sequence[Row], last: str) -> None:
         placeholder="",
         on_select=lambda: click(key),
         selection_mode="single-cell",
-        column_config={last: st.column_config.TextColumn(width="large")},
+        column_config={"What": st.column_config.TextColumn(width="large")},
         alt="Entries, newest first: click on one to open it",
     )
     st.session_state[f"shown-{key}"] = keys
@@ -244,7 +249,7 @@ def close() -> None:
     st.session_state["closed"] = st.session_state.get("closed", 0) + 1
 
 
-@st.dialog("Entry", width="large", position="right", on_dismiss=close)
+@st.dialog("Entry", width="medium", position="right", on_dismiss=close)
 def show_entry(place: Place, organization: str, key: str) -> None:
     """Show all of an entry in a drawer."""
     found = entries.entry(place, organization, key)
@@ -258,32 +263,36 @@ def show_entry(place: Place, organization: str, key: str) -> None:
     if found["note"]:
         st.text(found["note"])
     around = {"from": at - DAY, "before": at + DAY + MINUTE, "actor": names, "view": "Entries"}
-    st.button(
-        "What else this actor did, a day before and after",
-        on_click=look,
-        kwargs=NO_FILTERS | around,
-        type="primary",
-    )
+    label = "What else this actor did, a day before and after"
+    if st.button(label, on_click=look, kwargs=NO_FILTERS | around):
+        # A drawer is drawn by itself; this is about the page behind it.
+        st.rerun()
     st.json(found | {"dateCreated": f"{at.isoformat()}Z"}, expanded=2)
 
 
 def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
     """Return a plot of the entries over time; the rarer events are one colour."""
     table = pd.DataFrame(bars, columns=Bar._fields)
-    frequent = table.groupby("event")["count"].sum().nlargest(EVENTS_IN_PLOT).index
-    table["event"] = table["event"].where(table["event"].isin(frequent), "others")
+    frequent = list(table.groupby("event")["count"].sum().nlargest(len(COLOURS) - 1).index)
+    table["event"] = table["event"].where(table["event"].isin(frequent), OTHERS)
     table = table.groupby(["at", "event"], as_index=False)["count"].sum()
     table["when"] = table["at"].dt.strftime("%Y-%m-%d %H:%M UTC")
     # Without a zone a browser would take these for its own.
     table["at"] = table["at"].dt.tz_localize("UTC")
+    colours = alt.Scale(domain=[*frequent, OTHERS], range=[*COLOURS[: len(frequent)], COLOURS[-1]])
     return (
         alt.Chart(table)
         .mark_bar()
         .encode(
-            alt.X("at:T", title=f"by {unit}, UTC", scale=alt.Scale(type="utc")),
+            alt.X(
+                "at:T",
+                title=f"by {unit}, UTC",
+                scale=alt.Scale(type="utc"),
+                axis=alt.Axis(format="%d %b %H:%M" if unit in {"minute", "hour"} else "%d %b %Y"),
+            ),
             alt.Y("count:Q", title=None),
-            alt.Color("event:N", title=None),
-            ["when:N", "event:N", "count:Q"],
+            alt.Color("event:N", title=None, scale=colours),
+            tooltip=["when:N", "event:N", "count:Q"],
         )
     )
 
