@@ -263,7 +263,9 @@ def _matches(where: _Where, words: str) -> str:
     # target-duckdb escapes what is not ASCII, PostgreSQL does not.
     jsons = [where.bind(_pattern(text)) for text in dict.fromkeys(written)]
     conditions = [f"{name} ILIKE {texts} ESCAPE '!'" for name in _TEXTS]
-    conditions += [f"CAST({name} AS text) ILIKE {each} ESCAPE '!'" for name in _JSONS for each in jsons]
+    conditions += [
+        f"CAST({name} AS text) ILIKE {each} ESCAPE '!'" for name in _JSONS for each in jsons
+    ]
     return f"({' OR '.join(conditions)})"
 
 

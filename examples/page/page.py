@@ -86,6 +86,7 @@ def show_log(place: Place) -> None:
     """Show the filters and what fits them; and the entry that is open, if one is."""
     there = contents(place)
     if not there.count:
+        contents.clear()
         st.info("The log is empty: no export has loaded an entry yet.")
         return
     with st.sidebar:
