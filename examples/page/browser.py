@@ -28,13 +28,16 @@ PATIENCE = 90
 
 
 @contextmanager
-def served(**settings: str) -> Iterator[str]:
-    """Serve the page as `make page` does, on another port, and yield its address."""
+def served(folder: Path, **settings: str) -> Iterator[str]:
+    """Serve the page from a folder on a port that is free, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", PAGE, f"--server.port={port}"]
+    command = [sys.executable, "-m", "streamlit", "run", str(PAGE), f"--server.port={port}"]
     settings = {"STREAMLIT_SERVER_HEADLESS": "true"} | settings
-    with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL) as server:
+    variables = os.environ | settings
+    with subprocess.Popen(  # noqa: S603
+        command, cwd=folder, env=variables, stdout=subprocess.DEVNULL
+    ) as server:
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_until_up(f"{address}/_stcore/health", server)

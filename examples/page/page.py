@@ -6,21 +6,22 @@ All that the log holds is shown as text, never as Markdown or HTML. The look's s
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import altair as alt
 import pandas as pd
 import streamlit as st
-from sentry_audit_detections.database import POSTGRES
-from sentry_audit_detections.exceptions import DetectionsError
-from sentry_audit_detections.findings import LIMITS
 
 import entries
 from entries import Bar, Contents, Filters, Hits, Place, Row
 from runs import system_database, verdict
+from sentry_audit_detections.database import POSTGRES
+from sentry_audit_detections.exceptions import DetectionsError
+from sentry_audit_detections.findings import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ class Settings:
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Settings:
+        """Read the settings, with the defaults of a checkout."""
         database = variables.get("SENTRY_AUDIT_PAGE_DATABASE", "output/audit.duckdb")
         target = "postgres" if POSTGRES.match(database) else "duckdb"
         return cls(
@@ -273,15 +275,24 @@ def show_entry(place: Place, organization: str, key: str) -> None:
 
 def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
     """Return a plot of the entries over time; the rarer events are one colour."""
-    table = pd.DataFrame(bars, columns=Bar._fields)
-    frequent = list(table.groupby("event")["count"].sum().nlargest(len(COLOURS) - 1).index)
-    table["event"] = table["event"].where(table["event"].isin(frequent), OTHERS)
-    table = table.groupby(["at", "event"], as_index=False)["count"].sum()
-    table["when"] = table["at"].dt.strftime("%Y-%m-%d %H:%M UTC")
-    # Without a zone a browser would take these for its own.
-    table["at"] = table["at"].dt.tz_localize("UTC")
+    counts = Counter[str]()
+    for bar in bars:
+        counts[bar.event] += bar.entries
+    frequent = [event for event, _ in counts.most_common(len(COLOURS) - 1)]
+    heights = Counter[tuple[datetime, str]]()
+    for bar in bars:
+        heights[bar.at, bar.event if bar.event in frequent else OTHERS] += bar.entries
+    table = pd.DataFrame(
+        {
+            # Without a zone a browser would take these for its own.
+            "at": [at.replace(tzinfo=UTC) for at, _ in heights],
+            "when": [f"{at:%Y-%m-%d %H:%M} UTC" for at, _ in heights],
+            "event": [event for _, event in heights],
+            "entries": list(heights.values()),
+        }
+    )
     colours = alt.Scale(domain=[*frequent, OTHERS], range=[*COLOURS[: len(frequent)], COLOURS[-1]])
-    return (
+    chart: alt.Chart = (
         alt.Chart(table)
         .mark_bar()
         .encode(
@@ -291,11 +302,12 @@ def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
                 scale=alt.Scale(type="utc"),
                 axis=alt.Axis(format="%d %b %H:%M" if unit in {"minute", "hour"} else "%d %b %Y"),
             ),
-            alt.Y("count:Q", title=None),
+            alt.Y("entries:Q", title=None),
             alt.Color("event:N", title=None, scale=colours),
-            tooltip=["when:N", "event:N", "count:Q"],
+            tooltip=["when:N", "event:N", "entries:Q"],
         )
     )
+    return chart
 
 
 def first_page() -> None:

@@ -59,8 +59,8 @@ def verdict(address: str, job: str, overdue: timedelta, now: datetime) -> Verdic
     """
     try:
         last, failed = _last_runs(address, job)
-    except (sqlite3.Error, DetectionsError) as error:
-        return Verdict("info", _UNREADABLE, str(error))
+    except (sqlite3.Error, DetectionsError) as unreadable:
+        return Verdict("info", _UNREADABLE, str(unreadable))
     if last is None:
         return Verdict("info", _NO_RUN)
     error = f"{_when(failed.seen)}: {failed.error or 'no reason noted'}" if failed else ""
@@ -119,8 +119,8 @@ def _when(time: datetime) -> str:
 
 
 def _span(age: timedelta) -> str:
-    minutes = int(age.total_seconds()) // 60
-    if minutes < 120:
-        return f"{minutes} minutes"
-    hours = minutes // 60
-    return f"{hours} hours" if hours < 48 else f"{hours // 24} days"
+    """Return an age in the largest unit of which it has at least two."""
+    for unit, seconds in (("days", 86_400), ("hours", 3_600)):
+        if age.total_seconds() >= 2 * seconds:
+            return f"{age.total_seconds() // seconds:.0f} {unit}"
+    return f"{age.total_seconds() // 60:.0f} minutes"

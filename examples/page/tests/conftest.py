@@ -10,7 +10,7 @@ from loaded import Record, load_duckdb, load_postgres
 from testing.postgres import postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 

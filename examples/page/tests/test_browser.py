@@ -30,7 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log.append(entry("9", -9, note="<b>bold</b> **star**", event="org.edit"))
     place = load_duckdb(folder / "audit.duckdb", log)
     runs = f"sqlite:///{folder}/meltano.db"
-    with served(SENTRY_AUDIT_PAGE_DATABASE=place, MELTANO_DATABASE_URI=runs) as found:
+    with served(folder, SENTRY_AUDIT_PAGE_DATABASE=place, MELTANO_DATABASE_URI=runs) as found:
         yield found
 
 
@@ -80,7 +80,7 @@ def test_a_click_opens_the_entry_that_was_shown_though_newer_ones_have_arrived(
     page: Page, tmp_path: Path
 ) -> None:
     place = load_duckdb(tmp_path / "audit.duckdb", [entry("1", note="clicked")])
-    with served(SENTRY_AUDIT_PAGE_DATABASE=place) as address:
+    with served(tmp_path, SENTRY_AUDIT_PAGE_DATABASE=place) as address:
         page.goto(address)
         page.get_by_test_id("stDataFrame").wait_for()
         (tmp_path / "audit.duckdb").unlink()
@@ -92,7 +92,7 @@ def test_a_click_opens_the_entry_that_was_shown_though_newer_ones_have_arrived(
 def test_a_hit_of_a_detection_is_one_click_from_its_entry(page: Page, tmp_path: Path) -> None:
     off = entry("7", event="org.edit", data={"require_2fa": "to False"})
     place = load_duckdb(tmp_path / "audit.duckdb", [off])
-    with served(SENTRY_AUDIT_PAGE_DATABASE=place) as address:
+    with served(tmp_path, SENTRY_AUDIT_PAGE_DATABASE=place) as address:
         page.goto(f"{address}/?from=2026-11-20T00:00")
         page.get_by_text("Detections", exact=True).click()
         page.get_by_text("Two-factor requirement switched off").wait_for()

@@ -177,6 +177,7 @@ def test_the_plot_counts_entries_by_event_and_puts_the_rare_ones_together(
     often = [entry(f"o{n}", n, event="often") for n in range(5)]
     at = page(monkeypatch, load(*rare, *often))
 
+    chart: Any
     [chart] = at.get("vega_lite_chart")
     domain = json.loads(chart.spec)["encoding"]["color"]["scale"]["domain"]
     assert domain[0] == "often"
@@ -195,7 +196,8 @@ def test_the_detections_show_their_hits(load: Load, monkeypatch: pytest.MonkeyPa
 def test_pages_lead_to_older_entries(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     at = page(monkeypatch, load(*(entry(f"{n:03}", n) for n in range(120))))
 
-    ran(at.get("pagination")[0].set_value(2).run())
+    pages: Any = at.get("pagination")[0]
+    ran(pages.set_value(2).run())
     assert column(at, "When (UTC)")[-1] == "2026-11-20 12:00:00"
     assert len(column(at, "Event")) == 20
     # A filter begins at the newest again.
