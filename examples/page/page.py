@@ -30,6 +30,7 @@ OTHERS = "others"
 COLOURS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#eeca3b", "#b279a2", "#bab0ac")
 SINCE = {"Last hour": 1, "24 hours": 24, "7 days": 7 * 24, "30 days": 30 * 24}
 BADGES = {"critical": "red", "high": "orange", "medium": "yellow", "low": "gray"}
+MOST_CHARACTERS = 600
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -79,9 +80,7 @@ def show_export(settings: Settings) -> None:
     found = verdict(settings.runs, settings.job, settings.overdue, entries.now_utc())
     getattr(st, found.level)(found.sentence)
     if found.error:
-        label = "Why" if found.level == "info" and "unknown" in found.sentence else "Last error"
-        with st.expander(label, expanded=found.level == "error"):
-            st.code(found.error, language=None, wrap_lines=True)
+        st.text(shortened(found.error))
 
 
 def show_log(place: Place) -> None:
@@ -341,6 +340,11 @@ def extent(there: Contents) -> str:
     if not (there.first and there.last):
         return "no entries."
     return f"{there.count:,} entries, {there.first:%Y-%m-%d} to {there.last:%Y-%m-%d %H:%M}."
+
+
+def shortened(text: str) -> str:
+    """Return at most as much of a text as a few lines hold."""
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} …"
 
 
 def explained(message: str) -> str:

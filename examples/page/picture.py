@@ -27,8 +27,6 @@ def main() -> None:
     with served(ROOT, **place) as address, chromium(1360, 900) as page:
         page.goto(address)
         page.get_by_test_id("stDataFrame").wait_for()
-        page.get_by_text("Last error").click()
-        page.get_by_text("Extractor failed").wait_for()
         # Until nothing moves any longer.
         page.wait_for_timeout(3000)
         page.screenshot(path=PICTURE)

@@ -63,7 +63,7 @@ def verdict(address: str, job: str, overdue: timedelta, now: datetime) -> Verdic
         return Verdict("info", _UNREADABLE, str(unreadable))
     if last is None:
         return Verdict("info", _NO_RUN)
-    error = f"{_when(failed.seen)}: {failed.error or 'no reason noted'}" if failed else ""
+    error = f"Last error, {_when(failed.seen)}: {failed.error or 'none noted'}" if failed else ""
     age, when = now - last.seen, _when(last.seen)
     late = f" Overdue: that was {_span(age)} ago." if age > overdue else ""
     if last.state == "RUNNING" and age > SILENT:

@@ -14,7 +14,7 @@ from testing.recipes import ROOT, blocks
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
-TESTED = [*PAGES, ROOT / "CONTRIBUTING.md"]
+TESTED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "examples/page/README.md"]
 MOST_WORDS = 900
 OURS = "tap-sentry-audit|target-otlp|tap-captivateiq-audit"
 

@@ -88,7 +88,7 @@ def test_a_failure_is_an_error_with_its_reason(noted: Noted) -> None:
     assert told(address) == (
         "error",
         "The last export failed at 2026-11-20 11:52 UTC.",
-        "2026-11-20 11:52 UTC: Extractor failed",
+        "Last error, 2026-11-20 11:52 UTC: Extractor failed",
     )
 
 
@@ -102,7 +102,7 @@ def test_the_last_error_is_told_also_when_a_later_run_succeeded(noted: Noted) ->
     assert told(address) == (
         "success",
         "The last export succeeded at 2026-11-20 11:52 UTC.",
-        "2026-11-20 11:12 UTC: Extractor failed",
+        "Last error, 2026-11-20 11:12 UTC: Extractor failed",
     )
 
 
