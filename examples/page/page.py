@@ -62,7 +62,11 @@ def main() -> None:
     st.set_page_config("Sentry audit log", page_icon="📜", layout="wide")
     # An unreachable server is told soon.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
-    settings = Settings.of(os.environ)
+    try:
+        settings = Settings.of(os.environ)
+    except ValueError:
+        st.error("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES must be a whole number of minutes, such as 90.")
+        return
     head, export = st.columns([2, 3])
     head.header("Sentry audit log")
     with export:

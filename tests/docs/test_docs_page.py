@@ -88,7 +88,7 @@ def load(target: str, folder: Path, **settings: object) -> None:
     with FakeSentry({"acme": Log(entries.even(30))}) as sentry:
         output = run_tap(config(sentry)).stdout
     program = LOADERS / target / "venv/bin" / target
-    command = [program, "--config", "target.json"]
+    command = [str(program), "--config", "target.json"]
     subprocess.run(
         command, cwd=folder, input=output, capture_output=True, encoding="utf-8", check=True
     )

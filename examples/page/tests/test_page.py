@@ -329,3 +329,18 @@ def test_the_password_of_a_server_that_answers_is_not_shown_either(
 
     assert "PostgreSQL" in said(at)
     assert "hunter2" not in str(at)
+
+
+def test_a_setting_that_is_no_number_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES", "an hour")
+
+    assert "must be a whole number" in said(page(monkeypatch, "nowhere.duckdb"))
+
+
+@pytest.mark.parametrize("words", ["\0", "\x1b[31m", "x" * 100_000])
+def test_odd_characters_in_a_link_lead_to_a_plain_answer(
+    load: Load, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    at = page(monkeypatch, load(entry("1")), q=words)
+
+    assert "No entry fits" in said(at) or "The log cannot be read." in said(at)
