@@ -194,13 +194,13 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
         units, offset = _units_of(page, bars)
         rows = []
         if units:
-            where.conditions[:0] = [
-                f"dateCreated >= {where.bind(units[-1])}",
-                f"date_trunc('{unit}', dateCreated) = ANY({where.bind(units)})",
-            ]
+            oldest, these = where.bind(units[-1]), where.bind(units)
+            # Both databases search the text only of what CASE lets through.
+            fits = f"CASE WHEN date_trunc('{unit}', dateCreated) = ANY({these}) THEN {where} END"
             rows = database.query(
-                f"{log} SELECT {_ROW}, {_WHAT} FROM audit_logs WHERE {where} ORDER BY "
-                f"dateCreated DESC, id DESC LIMIT {ON_A_PAGE} OFFSET {offset}",
+                f"{log} SELECT {_ROW}, {_WHAT} FROM audit_logs "
+                f"WHERE dateCreated >= {oldest} AND {fits} "
+                f"ORDER BY dateCreated DESC, id DESC LIMIT {ON_A_PAGE} OFFSET {offset}",
                 where.values,
             )
     count = sum(number for *_, number in bars)
