@@ -18,19 +18,21 @@ INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 RELEASE = .release/.installed
+PAGE = .page/.installed
+PAGE_DEMO = output/page/audit.duckdb
 EACH = $(patsubst %/,%,$(dir $(wildcard detections/pyproject.toml plugins/*/pyproject.toml)))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
-.PHONY: help test test-all pytest lint test-slow test-plugins generate build demo bench fuzz \
-	rehearsal release-check clean
+.PHONY: help test test-all pytest lint test-slow test-plugins test-page generate build demo page \
+	page-picture bench fuzz rehearsal release-check clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 test: lint pytest ## Run the tests, the linter, and the type checker
 
-test-all: test test-slow test-plugins rehearsal ## The same, and everything that needs an environment or minutes
+test-all: test test-slow test-plugins test-page rehearsal ## The same, and everything that needs an environment or minutes
 	$(MAKE) fuzz MINUTES=1
 
 pytest: $(INSTALLED) ## Run only the tests
@@ -48,6 +50,9 @@ test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Mel
 test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each other package's tests where only it is installed
 	for each in $(EACH); do (cd $$each && \
 	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
+
+test-page: $(PAGE) ## Run the tests and the type checker of the page, in its environment
+	cd examples/page && ../../.page/bin/mypy && ../../.page/bin/python -m pytest
 
 generate: $(INSTALLED) ## Regenerate what is derived from the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
@@ -69,6 +74,18 @@ demo: ## Read a stand-in for Sentry into a file, twice, and look for incidents
 	@$(MAKE) --no-print-directory --silent $(PLUGINS)
 	@$(BIN)/python -m demo
 
+ifndef SENTRY_AUDIT_PAGE_DATABASE
+page: export SENTRY_AUDIT_PAGE_DATABASE = $(PAGE_DEMO)
+page: export MELTANO_DATABASE_URI = sqlite:///output/page/.meltano/meltano.db
+page: $(PAGE_DEMO)
+endif
+
+page: $(PAGE) ## Look at the log in a browser: the demo's, or SENTRY_AUDIT_PAGE_DATABASE
+	@.page/bin/streamlit run examples/page/page.py
+
+page-picture: $(PAGE) $(PAGE_DEMO) ## Draw docs/page.png: the page over the demo's log, in Chromium
+	@cd examples/page && ../../.page/bin/python -m picture
+
 picture: $(PLUGINS) ## Draw docs/terminal.svg: the progress bar and what the demo prints
 	$(BIN)/python -m demo.picture
 
@@ -80,7 +97,7 @@ fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults, and kill
 	$(if $(OTHER),--against $(OTHER))
 
 clean: ## Remove everything that make created
-	rm -rf .uv .venv .meltano .npm .fuzz .plugins .release .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .uv .venv .meltano .npm .fuzz .page .plugins .release .mypy_cache .pytest_cache .ruff_cache \
 	.hypothesis dist output
 
 $(UV):
@@ -100,6 +117,17 @@ $(RELEASE): $(INSTALLED)
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.release \
 	$(UV) sync --quiet --only-group release $(SYNC)
 	@touch $@
+
+# The page's own lock file and environment.
+$(PAGE): examples/page/pyproject.toml examples/page/uv.lock detections/pyproject.toml | $(UV)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT="$(CURDIR)/.page" \
+	$(UV) sync --quiet --directory examples/page $(SYNC)
+	@touch $@
+
+# The demo's log as target-duckdb has loaded it; make clean removes it.
+$(PAGE_DEMO): | $(PLUGINS)
+	@echo "Loading the demo's log …"
+	@$(BIN)/python -m demo.database
 
 # A package and what it needs, its tests' dependencies included, and nothing of the other packages.
 .plugins/%/.installed: %/pyproject.toml uv.lock | $(UV)

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 REQUIRED = ("id", "organization", "event", "actor", "data", "dateCreated")
 KEY = ("organization", "id")
 TEXTS = ("id", "organization", "event", "ipAddress", "note", "targetObject", "targetUser")
-JSONS = ("actor", "data")
+JSONS = ("actor", "data", "targetUserDetail", "additionalFields")
 POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 
 
@@ -42,8 +42,8 @@ class Database(Protocol):
 
         """
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query.
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, in which `values` stand for $1, $2 and so on.
 
         Raises:
             DetectionsError: The database refuses it.
@@ -93,11 +93,11 @@ class _Duckdb:
         self._schema = schema
         self.log = cache(self._log)
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         import duckdb  # noqa: PLC0415  (an extra, and slow to import)
 
         try:
-            return self._connection.execute(sql).fetchall()
+            return self._connection.execute(sql, list(values)).fetchall()
         except duckdb.Error as error:
             raise DetectionsError(_first_line(error)) from error
         except RuntimeError as error:
@@ -173,11 +173,12 @@ class _Postgres:
         self._schema = schema
         self.log = cache(self._log)
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         import psycopg  # noqa: PLC0415  (an extra)
 
         try:
-            return self._connection.execute(sql.encode()).fetchall()
+            with psycopg.RawCursor(self._connection) as cursor:
+                return cursor.execute(sql.encode(), values).fetchall()
         except psycopg.Error as error:
             raise DetectionsError(_first_line(error)) from error
 

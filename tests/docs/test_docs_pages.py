@@ -17,7 +17,7 @@ OWN_PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PLUGINS = [ROOT / "plugins" / name for name in ("target-otlp", "tap-captivateiq-audit")]
 READMES = [ROOT / "README.md", *(plugin / "README.md" for plugin in PLUGINS)]
 PAGES = [*OWN_PAGES, *READMES[1:], *(page for each in PLUGINS for page in each.glob("docs/*.md"))]
-TESTED = [*PAGES, ROOT / "CONTRIBUTING.md"]
+TESTED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "examples/page/README.md"]
 MOST_WORDS = 900
 OURS = "tap-sentry-audit|target-otlp|tap-captivateiq-audit"
 
