@@ -28,10 +28,10 @@ FILES: dict[Path, Callable[[str], str]] = {
     ROOT / "docs/settings.md": partial(tables.filled, _TAP),
     ROOT / "docs/streams.md": partial(tables.filled, _TAP),
     ROOT / "README.md": partial(tables.filled, _TAP),
-    _MAPPER.folder / "README.md": partial(tables.filled, _MAPPER),
+    ROOT / "detections/docs/list.md": partial(tables.filled, _TAP),
     **{
         each.folder / "docs/settings.md": partial(tables.filled, each)
-        for each in (_TARGET, _CAPTIVATEIQ)
+        for each in (_TARGET, _CAPTIVATEIQ, _MAPPER)
     },
     **{each.folder / "hub" / f"{each.name}.yml": _definition(each) for each in PACKAGES},
 }

@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from generate.events import areas
-from generate.packages import required_groups, settings, streams
+from generate.packages import ROOT, required_groups, settings, streams
+from sentry_audit_detections.catalog import detections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from generate.events import Area, Event
     from generate.packages import Package, Setting
+    from sentry_audit_detections.catalog import Detection
 
 _BEGIN, _END = "<!-- generated: ", "<!-- end -->"
 _PART = re.compile(rf"({_BEGIN}([\w ]+) -->\n)(?:(?!{_BEGIN}).)*?(?={_END})", re.DOTALL)
@@ -240,7 +242,45 @@ def _keys(event: Event) -> str:
     return f"{lead}\n\n{_table('key | what it holds', rows)}"
 
 
+# Detections
+
+
+def _detections(_: Package) -> str:
+    rows = (
+        (each.number, each.title, each.severity, _sigma_rule(each), _recorded(each))
+        for each in detections()
+    )
+    return "\n".join(
+        [
+            _table("number | title | severity | Sigma rule | recorded", rows),
+            *map(_detection, detections()),
+        ]
+    )
+
+
+def _detection(each: Detection) -> str:
+    lines = [f"May also be: {each.false_positives}", f"Reads: {each.events}"]
+    lines += [f"Note: {each.note}"] if each.note else []
+    lines += [f"In Sentry's documentation: [{each.link}]({each.link})"]
+    points = "".join(f"- {line}\n" for line in lines)
+    return f"## {each.number} {each.title}\n\n{each.meaning}\n\n{points}".replace("*", r"\*")
+
+
+def _sigma_rule(detection: Detection) -> str:
+    path = ROOT / "detections" / "sigma" / f"{detection.number}-{detection.name}.yml"
+    return "yes" if path.exists() else ""
+
+
+def _recorded(detection: Detection) -> str:
+    """Return whether a Sentry wrote an entry that it finds."""
+    path = ROOT / "detections" / "tests" / "cases" / f"{detection.number}-{detection.name}.jsonl"
+    cases = map(json.loads, path.read_text("utf-8").splitlines())
+    found = any(each["expect"] == "hit" and each["origin"] == "recorded" for each in cases)
+    return "yes" if found else ""
+
+
 _PARTS: dict[str, Callable[[Package], str]] = {
+    "detections": _detections,
     "events": _events,
     "settings": _settings,
     "settings in full": _settings_in_full,

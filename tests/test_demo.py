@@ -21,7 +21,7 @@ def test_each_step_of_the_story_is_found_but_the_harmless_invitation(tmp_path: P
     told = "\n".join(found(file, now))
     for title in (
         "Two-factor requirement switched off",
-        "Member raised to owner or manager",
+        "Member promoted to owner or manager",
         "API key with write or admin scopes",
         "Data scrubbing weakened",
         "Project deleted",

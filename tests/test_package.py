@@ -72,13 +72,21 @@ def test_links_lead_into_the_repository_that_releases_the_package(tmp_path: Path
     assert [link for link in links if not link.startswith("https://")] == []
 
 
-@pytest.mark.parametrize("name", ["target-otlp", "tap-captivateiq-audit"])
-def test_links_of_a_plugin_lead_into_its_folder(name: str, tmp_path: Path) -> None:
-    folder = ROOT / "plugins" / name
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("target-otlp", "plugins/target-otlp/docs/settings.md"),
+        ("tap-captivateiq-audit", "plugins/tap-captivateiq-audit/docs/settings.md"),
+        ("mapper-sentry-ocsf", "plugins/mapper-sentry-ocsf/docs/settings.md"),
+        ("sentry-audit-detections", "detections/docs/list.md"),
+    ],
+)
+def test_links_of_a_plugin_lead_into_its_folder(name: str, page: str, tmp_path: Path) -> None:
+    folder = (ROOT / page).parents[1]
     links = links_in(description(tmp_path, folder, GITHUB_REPOSITORY="acme/taps"))
 
     tagged = f"https://github.com/acme/taps/blob/{name}-v{version(name)}"
-    assert f"{tagged}/plugins/{name}/docs/settings.md" in links
+    assert f"{tagged}/{page}" in links
     assert [link for link in links if not link.startswith("https://") or ".." in link] == []
     assert (folder / "hatch_build.py").read_text() == (ROOT / "hatch_build.py").read_text()
 

@@ -16,9 +16,9 @@ import pytest
 from tap_sentry_audit.tap import STREAMS
 from testing import ocsf_mapper
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
-from testing.ocsf_mapper import PLUGIN, SCHEMA, run_mapper
+from testing.ocsf_mapper import SCHEMA, run_mapper
 from testing.postgres import Postgres, postgres
-from testing.recipes import block
+from testing.recipes import recipes
 from testing.recorded import audit_rows
 from testing.sentry_tap import config, run_tap, selecting
 
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 Row = dict[str, Any]
 
+LOAD = recipes("plugins/mapper-sentry-ocsf/docs/load.md")
 LOADERS = Path(__file__).parents[1] / ".meltano" / "loaders"
 MINUTE = 60_000_000
 
@@ -313,14 +314,14 @@ def test_ocsf_events_are_loaded_whole(
                 assert row == dict.fromkeys(row) | written
 
 
-def test_the_query_in_the_mappers_readme_finds_the_severe_events(
+def test_the_query_in_the_mappers_docs_finds_the_severe_events(
     server: Postgres, tmp_path: Path
 ) -> None:
     database = into_postgres(server)
     severe, harmless = ocsf_mapper.record(1, event="org.remove"), ocsf_mapper.record(2)
     mapped = run_mapper([SCHEMA, severe, harmless, ocsf_mapper.state(2)])
     database.load(mapped, tmp_path)
-    query = block("sql", (PLUGIN / "README.md").read_text()).rstrip(";\n")
+    query = LOAD["sql"].rstrip(";\n")
 
     assert database.rows(query.replace("sentry.", f"{database.schema}.")) == [
         {

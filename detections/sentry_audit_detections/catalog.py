@@ -1,4 +1,4 @@
-"""The detections: one SQL file each, with a header that says what it means."""
+"""The detections: one SQL file each, with a header that says what it finds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SEVERITIES = ("low", "medium", "high", "critical")
-"""From the least to the worst."""
+"""From the mildest to the worst."""
 
 _FIELD = re.compile(r"^-- (\S[^:]*): (.*)$")
 _CONTINUED = re.compile(r"^--   (.*)$")
@@ -53,7 +53,7 @@ def detections() -> tuple[Detection, ...]:
 
 
 def chosen(words: Iterable[str]) -> tuple[Detection, ...]:
-    """Return the detections of these numbers (`3` or `03`) or names; all, if there are none.
+    """Return the detections with these numbers (`3` or `03`) or names; all if none is given.
 
     Raises:
         DetectionsError: A word is neither.
@@ -64,7 +64,7 @@ def chosen(words: Iterable[str]) -> tuple[Detection, ...]:
         return detections()
     known = {key: each for each in detections() for key in (each.number, each.name)}
     if unknown := [word for word in wanted if word.zfill(2) not in known and word not in known]:
-        message = f"no detection is called {', '.join(unknown)}. --list shows all"
+        message = f"there is no detection {', '.join(unknown)}: --list shows all of them"
         raise DetectionsError(message)
     found = {known[word] if word in known else known[word.zfill(2)] for word in wanted}
     return tuple(sorted(found, key=lambda each: each.number))

@@ -38,7 +38,7 @@ def moment(text: str | datetime) -> datetime:
     """Parse a date or a date-time, in UTC unless it names a zone, or an age: 90m, 24h, 7d.
 
     Raises:
-        click.BadParameter: It is none of them.
+        click.BadParameter: It is none of these.
 
     """
     if isinstance(text, datetime):
@@ -49,7 +49,7 @@ def moment(text: str | datetime) -> datetime:
         when = datetime.fromisoformat(text)
         return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        message = f"'{text}' is neither a date, such as 2026-11-22, nor an age, such as 24h"
+        message = f"'{text}' is neither a date such as 2026-11-22 nor an age such as 24h"
         raise click.BadParameter(message) from error
 
 
@@ -64,22 +64,28 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # 
 
 @click.command(context_settings={"auto_envvar_prefix": "SENTRY_AUDIT_DETECTIONS"})
 @click.argument("database", envvar="SENTRY_AUDIT_DETECTIONS_DATABASE")
-@click.option("--schema", default="sentry", show_default=True, help="Schema of the tables.")
+@click.option("--schema", default="sentry", show_default=True, help="Schema that holds the tables.")
 @click.option(
-    "--since", type=moment, default="24h", show_default=True, help="Start: a date, or an age."
+    "--since",
+    type=moment,
+    default="24h",
+    show_default=True,
+    help="Start of the period: a date, or an age such as 24h.",
 )
-@click.option("--until", type=moment, help="End, exclusive. Default: now.")
-@click.option("--only", help="Numbers or names of detections, such as 03,14. Default: all.")
-@click.option("--drift", is_flag=True, help="Also compare organizations and members with the log.")
-@click.option("--before", help="The database as it was after an earlier run; implies --drift.")
+@click.option("--until", type=moment, help="End of the period, exclusive. Default: now.")
+@click.option("--only", help="Run only these detections, by number or name, such as 03,14.")
+@click.option(
+    "--drift", is_flag=True, help="Also compare organizations and members with what the log says."
+)
+@click.option("--before", help="A copy of the database from before the last run; implies --drift.")
 @click.option(
     "--before-schema",
-    help="Schema of its tables, in DATABASE unless --before names another. Default: --schema.",
+    help="Schema of that copy, in DATABASE unless --before names another. Default: --schema.",
 )
 @click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),
-    help="Exit with 3 if something of at least this severity is found.",
+    help="Exit with code 3 if anything of at least this severity is found.",
 )
 @click.option(
     "--format",
@@ -87,10 +93,15 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # 
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="A table for people, or a JSON object on each line.",
+    help="A table for people, or one JSON object per line.",
 )
 @click.option(
-    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="List them all."
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list,
+    help="List all detections.",
 )
 @click.version_option(package_name="sentry-audit-detections")
 def command(  # noqa: PLR0913  (one for each option)
@@ -106,16 +117,16 @@ def command(  # noqa: PLR0913  (one for each option)
     fail_on: str | None,
     form: str,
 ) -> None:
-    """Look for incidents in Sentry's audit log, as tap-sentry-audit has loaded it.
+    """Look for incidents in Sentry's audit log, as loaded by tap-sentry-audit.
 
     DATABASE is a DuckDB file, a URL such as postgresql://user@host/database, or an
-    audit_logs.jsonl; or SENTRY_AUDIT_DETECTIONS_DATABASE names it. It is only read.
+    audit_logs.jsonl. SENTRY_AUDIT_DETECTIONS_DATABASE can name it instead. It is only read.
 
-    Exits with 0; with 3, see --fail-on; with 1 or 2 if it could not look.
+    Exit codes: 0 if it could look, whatever it found; 3 as --fail-on says; 1 or 2 if it could not.
     """
     period = Period(since, until or datetime.now(UTC))
     if period.since >= period.until:
-        message = "--since has to be before --until"
+        message = "--since must be before --until"
         raise click.UsageError(message)
     try:
         wanted = chosen((only or "").replace(" ", "").split(","))
@@ -144,16 +155,16 @@ def _drift(source: Database, wanted: bool, before: str | None, schema: str) -> I
 
 
 def main() -> None:
-    """Run the command; what the system refuses it is an error."""
+    """Run the command; report what the system refuses as an error."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal may not have the letters of all names.
+        # A terminal may not be able to show the letters of every name.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         command()
     except OSError as error:
         click.echo(f"Error: {error.filename or 'cannot write'}: {error.strerror}", err=True)
-        # What is left in the buffer would be written once more at the end.
+        # Otherwise Python would try to write the rest of the buffer again at exit.
         os._exit(1)
 
 
@@ -180,7 +191,7 @@ def _write_json(found: Sequence[Finding], drifts: Sequence[Drift], entries: int)
         click.echo(json.dumps(head | asdict(drift)))
 
 
-_NOTHING = "The period has no entries at all: does the tap run, and into this database?"
+_NOTHING = "This period has no entries: check that the tap runs, and that it loads this database."
 
 
 def _write_table(
@@ -222,5 +233,5 @@ def _second(when: datetime) -> str:
 
 
 def _printable(text: str) -> str:
-    """Names in the log are anybody's, and must not steer the terminal."""
+    """Anybody can choose the names in the log, so they must not control the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)

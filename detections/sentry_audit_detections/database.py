@@ -1,7 +1,7 @@
-"""Where the log was loaded to: a DuckDB file, PostgreSQL, or files of JSON lines.
+"""The places that a log can be loaded into: a DuckDB file, PostgreSQL, or JSON Lines files.
 
-Targets disagree on the case of column names, and on types. `LOG` and `columns` level this: a
-detection sees text, JSON, and times in UTC without a zone, under names that need no quotes.
+Targets disagree on the case of column names, and on types. `log` evens this out: a detection sees
+text, JSON, and times in UTC without a zone, under names that need no quotes.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Database(Protocol):
     """A database that is open for reading."""
 
     def log(self) -> str:
-        """Return a query for all entries of the log, with levelled names and types.
+        """Return a query for all entries of the log, with uniform names and types.
 
         Raises:
-            DetectionsError: There is no table of it, or it lacks columns.
+            DetectionsError: Its table is missing or lacks columns.
 
         """
 
@@ -51,17 +51,17 @@ class Database(Protocol):
         """
 
     def table(self, name: str) -> list[Row]:
-        """Return all rows of a table, with names of columns in lower case and parsed JSON.
+        """Return all rows of a table, with column names in lower case and JSON parsed.
 
         Raises:
-            DetectionsError: There is no such table.
+            DetectionsError: The table does not exist.
 
         """
 
 
 @contextmanager
 def opened(place: str, schema: str) -> Iterator[Database]:
-    """Open a URL of PostgreSQL, a DuckDB file, or `audit_logs.jsonl`, for reading alone.
+    """Open a PostgreSQL URL, a DuckDB file, or `audit_logs.jsonl`, for reading only.
 
     Raises:
         DetectionsError: It cannot be opened.
@@ -73,11 +73,11 @@ def opened(place: str, schema: str) -> Iterator[Database]:
         return
     path = Path(place)
     if not path.is_file() and re.search("[:=]", place):
-        # May hold a password, and is not shown.
-        message = "the database is a DuckDB file, a file of JSON lines, or a URL postgresql://…"
+        # It may hold a password, so it is not shown.
+        message = "the database must be a DuckDB file, a .jsonl file, or a postgresql:// URL"
         raise DetectionsError(message)
     if not path.is_file():
-        message = f"{place} is no file. Name a DuckDB file, a .jsonl file, or postgresql://…"
+        message = f"{place} is not a file: name a DuckDB file, a .jsonl file, or postgresql://…"
         raise DetectionsError(message)
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         with _duckdb(":memory:") as connection:
@@ -101,7 +101,7 @@ class _Duckdb:
         except duckdb.Error as error:
             raise DetectionsError(_first_line(error)) from error
         except RuntimeError as error:
-            # So DuckDB says that somebody pressed Ctrl-C.
+            # This is how DuckDB reports Ctrl-C.
             raise KeyboardInterrupt from error
 
     def _log(self) -> str:
@@ -129,7 +129,7 @@ class _Duckdb:
 
 
 class _Jsonl(_Duckdb):
-    """Files as target-jsonl writes them, one beside the other; the last line of a key counts."""
+    """Files as target-jsonl writes them, in one folder; the last line with a key counts."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         super().__init__(connection, "main")
@@ -155,13 +155,13 @@ class _Jsonl(_Duckdb):
     def table(self, name: str) -> list[Row]:
         path = self._path.with_name(f"{name}.jsonl")
         if not path.is_file():
-            message = f"{path} is no file: select the stream {name} in the tap"
+            message = f"{path} is missing: select the stream {name} in the tap"
             raise DetectionsError(message)
         with path.open(encoding="utf-8") as file:
             try:
                 rows = [json.loads(line) for line in file]
             except ValueError as error:
-                message = f"{path} does not hold JSON lines: {error}"
+                message = f"{path} does not hold one JSON object per line: {error}"
                 raise DetectionsError(message) from error
         last = {(row.get("organization"), row.get("id")): row for row in rows}
         return [{key.lower(): value for key, value in row.items()} for row in last.values()]
@@ -208,7 +208,7 @@ class _Table:
         self._require(REQUIRED)
 
     def entries_twice(self) -> str:
-        """Return a query for an entry that a target without upsert has written again."""
+        """Return a query that finds an entry that a target without upsert has written twice."""
         key = ", ".join(_quoted(self._types[name][0]) for name in KEY)
         return f"SELECT 1 FROM {self._name} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"  # noqa: S608  (quoted)
 
@@ -235,13 +235,12 @@ class _Table:
 
     def _require(self, names: Sequence[str]) -> None:
         if missing := [name for name in names if name.lower() not in self._types]:
-            message = (
-                f"{self._name} lacks {', '.join(missing)}: load audit_logs whole, not flattened"
-            )
+            columns = ", ".join(missing)
+            message = f"{self._name} lacks {columns}: load audit_logs in full, and not flattened"
             raise DetectionsError(message)
 
 
-# By type; the last is for text.
+# By column type; the last entry is for text.
 _duckdb_time = {
     "timestamp": "{0}",
     "timestamp with time zone": "({0} AT TIME ZONE 'UTC')",
@@ -281,7 +280,7 @@ def _postgres(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         connection = psycopg.connect(POSTGRES.sub("postgresql://", url))
     except psycopg.ProgrammingError as error:
         # Its text would quote the URL.
-        message = "the URL of PostgreSQL is not one: postgresql://user@host:5432/database"
+        message = "the PostgreSQL URL cannot be parsed: write it like postgresql://user@host:5432/database"
         raise DetectionsError(message) from error
     except psycopg.Error as error:
         message = f"PostgreSQL: {_without_password(url, _first_line(error))}"
@@ -304,7 +303,7 @@ def _columns_of(schema: str, table: str) -> str:
 
 def _no_table(schema: str, table: str) -> str:
     return (
-        f"the schema {schema} has no table {table}. Name its schema with --schema, "
+        f"the schema {schema} has no table {table}: name its schema with --schema, "
         f"or let the tap select the stream {table}"
     )
 
@@ -318,7 +317,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_password(url: str, text: str) -> str:
-    """Mask the password and, as an unescaped `@`, `/` or `?` ends it for libpq, its parts."""
+    """Mask the password, and its parts, because for libpq an unescaped `@`, `/`, or `?` ends it."""
     login, _, _ = url.partition("://")[2].rpartition("@")
     password = login.partition(":")[2]
     secrets = {password, unquote(password), *re.split("[@/?#:]", password)} - {""}

@@ -1,7 +1,7 @@
-"""Drift: what is different from what the log says, or has changed without an entry.
+"""Drift: what differs from what the log says, or has changed without an entry.
 
 Sentry does not log every change. Sentry 23.7.1 compares settings with a copy in its cache, and
-often takes a change for none: of six changes of `openMembership` two had an entry.
+therefore often does not notice a change: of six changes to `openMembership`, two had an entry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TITLE = "Differs from what the log says"
 SEVERITY = "medium"
 
-# Fields of an organization, and their keys in the data of org.edit where those are others.
+# Fields of an organization, and their keys in the data of org.edit where these differ.
 _KEYS = {
     "defaultRole": "default_role",
     "require2FA": "require_2fa",
@@ -30,7 +30,7 @@ _KEYS = {
     "isEarlyAdopter": "early_adopter",
     "codecovAccess": "codecov_access",
 }
-# Those that the log names by their opposite.
+# Those that the log calls by their opposite.
 _INVERTED = {"allowSharedIssues"}
 _OPTIONS = (
     *("name", "slug", "dataScrubber", "dataScrubberDefaults", "scrubIPAddresses"),
@@ -55,7 +55,7 @@ ORDER BY dateCreated, id"""
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Something of an organization that the log does not account for."""
+    """Something in an organization that the log does not account for."""
 
     organization: str
     subject: str
@@ -70,28 +70,28 @@ _SSO: Thing = ("setting", "single sign-on")
 
 @dataclass(slots=True)
 class _Stated:
-    """What the log says of one organization: how often of each thing, and the last word."""
+    """What the log says about one organization: how often about each thing, and its last word."""
 
     times: Counter[Thing] = field(default_factory=Counter)
     last: dict[Thing, str] = field(default_factory=dict)
 
     def since(self, former: _Stated) -> set[Thing]:
-        """Return what entries are about that a former reading of the log did not have."""
+        """Return what those entries are about that an earlier reading of the log did not have."""
         return {thing for thing, times in self.times.items() if times > former.times[thing]}
 
 
 def drift(database: Database, before: Database | None) -> Iterator[Drift]:
-    """Yield what the rows of `organizations` and `members` hold and the log does not say.
+    """Yield what the rows of `organizations` and `members` hold but the log does not say.
 
     `before` is the same database as it was after an earlier run, log included; without it, only
-    what the log speaks of at all is compared.
+    what the log mentions at all is compared.
 
     Raises:
         DetectionsError: A table is missing.
 
     """
     stated = _stated(database)
-    # Without an earlier run nothing has changed since.
+    # Without an earlier run, nothing has changed since.
     earlier = _stated(before) if before else stated
     for name, compare in (("organizations", _organization), ("members", _member)):
         rows = _rows(database, name)
@@ -117,22 +117,22 @@ def _organization(
         now, was = row.get(name.lower()), former.get(name.lower())
         thing = ("setting", key)
         if was != now and thing not in new:
-            yield name, f"{was} -> {now}, and no entry"
+            yield name, f"{was} -> {now}, but no entry"
         elif thing in last and not _agrees(not now if name in _INVERTED else now, last[thing]):
-            yield name, f"is {now}, and the last entry says '{key} {last[thing]}'"
+            yield name, f"is {now}, but the last entry says '{key} {last[thing]}'"
     for name in _NEVER_LOGGED:
         now, was = row.get(name.lower()), former.get(name.lower())
         if was != now:
-            yield name, f"{was} -> {now}, never logged"
+            yield name, f"{was} -> {now}, which is never logged"
     now, was = row.get("hasauthprovider"), former.get("hasauthprovider")
     if now is not None and (
         (was is not None and was != now and _SSO not in new) or last.get(_SSO, str(now)) != str(now)
     ):
-        yield "single sign-on", f"is {'on' if now else 'off'}, and no entry"
+        yield "single sign-on", f"is {'on' if now else 'off'}, but no entry"
 
 
 def _agrees(now: object, last: str) -> bool:
-    """Whether a value may be what the last entry says; lists and rules are not compared."""
+    """Whether a value can be what the last entry says; lists and rules are not compared."""
     return not isinstance(now, bool | str | int) or f" {last}".endswith(f" to {now}")
 
 
@@ -141,17 +141,17 @@ def _member(row: Row | None, former: Row | None, last: dict[Thing, str], new: se
     key, subject = str(known["id"]), f"member {known.get('email') or known['id']}"
     if row is None:
         if not new & {("left", key), ("left", str(known.get("email")))}:
-            yield subject, "is gone, and no entry"
+            yield subject, "is gone, but no entry"
         return
     if former is None and ("joined", key) not in last:
-        yield subject, f"is new, as {_role(row)}, and no entry"
+        yield subject, f"is new, as {_role(row)}, but no entry"
     role = ("role", key)
     if former and _role(former) != _role(row) and role not in new:
-        yield subject, f"{_role(former)} -> {_role(row)}, and no entry"
+        yield subject, f"{_role(former)} -> {_role(row)}, but no entry"
     elif last.get(role, _role(row)) != _role(row):
-        yield subject, f"is {_role(row)}, and the last entry says {last[role]}"
+        yield subject, f"is {_role(row)}, but the last entry says {last[role]}"
     if former and _has_2fa(former) and _has_2fa(row) is False:
-        yield subject, "has no second factor any longer, never logged"
+        yield subject, "no longer has a second factor, which is never logged"
 
 
 def _stated(database: Database) -> dict[str, _Stated]:
@@ -166,7 +166,7 @@ def _stated(database: Database) -> dict[str, _Stated]:
 
 
 def _said(event: str, target: str | None, data: dict[str, Any]) -> Iterator[tuple[Thing, object]]:
-    """Yield what an entry is about, and its word on it."""
+    """Yield what an entry is about, and what it says about it."""
     if event == "org.edit":
         yield from ((("setting", key), _change(text)) for key, text in data.items())
     elif event == "org.create":

@@ -1,7 +1,7 @@
-"""What can go wrong, with a message for whoever started the command."""
+"""What can go wrong, with a message for the user of the command."""
 
 from __future__ import annotations
 
 
 class DetectionsError(Exception):
-    """The command cannot do what it was asked; the text says why, and what helps."""
+    """The command cannot do what it was asked to; the text gives the cause and the fix."""

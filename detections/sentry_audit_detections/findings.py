@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sentry_audit_detections.database import Database
 
 LIMITS = (
-    "This log holds no sign-ins, no changes of IP rules, no data exports and no personal tokens, "
+    "This log holds no sign-ins, no changes to IP rules, no data exports, and no personal tokens, "
     "so none of those can be found in it."
 )
 
@@ -42,7 +42,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An entry that a detection found, and what about it."""
+    """An entry that a detection found, with a detail about it."""
 
     detection: Detection
     organization: str
@@ -71,7 +71,7 @@ def find(database: Database, detections: Iterable[Detection], period: Period) ->
 
 
 def count(database: Database, period: Period) -> int:
-    """Return how many entries the period has.
+    """Return how many entries there are in the period.
 
     Raises:
         DetectionsError: The log cannot be read.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
 ALWAYS = ("--since", "2000-01-01", "--until", "2100-01-01")
-LIMITS = "no sign-ins, no changes of IP rules, no data exports and no personal tokens"
+LIMITS = "no sign-ins, no changes to IP rules, no data exports, and no personal tokens"
 
 
 def detect(*arguments: str, **variables: str) -> CompletedProcess[str]:
@@ -82,11 +82,11 @@ def test_only_the_period_is_looked_at(log: str) -> None:
     assert "0 of 1 detections" in detect(log, *before, "--only", "13").stdout
 
 
-def test_a_period_without_entries_is_told_of(log: str) -> None:
+def test_a_period_without_entries_is_reported(log: str) -> None:
     done = detect(log, "--since", "2001-01-01", "--until", "2001-01-02", "--format", "json")
 
     assert done.stdout == ""
-    assert "no entries at all: does the tap run" in done.stderr
+    assert "This period has no entries: check that the tap runs" in done.stderr
 
 
 def test_a_file_to_which_an_entry_was_appended_twice_has_it_once(tmp_path: Path) -> None:
@@ -188,19 +188,19 @@ def test_the_list_needs_no_database() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing.duckdb"], "nothing.duckdb is no file"),
+        (["nothing.duckdb"], "nothing.duckdb is not a file"),
         (["a" * 300], "aaa: File name too long"),
-        (["mysql://localhost/a"], "the database is a DuckDB file"),
-        (["{log}", "--only", "3,99,role"], "no detection is called 99, role"),
+        (["mysql://localhost/a"], "the database must be a DuckDB file"),
+        (["{log}", "--only", "3,99,role"], "there is no detection 99, role: --list shows"),
         (["{log}", "--since", "soon"], "'soon' is neither a date"),
-        (["{log}", "--since", "2100-01-01"], "--since has to be before --until"),
+        (["{log}", "--since", "2100-01-01"], "--since must be before --until"),
         ([__file__], "cannot be read"),
         (["postgresql://me:s3cr%65t@127.0.0.1:1/a"], "PostgreSQL: "),
-        (["postgresql://me:s3cr%et@127.0.0.1:a:b"], "the URL of PostgreSQL is not one"),
+        (["postgresql://me:s3cr%et@127.0.0.1:a:b"], "the PostgreSQL URL cannot be parsed"),
         (["postgresql://me:an@s3cret@127.0.0.1:1/a"], "PostgreSQL: "),
         (["postgresql://me:s3cret/more@127.0.0.1/a"], "PostgreSQL: "),
-        (["host=127.0.0.1 password=s3cret"], "the database is a DuckDB file"),
-        (["md:audit?motherduck_token=s3cret"], "the database is a DuckDB file"),
+        (["host=127.0.0.1 password=s3cret"], "the database must be a DuckDB file"),
+        (["md:audit?motherduck_token=s3cret"], "the database must be a DuckDB file"),
         (["{log}", "--since", "0001-01-01T00:00+14:00"], "is neither a date"),
         ([], "Missing argument 'DATABASE'"),
     ],

@@ -78,23 +78,23 @@ def found_in(now: str, before: str | None = None) -> list[str]:
         ([("org.edit", {"allow_joinleave": "to True"}, 18)], []),
         (
             [("org.edit", {"allow_joinleave": "to False"}, 18)],
-            ["openMembership is True, and the last entry says 'allow_joinleave to False'"],
+            ["openMembership is True, but the last entry says 'allow_joinleave to False'"],
         ),
         ([("org.edit", {"disable_shared_issues": "to False"}, 18)], []),
         (
             [("org.edit", {"disable_shared_issues": "to True"}, 18)],
-            ["allowSharedIssues is True, and the last entry says 'disable_shared_issues to True'"],
+            ["allowSharedIssues is True, but the last entry says 'disable_shared_issues to True'"],
         ),
         ([("org.edit", {"require_2fa": "to False when enabling SSO"}, 18)], []),
         ([("org.edit", {"name": "from Road to Rome to Acme"}, 18)], []),
         ([("org.edit", {"safeFields": "from ['a'] to ['b']"}, 18)], []),
         ([("org.create", {"name": "Acme", "slug": "acme", "default_role": "member"}, 18)], []),
-        ([("sso.enable", {}, 3)], ["single sign-on is off, and no entry"]),
+        ([("sso.enable", {}, 3)], ["single sign-on is off, but no entry"]),
         ([("sso.enable", {}, 3), ("sso.disable", {}, 3)], []),
         ([("member.invite", {"role": "member"}, 166)], []),
         (
             [("member.invite", {"role": "member"}, 166), ("member.edit", {"role": "owner"}, 166)],
-            ["member ada@acme.example is member, and the last entry says owner"],
+            ["member ada@acme.example is member, but the last entry says owner"],
         ),
     ],
 )
@@ -115,13 +115,13 @@ def test_changes_since_an_earlier_run_without_an_entry_are_named(tmp_path: Path)
     now = write(tmp_path / "now", [], ORGANIZATION | changed, without, new)
 
     assert found_in(now, before) == [
-        "openMembership True -> False, and no entry",
-        "requireEmailVerification False -> True, never logged",
-        "single sign-on is on, and no entry",
-        "member ada@acme.example member -> owner, and no entry",
-        "member ada@acme.example has no second factor any longer, never logged",
-        "member eve@acme.example is gone, and no entry",
-        "member new@acme.example is new, as member, and no entry",
+        "openMembership True -> False, but no entry",
+        "requireEmailVerification False -> True, which is never logged",
+        "single sign-on is on, but no entry",
+        "member ada@acme.example member -> owner, but no entry",
+        "member ada@acme.example no longer has a second factor, which is never logged",
+        "member eve@acme.example is gone, but no entry",
+        "member new@acme.example is new, as member, but no entry",
     ]
 
 
@@ -143,12 +143,12 @@ def test_changes_with_an_entry_are_not(tmp_path: Path) -> None:
     assert found_in(now, before) == []
 
 
-def test_the_command_tells_of_drift_and_counts_it_as_medium(tmp_path: Path) -> None:
+def test_the_command_reports_drift_and_counts_it_as_medium(tmp_path: Path) -> None:
     before = write(tmp_path / "before", [], ORGANIZATION, MEMBER)
     now = write(tmp_path / "now", [], ORGANIZATION | {"openMembership": False}, MEMBER)
     command = [sys.executable, "-m", "sentry_audit_detections", now, "--before", before]
     for options, code, words in (
-        (["--fail-on=medium"], 3, "  acme  openMembership  True -> False, and no entry\n"),
+        (["--fail-on=medium"], 3, "  acme  openMembership  True -> False, but no entry\n"),
         (["--fail-on=high", "--format=json"], 0, '"detection": "drift"'),
     ):
         done = subprocess.run(
@@ -157,7 +157,7 @@ def test_the_command_tells_of_drift_and_counts_it_as_medium(tmp_path: Path) -> N
         assert (done.returncode, words in done.stdout) == (code, True)
 
 
-def test_an_entry_of_before_the_earlier_run_explains_nothing(tmp_path: Path) -> None:
+def test_an_entry_from_before_the_earlier_run_explains_nothing(tmp_path: Path) -> None:
     log = [
         entry("org.edit", {"allow_joinleave": "to False"}),
         entry("sso.enable", {"provider": "okta"}, 3),
@@ -170,10 +170,10 @@ def test_an_entry_of_before_the_earlier_run_explains_nothing(tmp_path: Path) -> 
     now = write(tmp_path / "now", log, ORGANIZATION | changed, MEMBER | {"orgRole": "owner"})
 
     assert found_in(now, before) == [
-        "openMembership True -> False, and no entry",
-        "single sign-on is on, and no entry",
-        "member ada@acme.example member -> owner, and no entry",
-        "member eve@acme.example is gone, and no entry",
+        "openMembership True -> False, but no entry",
+        "single sign-on is on, but no entry",
+        "member ada@acme.example member -> owner, but no entry",
+        "member eve@acme.example is gone, but no entry",
     ]
 
 
@@ -193,7 +193,7 @@ def test_an_earlier_run_can_be_a_schema_of_the_same_database(tmp_path: Path) -> 
                 connection.execute(f"CREATE TABLE {schema}.{name} AS SELECT * FROM {rows}")  # noqa: S608  (our own)
     command = [sys.executable, "-m", "sentry_audit_detections", path, "--before-schema"]
     for schema, code, words in (
-        ("sentry_before", 3, "openMembership  True -> False, and no entry"),
+        ("sentry_before", 3, "openMembership  True -> False, but no entry"),
         ("sentry_befor", 1, "the schema sentry_befor has no table"),
     ):
         done = subprocess.run(

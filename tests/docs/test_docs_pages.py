@@ -5,21 +5,30 @@ from __future__ import annotations
 import re
 import subprocess
 from itertools import chain
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import pytest
 
 from testing.recipes import ROOT, blocks
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 INDEX = ROOT / "docs" / "README.md"
 OWN_PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-PLUGINS = [ROOT / "plugins" / name for name in ("target-otlp", "tap-captivateiq-audit")]
+PLUGINS = [
+    *(ROOT / "plugins" / name for name in ("target-otlp", "tap-captivateiq-audit")),
+    ROOT / "plugins" / "mapper-sentry-ocsf",
+    ROOT / "detections",
+]
 READMES = [ROOT / "README.md", *(plugin / "README.md" for plugin in PLUGINS)]
 PAGES = [*OWN_PAGES, *READMES[1:], *(page for each in PLUGINS for page in each.glob("docs/*.md"))]
 TESTED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "examples/page/README.md"]
 MOST_WORDS = 900
-OURS = "tap-sentry-audit|target-otlp|tap-captivateiq-audit"
+OURS = (
+    "tap-sentry-audit|target-otlp|tap-captivateiq-audit|mapper-sentry-ocsf|sentry-audit-detections"
+)
 
 
 def name_of(path: Path) -> str:
@@ -82,7 +91,7 @@ def test_every_block_has_a_test_or_a_reason_for_having_none(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_every_named_block_is_used_by_a_test_of_its_page(path: Path) -> None:
-    folders = [Path(__file__).parent, ROOT / "detections" / "tests"]
+    folders = [ROOT / "tests", ROOT / "tests" / "docs", ROOT / "detections" / "tests"]
     modules = [file.read_text("utf-8") for each in folders for file in each.glob("test_*.py")]
     page = f'recipes("{name_of(path)}")'
     variables = [re.search(rf"^(\w+) = {re.escape(page)}$", text, re.MULTILINE) for text in modules]

@@ -1,8 +1,8 @@
 -- title: Two-factor requirement switched off
 -- severity: high
 -- meaning: Members no longer need a second factor: a stolen password is enough to sign in.
--- false positives: Sentry switches the requirement off by itself when single sign-on is set up;
---   the detail then says "when enabling SSO".
+-- false positives: Sentry itself switches the requirement off when somebody sets up single
+--   sign-on; the detail then says "when enabling SSO".
 -- events: org.edit (data.require_2fa)
 -- link: https://docs.sentry.io/organization/authentication/two-factor-authentication/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

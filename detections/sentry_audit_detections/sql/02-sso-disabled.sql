@@ -1,8 +1,8 @@
 -- title: Single sign-on disabled, or no longer required
 -- severity: high
--- meaning: Members can sign in past the identity provider, with whatever password they have at
+-- meaning: Members can sign in without the identity provider, with whatever password they have at
 --   Sentry.
--- false positives: A planned change of the identity provider.
+-- false positives: A planned change of identity provider.
 -- events: sso.disable (data.provider); sso.edit (data.require_link)
 -- link: https://docs.sentry.io/organization/authentication/sso/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

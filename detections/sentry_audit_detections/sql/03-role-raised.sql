@@ -1,13 +1,14 @@
--- title: Member raised to owner or manager
+-- title: Member promoted to owner or manager
 -- severity: high
--- meaning: Somebody who is in the organization already was given control of it, alone or with all
---   of a team.
--- false positives: Promotions. For a member or a team whose earlier entries are not in the table,
---   the former role may not be known, and any edit of an owner or manager is found.
--- events: member.edit (data.role), the former role being in the same member's entry before:
+-- meaning: Somebody who was already in the organization gained control of it, alone or together
+--   with a whole team.
+-- false positives: Promotions. If the earlier entries about a member or a team are not in the
+--   table, the former role may be unknown, and any edit of an owner or manager is found.
+-- events: member.edit (data.role), with the former role from the member's previous entry:
 --   member.invite, member.add, member.accept-invite, member.edit; team.create, team.edit
 --   (data.org_role, data.old_org_role)
--- note: Teams have roles in the organization from Sentry 23 on, where a plan or a flag allows it.
+-- note: From Sentry 23 on, teams can have roles in the organization, if the plan or a flag allows
+--   it.
 -- link: https://docs.sentry.io/organization/membership/
 WITH given AS (
   SELECT *,

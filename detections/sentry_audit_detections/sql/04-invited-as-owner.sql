@@ -1,6 +1,6 @@
--- title: Person invited or added straight as owner or manager
+-- title: Person invited or added directly as owner or manager
 -- severity: high
--- meaning: Somebody new was given control of the organization at once.
+-- meaning: Somebody new gained control of the organization at once.
 -- false positives: The first colleagues in a new organization.
 -- events: member.invite, member.add (data.role)
 -- link: https://docs.sentry.io/organization/membership/

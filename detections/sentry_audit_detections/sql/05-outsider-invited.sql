@@ -1,9 +1,9 @@
 -- title: Person from outside the company's domains invited
 -- severity: medium
--- meaning: An invitation went to a domain of which nobody has acted in this organization so far,
---   or to a public mail provider.
--- false positives: The first contractor of a domain. Once somebody from a domain has acted in the
---   organization, it is taken for one of the company's.
+-- meaning: An invitation went to a public mail provider, or to a domain from which nobody has
+--   acted in this organization so far.
+-- false positives: The first contractor from a domain. Once somebody from a domain has acted in
+--   the organization, the domain counts as one of the company's.
 -- events: member.invite, member.add (data.email); actor.email of earlier entries
 -- link: https://docs.sentry.io/organization/membership/
 WITH invited AS (

@@ -1,11 +1,11 @@
 -- title: Many removals by one actor within an hour
 -- severity: critical
--- meaning: Somebody removes members, teams, projects, keys or alerts in bulk: sabotage, or a
---   script gone wrong. The entry found is the tenth removal within an hour.
--- false positives: Clearing up old projects; an identity provider that removes leavers through
+-- meaning: Somebody removes members, teams, projects, keys, or alerts in bulk: sabotage, or a
+--   script gone wrong. The detection finds the entry of the tenth removal within an hour.
+-- false positives: Cleaning up old projects; an identity provider that removes leavers through
 --   SCIM.
 -- events: *.remove, project.remove-with-origin, sentry-app.uninstall, member.leave-team
--- note: Deleted issues (issue.delete) are not counted: many at once are everyday work.
+-- note: Deleted issues (issue.delete) do not count: deleting many at once is everyday work.
 -- link: https://docs.sentry.io/organization/membership/
 WITH removals AS (
   SELECT *, coalesce(actorId, actorName, '') AS who

@@ -1,7 +1,7 @@
 -- title: API key with write or admin scopes
 -- severity: high
--- meaning: The key can change the organization, not only read it.
--- false positives: A key that a deployment needs; renaming such a key is found again.
+-- meaning: The key can change the organization, not just read it.
+-- false positives: A key that a deployment needs. Renaming such a key counts as another hit.
 -- events: api-key.create, api-key.edit (data.scopes, after the change)
 -- link: https://docs.sentry.io/account/auth-tokens/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

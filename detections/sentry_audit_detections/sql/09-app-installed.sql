@@ -1,8 +1,8 @@
 -- title: Third-party app or integration installed
 -- severity: medium
--- meaning: Another service can read issues and events from now on, or gets them sent.
--- false positives: Wanted integrations. An internal integration is left out: its creation is
---   found by 07.
+-- meaning: From now on, another service can read issues and events, or Sentry sends them to it.
+-- false positives: Integrations that you want. Internal integrations are left out: 07 finds their
+--   creation.
 -- events: sentry-app.install (data.sentry_app), integration.add (data.provider and data.name, or
 --   data.integration and data.project); internal-integration.create
 -- link: https://docs.sentry.io/organization/integrations/

@@ -1,9 +1,9 @@
--- title: Integration never seen before in this organization
+-- title: Integration new to this organization
 -- severity: medium
--- meaning: The first installation of an app or service; one that is installed again is found by
---   09 alone.
--- false positives: A first use that was agreed on. Needs the log from its beginning: without it
---   everything is new.
+-- meaning: The first installation of an app or service. Only 09 finds one that is installed
+--   again.
+-- false positives: A first use that was agreed on. Without the log from its beginning, everything
+--   looks new.
 -- events: sentry-app.install (data.sentry_app), integration.add (data.provider or
 --   data.integration); internal-integration.create
 -- link: https://docs.sentry.io/organization/integrations/

@@ -1,7 +1,7 @@
 -- title: Project deleted
 -- severity: high
--- meaning: A project is gone with all its issues and events.
--- false positives: Clearing up.
+-- meaning: A project is gone, with all its issues and events.
+-- false positives: Cleaning up.
 -- events: project.remove, project.remove-with-origin (data.slug)
 -- link: https://docs.sentry.io/api/projects/delete-a-project/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

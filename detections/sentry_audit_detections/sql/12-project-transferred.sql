@@ -1,10 +1,10 @@
--- title: Project leaves or enters by transfer
+-- title: Project transferred out or in
 -- severity: high
--- meaning: A project goes to another organization with its data, or comes from one.
+-- meaning: A project moves to another organization with its data, or arrives from one.
 -- false positives: Mergers and reorganizations.
 -- events: project.request-transfer (giving side), project.accept-transfer (receiving side)
 --   (data.slug, later versions data.project_slug)
--- note: The entry of a request does not say to whom.
+-- note: The entry about a request does not say who is to receive the project.
 -- link: https://docs.sentry.io/api/projects/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   coalesce(data->>'slug', data->>'project_slug')

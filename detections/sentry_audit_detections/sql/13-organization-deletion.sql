@@ -1,8 +1,8 @@
 -- title: Organization scheduled for deletion
 -- severity: critical
--- meaning: Everything is deleted 24 hours later, unless an owner restores the organization
---   before.
--- false positives: An organization that is really given up.
+-- meaning: Everything will be deleted after 24 hours, unless an owner restores the organization
+--   first.
+-- false positives: An organization that is really being given up.
 -- events: org.remove (data.slug)
 -- link: https://docs.sentry.io/api/organizations/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

@@ -1,14 +1,15 @@
 -- title: Data scrubbing weakened
 -- severity: high
--- meaning: Personal data or secrets reach Sentry, or stay in its emails, which were removed
---   before.
--- false positives: A project that scrubs by rules of its own. A restored default is found as
---   well.
+-- meaning: Personal data or secrets that used to be removed now reach Sentry, or stay in its
+--   emails.
+-- false positives: A project that scrubs by its own rules. Restoring a default is also found.
 -- events: org.edit (data.dataScrubber, dataScrubberDefaults, scrubIPAddresses, enhanced_privacy,
---   safeFields, sensitiveFields, relayPiiConfig); project.edit (data."sentry:scrub_data", "sentry:scrub_defaults",
---   "sentry:scrub_ip_address", "sentry:safe_fields", "sentry:sensitive_fields")
--- note: Sentry 23.7.1 does not log each change of a flag such as enhanced_privacy: see drift.
---   Of rules for advanced scrubbing it is found only that an organization removes all.
+--   safeFields, sensitiveFields, relayPiiConfig); project.edit (data."sentry:scrub_data",
+--   "sentry:scrub_defaults", "sentry:scrub_ip_address", "sentry:safe_fields",
+--   "sentry:sensitive_fields")
+-- note: Sentry 23.7.1 does not log every change to a flag such as enhanced_privacy: see drift. Of
+--   changes to the rules for advanced scrubbing, only one is found: that an organization removes
+--   them all.
 -- link: https://docs.sentry.io/security-legal-pii/scrubbing/server-side-scrubbing/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   CASE event WHEN 'org.edit' THEN 'organization' ELSE coalesce(data->>'slug', 'project') END

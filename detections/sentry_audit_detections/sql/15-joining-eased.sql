@@ -1,10 +1,10 @@
--- title: Default role raised, or anybody may join
+-- title: Default role raised, or joining made easier
 -- severity: high
--- meaning: Those who join get more rights than before, or need nobody's consent.
--- false positives: Small organizations that trust each member with everything.
+-- meaning: New members get more rights than before, or need nobody's consent to join.
+-- false positives: Small organizations that trust every member with everything.
 -- events: org.edit (data.default_role, data.allowJoinRequests, data.allow_joinleave); sso.edit
 --   (data.default_role)
--- note: Sentry 23.7.1 does not log each change of allow_joinleave and default_role: see drift.
+-- note: Sentry 23.7.1 does not log every change to allow_joinleave and default_role: see drift.
 -- link: https://docs.sentry.io/organization/membership/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   concat_ws(', ', 'default role: ' || (data->>'default_role'),

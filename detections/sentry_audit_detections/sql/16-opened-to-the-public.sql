@@ -1,11 +1,11 @@
 -- title: Issue sharing allowed, or project made public
 -- severity: medium
--- meaning: Issues can be shown to people without an account.
+-- meaning: People without an account can be shown issues.
 -- false positives: Open-source projects.
--- events: org.edit (data.disable_shared_issues); project.edit (data.public, which each entry
---   holds: found where the project's entry before did not say true); project.set-public
--- note: Sentry 23.7.1 does not log each change of disable_shared_issues: see drift. The setting
---   "public" is in no current user interface. Servers until 22 write project.set-public.
+-- events: org.edit (data.disable_shared_issues); project.edit (data.public, which every entry
+--   holds: found if the project's previous entry did not say true); project.set-public
+-- note: Sentry 23.7.1 does not log every change to disable_shared_issues: see drift. No current
+--   user interface shows the setting "public". Servers up to version 22 write project.set-public.
 -- link: https://docs.sentry.io/product/issues/
 WITH edits AS (
   SELECT *,

@@ -1,11 +1,11 @@
 -- title: Data sent elsewhere: service hook or trusted relay
 -- severity: high
--- meaning: Events go to an address of somebody's choice, or through a relay that can read them.
--- false positives: Wanted hooks and relays.
+-- meaning: Events go to an address that somebody chose, or through a relay that can read them.
+-- false positives: Hooks and relays that you want.
 -- events: servicehook.create, servicehook.edit (data.url); trusted-relay.add, trusted-relay.edit
 --   (data.name); org.edit (data.trustedRelays)
--- note: Sentry 23.7.1 writes no trusted-relay.*: there, org.edit tells of relays. After the first
---   change it names the former relays as "OrganizationOption object".
+-- note: Sentry 23.7.1 does not write trusted-relay.*: there, org.edit shows changes to relays.
+--   After the first change, it shows the former relays as "OrganizationOption object".
 -- link: https://docs.sentry.io/product/relay/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   coalesce(data->>'url', data->>'name', data->>'trustedRelays', '') AS detail

@@ -1,8 +1,8 @@
--- title: Person acts from an address never seen for them
+-- title: Person acts from an IP address new to them
 -- severity: medium
--- meaning: After at least 30 days of history somebody acts from another IP address for the first
+-- meaning: After at least 30 days of history, somebody acts from another IP address for the first
 --   time.
--- false positives: Travel, home offices, changing addresses, a new VPN.
+-- false positives: Travel, working from home, changing addresses, a new VPN.
 -- events: every event (ipAddress, actor.id)
 -- link: https://docs.sentry.io/security-legal-pii/security/
 WITH seen AS (

@@ -1,11 +1,10 @@
 -- title: Sensitive change at night or on a weekend
 -- severity: low
--- meaning: Somebody changed access, credentials or what is deleted when few look: from 22:00 to
---   06:00, on Saturday or Sunday, in UTC.
--- false positives: People in other time zones; those who work at night. Change the hours to
---   yours.
--- events: those of 01 to 17 that change access, credentials, privacy or deletion (dateCreated), save
---   project.edit and team.edit, which are mostly harmless
+-- meaning: Somebody changed access, credentials, or what is deleted when few people are watching:
+--   from 22:00 to 06:00, or on Saturday or Sunday, in UTC.
+-- false positives: People in other time zones, or who work at night. Change the hours to yours.
+-- events: those of 01 to 17 that change access, credentials, privacy, or deletion (dateCreated),
+--   except project.edit and team.edit, which are mostly harmless
 -- link: https://docs.sentry.io/security-legal-pii/security/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   coalesce(nullif(note, ''), event) AS detail

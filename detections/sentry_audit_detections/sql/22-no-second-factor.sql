@@ -1,9 +1,9 @@
--- title: Acted by an account without a second factor
+-- title: Action by an account without a second factor
 -- severity: medium
--- meaning: An account that changes the organization is protected by a password alone. The entry
---   found is the first of that account in the period.
--- false positives: Accounts that sign in by single sign-on have their second factor at the
---   identity provider. The flag is as it was when the entry was read, not when it was written.
+-- meaning: Only a password protects an account that changes the organization. The detection finds
+--   the account's first entry in the period.
+-- false positives: Accounts that use single sign-on have their second factor at the identity
+--   provider. The flag is as it was when the entry was read, not when it was written.
 -- events: every event (actor.has2fa)
 -- link: https://docs.sentry.io/organization/authentication/two-factor-authentication/
 WITH unprotected AS (

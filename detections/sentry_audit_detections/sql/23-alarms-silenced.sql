@@ -1,12 +1,12 @@
--- title: Alarms silenced in a row
+-- title: Several alerts silenced in a row
 -- severity: medium
--- meaning: Somebody muted, disabled or removed three alerts or monitors within ten minutes. The entry found
---   is the third.
--- false positives: Maintenance; clearing up alerts.
--- events: rule.mute, rule.disable, rule.remove, alertrule.mute, alertrule.remove;
---   monitor.remove; detector.remove, workflow.remove
--- note: Sentry 23.7.1 knows no rule.disable, detectors or workflows. What somebody mutes for themselves only has no
---   entry.
+-- meaning: Somebody muted, disabled, or removed three alerts or monitors within ten minutes. The
+--   detection finds the third entry.
+-- false positives: Maintenance; cleaning up alerts.
+-- events: rule.mute, rule.disable, rule.remove, alertrule.mute, alertrule.remove; monitor.remove;
+--   detector.remove, workflow.remove
+-- note: Sentry 23.7.1 does not have rule.disable, detectors, or workflows. What people mute only
+--   for themselves leaves no entry.
 -- link: https://docs.sentry.io/product/alerts/
 WITH silenced AS (
   SELECT *, coalesce(actorId, actorName, '') AS who

@@ -1,9 +1,9 @@
 -- title: Any origin may send events, or TLS is not verified
 -- severity: medium
--- meaning: Web pages of anybody can send events to the project, or Sentry fetches source files
---   from whoever answers.
--- false positives: The asterisk is the default of a new project: an edit that restores it is
---   found.
+-- meaning: Anybody's web page can send events to the project, or Sentry fetches source files from
+--   whatever server answers.
+-- false positives: The asterisk is the default of a new project, so an edit that restores it is
+--   found, too.
 -- events: project.edit (data."sentry:origins", data."sentry:verify_ssl")
 -- link: https://docs.sentry.io/security-legal-pii/security/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

@@ -1,7 +1,7 @@
 -- title: Sign-in identity linked to an account
 -- severity: medium
--- meaning: From now on an identity at the identity provider signs in to this account.
--- false positives: Each member links one when single sign-on is introduced.
+-- meaning: From now on, an identity at the identity provider can sign in to this account.
+-- false positives: Every member links one when single sign-on is introduced.
 -- events: sso-identity.link (data.user_id)
 -- link: https://docs.sentry.io/organization/authentication/sso/
 SELECT organization, id, dateCreated, event, actorName, ipAddress,

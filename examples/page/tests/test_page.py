@@ -261,7 +261,7 @@ def test_a_database_that_is_not_there_is_said_plainly(monkeypatch: pytest.Monkey
     at = page(monkeypatch, "nowhere.duckdb")
 
     assert at.error[0].value == "The log cannot be read."
-    assert "nowhere.duckdb is no file" in said(at)
+    assert "nowhere.duckdb is not a file" in said(at)
     assert "SENTRY_AUDIT_PAGE_DATABASE" in said(at)
 
 

@@ -1,23 +1,20 @@
-"""The mapper's README, followed to the letter. Its query: test_targets.py."""
+"""The pages of mapper-sentry-ocsf, followed to the letter. Their query: test_targets.py."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from testing.fake_receiver import FakeReceiver, attributes
 from testing.fake_sentry import FakeSentry, Log, entries
-from testing.ocsf_mapper import PLUGIN, entry, mapped
+from testing.ocsf_mapper import entry, mapped
 from testing.ocsf_schema import flaws
 from testing.recipes import (
     BIN,
     LOADERS,
-    ROOT,
     Project,
-    blocks,
     environment,
     filled_in,
     follow,
@@ -31,20 +28,8 @@ from testing.sentry_tap import config
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = (PLUGIN / "README.md").relative_to(ROOT).as_posix()
-README = recipes(PAGE)
-MOST_WORDS = 900
-"""Without blocks and the table of settings."""
-
-
-def test_every_block_is_followed_by_a_test_and_the_page_stays_short() -> None:
-    page = (ROOT / PAGE).read_text("utf-8")
-
-    assert [each.name for each in blocks(page)] == ["meltano", "pipe", "event", "sql", "otlp"]
-    prose = re.sub(
-        r"^```.*?^```$|<!-- generated.*?<!-- end -->", "", page, flags=re.DOTALL | re.MULTILINE
-    )
-    assert len(prose.split()) <= MOST_WORDS
+README = recipes("plugins/mapper-sentry-ocsf/README.md")
+LOAD = recipes("plugins/mapper-sentry-ocsf/docs/load.md")
 
 
 def test_the_event_is_what_the_mapper_makes() -> None:
@@ -103,7 +88,7 @@ def test_events_reach_an_opentelemetry_receiver_mapped_as_they_should_be(tmp_pat
     log = Log(entries.even(150))
     with FakeSentry({"acme": log}) as sentry, FakeReceiver() as receiver:
         project = Project.made(tmp_path / "project", sentry)
-        recipe = filled_in(README["otlp"], **{"https://otlp.example.com": receiver.url})
+        recipe = filled_in(LOAD["otlp"], **{"https://otlp.example.com": receiver.url})
         project.follow(recipe)
 
     assert receiver.ids == [f"acme/{row['id']}" for row in log.rows() if row]

@@ -1,4 +1,4 @@
-"""What README.md shows, taken from it and followed."""
+"""What README.md and the pages show, taken from them and followed."""
 
 from __future__ import annotations
 
@@ -19,25 +19,13 @@ from ruamel.yaml import YAML
 from sentry_audit_detections.catalog import detections
 from testing.cases import expected, records
 from testing.postgres import postgres
-from testing.recipes import block, blocks, follow, recipes
+from testing.recipes import follow, recipes
 
 FOLDER = Path(__file__).parents[1]
-README = (FOLDER / "README.md").read_text()
+SCHEDULE = recipes("detections/docs/schedule.md")
+SQL = recipes("detections/docs/sql.md")
+DRIFT = recipes("detections/docs/drift.md")
 SIEM = recipes("docs/siem.md")
-
-
-def test_the_table_has_each_detection_with_its_severity() -> None:
-    rules = {path.stem.partition("-")[0] for path in FOLDER.glob("sigma/*.yml")}
-    for each in detections():
-        rule = "yes" if each.number in rules else ""
-        assert f"| {each.number} | {each.title} | {each.severity} | {rule} |" in README
-
-
-def test_each_block_has_a_test_or_says_why_not() -> None:
-    pages = README, (FOLDER.parent / "docs" / "siem.md").read_text()
-
-    unsaid = [each for page in pages for each in blocks(page) if not each.name + each.reason]
-    assert unsaid == []
 
 
 def programs(folder: Path, **scripts: str) -> dict[str, str]:
@@ -68,14 +56,14 @@ def test_the_line_for_cron_sends_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     loaded(tmp_path / "output" / "audit.duckdb")
     variables = programs(tmp_path / "bin", mail='echo "$@"; cat')
-    line = block("cron", README).removeprefix("15 * * * *  ").replace(".venv/bin/", "")
+    line = SCHEDULE["cron"].removeprefix("15 * * * *  ").replace(".venv/bin/", "")
 
     sent = follow(line.replace("/srv/sentry", str(tmp_path)), tmp_path, variables)
     assert sent.startswith("-s Sentry audit log security@acme.example\n")
     assert "CRITICAL  13 Organization scheduled for deletion\n" in sent
     (tmp_path / "output" / "audit.duckdb").unlink()
     sent = follow(line.replace("/srv/sentry", str(tmp_path)), tmp_path, variables)
-    assert "Error: output/audit.duckdb is no file" in sent
+    assert "Error: output/audit.duckdb is not a file" in sent
 
 
 def test_a_copy_of_the_file_shows_what_changed_in_a_run(tmp_path: Path) -> None:
@@ -88,8 +76,8 @@ def test_a_copy_of_the_file_shows_what_changed_in_a_run(tmp_path: Path) -> None:
     )
     variables = programs(tmp_path / "bin", meltano=run)
 
-    told = follow(block("before", README), tmp_path, variables)
-    assert "acme  openMembership  True -> False, and no entry\n" in told
+    told = follow(DRIFT["before"], tmp_path, variables)
+    assert "acme  openMembership  True -> False, but no entry\n" in told
 
 
 def test_the_sql_runs_alone_on_duckdb() -> None:
@@ -100,7 +88,7 @@ def test_the_sql_runs_alone_on_duckdb() -> None:
               ipaddress TEXT, note TEXT, targetobject HUGEINT, targetuser TEXT, data JSON,
               datecreated TIMESTAMP)
         """)
-        connection.execute(block("duckdb", README))
+        connection.execute(SQL["duckdb"])
         for each in detections():
             connection.execute(each.sql)
 
@@ -114,7 +102,7 @@ def test_the_sql_runs_alone_on_postgresql(tmp_path: Path) -> None:
               "ipAddress" TEXT, note TEXT, "targetObject" BIGINT, "targetUser" TEXT, data JSONB,
               "dateCreated" TIMESTAMP)
         """)
-        connection.execute(block("postgres", README).encode())
+        connection.execute(SQL["postgres"].encode())
         for each in detections():
             connection.execute(each.sql.encode())
         connection.execute("""
@@ -122,18 +110,18 @@ def test_the_sql_runs_alone_on_postgresql(tmp_path: Path) -> None:
               SELECT '1' AS id, 'acme' AS organization, true AS "openMembership";
             CREATE TABLE sentry.members AS SELECT '1' AS id, 'acme' AS organization;
         """)
-        connection.execute(block("postgres before", README).encode())
+        connection.execute(DRIFT["postgres before"].encode())
         connection.execute('UPDATE sentry.organizations SET "openMembership" = false')
         connection.commit()
         variables = programs(tmp_path / "bin")
         command = f"sentry-audit-detections '{server.url}' --before-schema sentry_before"
         told = follow(command, tmp_path, variables)
-    assert "acme  openMembership  True -> False, and no entry\n" in told
+    assert "acme  openMembership  True -> False, but no entry\n" in told
 
 
 @pytest.mark.slow
 def test_it_is_a_utility_of_meltano(tmp_path: Path) -> None:
-    project = YAML(typ="safe", pure=True).load(block("meltano", README))
+    project = YAML(typ="safe", pure=True).load(SCHEDULE["meltano"])
     [utility] = project["plugins"]["utilities"]
     utility["pip_url"] = utility["pip_url"].replace("./detections", str(FOLDER))
     project |= {"send_anonymous_usage_stats": False, "default_environment": "dev"}
