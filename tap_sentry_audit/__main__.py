@@ -18,7 +18,7 @@ def main() -> None:
     """Run the tap; an error becomes one line on stderr and a non-zero exit code."""
     if sys.stdout is None:  # it was closed from the start
         sys.exit(
-            "tap-sentry-audit: stdout is closed. Let it lead to a target, a file or a terminal"
+            "tap-sentry-audit: stdout is closed. Connect it to a target, a file, or a terminal"
         )
     signals.handle_with(signals.stop_at_once)  # whoever imported this may have set others since
     # This import takes about a second: a signal must not end in a traceback meanwhile.

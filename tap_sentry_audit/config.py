@@ -82,7 +82,7 @@ def _holds_token(value: object, auth_token: object = None) -> bool:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        _refuse("is not a text: put it in quotes")
+        _refuse("is not a string: put it in quotes")
     if not value.strip():
         _refuse("is empty: give it a value or leave it out")
     return value
@@ -608,7 +608,7 @@ def read_config_file(path: str) -> dict[str, Any]:
         SettingsError: The file cannot be read, or holds something else.
 
     """
-    cure = "give --config a file that holds one JSON object"
+    cure = "give --config a file with one JSON object"
     shown = "the value of --config" if _holds_token(path) else path
     try:
         settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
@@ -618,7 +618,7 @@ def read_config_file(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
-        raise SettingsError([f"{shown} holds no JSON object: {cure}"])
+        raise SettingsError([f"{shown} does not hold a JSON object: {cure}"])
     return settings
 
 

@@ -1,8 +1,8 @@
 """One table of cases for every program: settings, `Retry-After`, signals, `.env`, errors, layers.
 
 `TestConformance = conformance_suite(Program(...))` in a test file runs it against a program, in the
-manner of `singer_sdk.testing`. `Program` has what differs between them; all else is a promise that
-each of them keeps. This module imports none of them.
+manner of `singer_sdk.testing`. `Program` holds what differs between them; everything else is a
+promise that each of them keeps. This module imports none of them.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class Program:
-    """A program, and in what it differs from the others."""
+    """A program, and how it differs from the others."""
 
     package: str
     server: Callable[[], AbstractContextManager[Server]]
-    """A server that works, with a record or more in its stream `audit_logs` if it is read."""
+    """A working server, with at least one record in its stream `audit_logs` if it is read."""
     settings: Mapping[str, object]
-    """With the address these are valid, and let no failure be tried again for long."""
+    """Valid together with the address; they retry no failure for long."""
     address: str
     """The name of the setting that is the server's URL."""
     required: str
     number: tuple[str, int, int]
-    """A setting that is a whole number: its name, the least and the most."""
+    """A setting that is a whole number: its name, its minimum and maximum."""
     confidential: str
     unusable: object
-    """A value with the word `hidden` in it."""
+    """A value that contains the word `hidden`."""
     usable: object
-    """One that can be used, with the word `hidden-secret` in it."""
+    """A valid value that contains the word `hidden-secret`."""
     without_sdk: tuple[str, ...]
-    """The layers that know no Singer."""
+    """The layers that know nothing of Singer."""
     retry_after: Callable[[Mapping[str, str], float], float | None]
     """Reads the wait in headers; the second argument is our clock, in seconds since 1970."""
     flag: str | None = None
@@ -99,7 +99,7 @@ class Program:
         told = f"{self.command} was stopped by {number.name}"
         if self.is_tap:
             return f"{told}: no state was written"
-        return f"{told} before it began: nothing was {'written' if self.is_mapper else 'sent'}"
+        return f"{told} before it started: nothing was {'written' if self.is_mapper else 'sent'}"
 
 
 def conformance_suite(program: Program) -> type[_EveryProgram]:
@@ -113,7 +113,7 @@ def conformance_suite(program: Program) -> type[_EveryProgram]:
 
 
 class _NotFound(BaseHTTPRequestHandler):
-    """Has nothing that anybody asks for."""
+    """Answers every request with 404."""
 
     def do_GET(self) -> None:
         self.send_error(404)
@@ -135,7 +135,7 @@ class _EveryProgram:
 
     @pytest.fixture
     def nowhere(self) -> Iterator[str]:
-        """Yield the URL of a server that is another one than is meant."""
+        """Yield the URL of a server that is not the one that is meant."""
         with LocalServer(_NotFound) as server:
             yield server.url
 
@@ -159,7 +159,7 @@ class _EveryProgram:
         return {**self.program.settings, self.program.address: url, **others}
 
     def variables(self, settings: Mapping[str, object]) -> dict[str, str]:
-        """Settings as environment variables: texts as they are, all else as JSON."""
+        """Settings as environment variables: strings as they are, everything else as JSON."""
         return {
             self.program.variable(name): value if isinstance(value, str) else json.dumps(value)
             for name, value in settings.items()
@@ -180,7 +180,7 @@ class _EveryProgram:
     # --- settings
 
     @pytest.mark.parametrize("option", ["--version", "--help", "--about"])
-    def test_what_needs_no_settings_asks_for_none(self, option: str) -> None:
+    def test_options_that_need_no_settings_ask_for_none(self, option: str) -> None:
         run = self.run(option)
 
         assert (run.returncode, run.log("ERROR"), run.log("WARNING")) == (0, [], [])
@@ -211,7 +211,7 @@ class _EveryProgram:
             ("[]", "[]"),
         ],
     )
-    def test_what_is_no_whole_number_in_range_is_refused_and_shown_as_it_was_written(
+    def test_a_value_that_is_not_a_whole_number_in_range_is_refused_and_shown_as_written(
         self, text: str, shown: str, server: Server, tmp_path: Path
     ) -> None:
         name, least, most = self.program.number
@@ -265,7 +265,7 @@ class _EveryProgram:
         problems = refusals(self.run_with(tmp_path, {**program.settings, **bad}), server)
 
         assert len(problems) == 3
-        assert f"{program.address} is not a text: put it in quotes" in problems
+        assert f"{program.address} is not a string: put it in quotes" in problems
         assert f"{name} is {least - 1}: write a whole number from {least} to {most}" in problems
         assert any(problem.startswith(f"{program.confidential} has ") for problem in problems)
 
@@ -305,7 +305,7 @@ class _EveryProgram:
 
         assert problem.startswith(f"{name} is missing: ")
 
-    def test_a_misspelt_name_is_told_where_a_required_setting_is_missing(
+    def test_a_misspelt_name_is_reported_where_a_required_setting_is_missing(
         self, server: Server, tmp_path: Path
     ) -> None:
         name = self.program.required
@@ -351,8 +351,8 @@ class _EveryProgram:
 
         [problem] = refusals(run, server)
         assert problem == (
-            f"{tmp_path / 'config.json'} holds no JSON object: "
-            "give --config a file that holds one JSON object"
+            f"{tmp_path / 'config.json'} does not hold a JSON object: "
+            "give --config a file with one JSON object"
         )
 
     def test_a_config_file_that_is_missing_is_named(self, server: Server) -> None:
@@ -505,7 +505,7 @@ class _EveryProgram:
         self, number: signal.Signals, code: int, server: Server, nowhere: str, tmp_path: Path
     ) -> None:
         here, go = tmp_path / "here", tmp_path / "go"
-        # The last that the interpreter does, because it was asked for first.
+        # Runs last of all exit handlers, because it was registered first.
         (tmp_path / "sitecustomize.py").write_text(
             "import atexit, pathlib, time\n"
             "def wait():\n"
@@ -612,9 +612,7 @@ class _EveryProgram:
     # --- errors
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
-    def test_a_server_that_is_another_one_is_named(
-        self, scheme: str, nowhere: str, tmp_path: Path
-    ) -> None:
+    def test_a_wrong_server_is_named(self, scheme: str, nowhere: str, tmp_path: Path) -> None:
         url = nowhere.replace("http", scheme)
         run = self.run_with(tmp_path, self.settings(url))
 
@@ -645,13 +643,13 @@ class _EveryProgram:
         )
 
         where = (
-            "to a target, a file or a terminal"
+            "to a target, a file, or a terminal"
             if self.program.is_tap or self.program.is_mapper
             else "to a file or a termi"
         )
         [line] = run.stderr.decode().splitlines()
         assert run.returncode == 1
-        assert line.startswith(f"{self.program.command}: stdout is closed. Let it lead {where}")
+        assert line.startswith(f"{self.program.command}: stdout is closed. Connect it {where}")
         assert not server.requests
 
     # --- layers
@@ -733,7 +731,7 @@ class _ProgramWithFlag(_EveryProgram):
         assert refusals(run, server) == [f"{flag} is {value!r}: write true or false"]
 
     @pytest.mark.parametrize("word", ["fasle", "2", ""])
-    def test_a_word_that_is_no_flag_is_named_with_its_variable(
+    def test_a_word_that_is_not_a_flag_is_named_with_its_variable(
         self, word: str, server: Server
     ) -> None:
         flag = self.program.flag or ""
@@ -769,7 +767,9 @@ class _Tap(_EveryProgram):
         variable = self.program.variable("batch_config")
         assert problem.startswith(f"batch_config (from {variable}) cannot be used: ")
 
-    def test_batches_that_are_not_set_are_no_problem(self, server: Server, tmp_path: Path) -> None:
+    def test_batches_that_are_not_set_cause_no_problem(
+        self, server: Server, tmp_path: Path
+    ) -> None:
         run = self.run_with(tmp_path, self.settings(server.url, batch_config=None))
 
         assert (run.returncode, run.log("WARNING")) == (0, [])
@@ -847,7 +847,7 @@ def refusals(run: Run, server: Server) -> list[str]:
 
 
 def _is_idle(process: int) -> bool:
-    """Whether a process that had begun its work does nothing for a while."""
+    """Whether a process that had started its work has been idle for a while."""
     stat = Path(f"/proc/{process}/stat")
     before = stat.read_text().split()[13]
     time.sleep(0.4)
@@ -862,9 +862,9 @@ def wait_until(is_so: Callable[[], object]) -> None:
 
 
 def wait_until_full(pipe: IO[str]) -> None:
-    """Wait until the writer of a long line waits, because nobody reads the pipe.
+    """Wait until the writer of a long line is blocked, because nobody reads the pipe.
 
-    A pipe has 16 pages of 4 KiB, and what came before the line has at most one of them.
+    A pipe has 16 pages of 4 KiB, and what came before the line takes up at most one of them.
     """
     in_it = bytearray(4)
 

@@ -3,8 +3,8 @@
 The modules from the top down; each imports only from modules below it:
 
     __main__     the command: what a signal does before the mapper takes over
-    command      runs the mapper, and explains errors
-    mapper       the mapper: what becomes of each message
+    command      runs the mapper, and reports errors
+    mapper       the mapper: what each message turns into
     messages     lines of Singer messages, in and out
     streams      the streams that events go into, and their schemas
     events       an entry of the audit log as an event

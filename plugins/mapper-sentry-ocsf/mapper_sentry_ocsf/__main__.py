@@ -6,28 +6,30 @@ Everything else is imported after the handlers are set, because that takes about
 import os
 
 try:
-    # Meanwhile, for some hundredths of a second, Python shows a Ctrl-C as a traceback.
+    # For a few hundredths of a second before this, Python shows Ctrl-C as a traceback.
     import signal
     import sys
     import threading
 except KeyboardInterrupt:
-    os.write(2, b"mapper-sentry-ocsf was stopped by SIGINT before it began: nothing was written\n")
+    os.write(
+        2, b"mapper-sentry-ocsf was stopped by SIGINT before it started: nothing was written\n"
+    )
     os._exit(130)
 
-# The import of typing's own would take a while.
+# Importing typing's own would take a while.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def _quit(signum: int, _frame: object) -> None:
-    """Report that nothing was written, and exit with the code that a shell has for the signal."""
+    """Report that nothing was written, and exit with the code that shells use for the signal."""
     name = signal.Signals(signum).name
-    line = f"mapper-sentry-ocsf was stopped by {name} before it began: nothing was written\n"
+    line = f"mapper-sentry-ocsf was stopped by {name} before it started: nothing was written\n"
     try:
         os.write(2, line.encode())
     finally:
-        # An exception could be swallowed or shown by any import.
+        # Any import could swallow or show an exception.
         os._exit(128 + signum)
 
 
@@ -41,15 +43,15 @@ _handle_signals(_quit)
 
 
 def main() -> None:
-    """Run the mapper; an error becomes a line for a user and an exit code other than 0."""
-    if sys.stdout is None:  # it was closed from the start
+    """Run the mapper; an error becomes one line for the user and an exit code other than 0."""
+    if sys.stdout is None:  # closed from the start
         sys.exit(
-            "mapper-sentry-ocsf: stdout is closed. Let it lead to a target, a file or a terminal"
+            "mapper-sentry-ocsf: stdout is closed. Connect it to a target, a file, or a terminal"
         )
-    # Again, because whoever imported this module may have set others since.
+    # Again, because whoever imported this module may have set other handlers since.
     _handle_signals(_quit)
     try:
-        # The import takes about a second, and a signal meanwhile must not end in a traceback.
+        # The import takes about a second; a signal in that time must not cause a traceback.
         from mapper_sentry_ocsf.command import run  # noqa: PLC0415
 
         run()

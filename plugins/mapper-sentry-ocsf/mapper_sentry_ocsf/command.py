@@ -1,4 +1,4 @@
-"""Runs the mapper, and explains errors in one line each."""
+"""Runs the mapper, and reports each error in one line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import logging
     from typing import NoReturn
 
-# How the SDK reads settings and counts lines: users want to know about entries. What is wrong with
-# the settings is to be the last line.
+# These lines say how the SDK reads settings and counts lines; users want to know about entries. The
+# last line should be what is wrong with the settings.
 _HIDDEN_LINES = (
     "Config validation failed",
     "Skipping parse of env var",
@@ -30,8 +30,8 @@ _HIDDEN_LINES = (
 
 
 def run() -> NoReturn:
-    """Run the mapper; an error becomes a line for a user and an exit code other than 0."""
-    # Modules stay, and records have no cycles: to look for garbage costs time for nothing.
+    """Run the mapper; an error becomes one line for the user and an exit code other than 0."""
+    # Modules stay, and records have no cycles, so collecting garbage would only cost time.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     MapperSentryOcsf.logger.addFilter(_is_shown)
@@ -67,5 +67,5 @@ def _explain(error: Exception) -> list[str]:
         return error.problems
     if isinstance(error, InvalidInputLine | OutputError | SingerSDKError | StoppedError):
         return [" ".join(str(error).split())]
-    # The error's own text could hold a part of a record.
+    # The error's own text could contain part of a record.
     return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

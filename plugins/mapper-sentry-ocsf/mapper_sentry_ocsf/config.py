@@ -1,4 +1,4 @@
-"""The table of settings, which makes the JSON schema, the defaults and the checks."""
+"""The table of settings: the JSON schema, the defaults, and the checks come from it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used: `problems` has one message each."""
+    """Settings that cannot be used; `problems` has a message about each."""
 
     def __init__(self, problems: list[str]) -> None:
         """Keep the messages."""
@@ -55,7 +55,7 @@ def _refuse(problem: str) -> NoReturn:
 
 def _stream(value: object) -> str:
     if not isinstance(value, str):
-        _refuse("is not a text: put it in quotes")
+        _refuse("is not a string: put it in quotes")
     if not value:
         _refuse("is empty: give it a value or leave it out")
     if not value.isprintable() or " " in value:
@@ -70,7 +70,7 @@ def _flag(value: object) -> bool:
 
 
 def _severities(value: object) -> dict[str, int]:
-    """Parse severities by event; Meltano turns a name such as org.edit into nested objects."""
+    """Parse severities by event; Meltano turns names such as org.edit into nested objects."""
     words = _flat(value)
     found = {
         name: SEVERITIES[word]
@@ -85,7 +85,7 @@ def _severities(value: object) -> dict[str, int]:
 
 def _flat(value: object) -> dict[str, object]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        _refuse('is no object: write events and severities, such as {"member.invite": "High"}')
+        _refuse('is not an object: write events and severities, such as {"member.invite": "High"}')
     pairs: list[tuple[str, object]] = []
     for name, item in value.items():
         if isinstance(item, dict):
@@ -94,7 +94,7 @@ def _flat(value: object) -> dict[str, object]:
             pairs.append((name, item))
     found = dict(pairs)
     if len(found) < len(pairs):
-        _refuse("has an event twice, with dots and as an object in an object: leave one out")
+        _refuse("has an event twice, once with dots and once as nested objects: remove one")
     return found
 
 
@@ -128,37 +128,37 @@ class Settings:
     input_stream: str = _setting(
         _stream,
         "Input stream",
-        "The stream of audit entries, if the tap or a stream map has renamed it.",
+        "The stream of audit entries; set it if the tap or a stream map has renamed it.",
         "audit_logs",
         example="sentry_audit_logs",
     )
     output_stream: str = _setting(
         _stream,
         "Output stream",
-        "The stream of events that takes its place.",
+        "The name of the stream of events that replaces it.",
         "ocsf_events",
         example="security_events",
     )
     split_by_class: bool = _setting(
         _flag,
         "Split by class",
-        "true: one stream for each class of events, such as ocsf_events_account_change, as Amazon "
-        "Security Lake wants it.",
+        "true: one stream per class of events, such as ocsf_events_account_change, as Amazon "
+        "Security Lake requires.",
         default=False,
         example=True,
     )
     include_raw_data: bool = _setting(
         _flag,
         "Include raw data",
-        "Whether raw_data holds the whole record as JSON text. It makes up half of an event.",
+        "Whether raw_data holds the whole record as JSON text, which makes up half of an event.",
         default=True,
         example=False,
     )
     severity_by_event: Mapping[str, int] = _setting(
         _severities,
         "Severity by event",
-        "Other severities than the table's: names of events, and Informational, Low, Medium, High, "
-        "Critical, Fatal or Unknown.",
+        "Severities that replace those of the table: names of events, and Informational, Low, "
+        "Medium, High, Critical, Fatal, or Unknown.",
         {},
         example={"member.invite": "High", "rule.edit": "Low"},
     )
@@ -200,17 +200,17 @@ def remarks(
     events: Collection[str],
     environment: Mapping[str, str],
 ) -> list[str]:
-    """Return what a user should know about settings that can be used.
+    """Return what a user should know about valid settings.
 
-    `events` are the names of those that the table has.
+    `events` are the names of the events in the table.
     """
     variable = f"{_PREFIX}SEVERITY_BY_EVENT"
     found = []
     if not settings.severity_by_event and environment.get(variable, "{}").strip("{ }"):
-        # Meltano 4.4.1 loses names with dots in variables, without a word.
+        # Meltano 4.4.1 silently loses names with dots in variables.
         found.append(
-            f"{variable} is set, but does not count: in Meltano, write objects in objects such as "
-            '{"member": {"invite": "High"}} instead of names with dots; elsewhere, give '
+            f"{variable} is set, but has no effect: in Meltano, write nested objects such as "
+            '{"member": {"invite": "High"}} instead of names with dots; elsewhere, add '
             "--config ENV"
         )
     found += [
@@ -219,7 +219,7 @@ def remarks(
         if config[name] is not None
     ]
     return found + [
-        f"severity_by_event: the table has no event {name!r}, but Sentry may{_hint(name, events)}"
+        f"severity_by_event: the table does not have {name!r}, but Sentry may{_hint(name, events)}"
         for name in sorted(settings.severity_by_event.keys() - set(events))
     ]
 
@@ -232,7 +232,7 @@ def _hint(name: str, known: Collection[str]) -> str:
 def parse_variables(environment: Mapping[str, str]) -> dict[str, object]:
     """Return the settings in environment variables, as JSON would have them.
 
-    The SDK's own conversion takes every word that it does not know for false.
+    The SDK's own conversion turns every word that it does not know into false.
 
     Raises SettingsError with every problem: the setting, its variable, what is wrong, and the cure.
     """
@@ -253,7 +253,7 @@ def parse_variables(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def _from_text(text: str, types: Collection[str]) -> object:
-    """Return a variable's text as JSON would have it, or as it is if it is of no such type."""
+    """Return a variable's text as JSON would have it, or unchanged if it is not of these types."""
     word = text.strip()
     if "boolean" in types and word.lower() in _FLAG_WORDS:
         return _FLAG_WORDS[word.lower()]
@@ -268,7 +268,7 @@ def read_config_file(path: str) -> dict[str, Any]:
 
     Raises SettingsError if it cannot be read, or holds something else.
     """
-    cure = "give --config a file that holds one JSON object"
+    cure = "give --config a file with one JSON object"
     try:
         settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
     except OSError as error:
@@ -277,16 +277,16 @@ def read_config_file(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
-        raise SettingsError([f"{path} holds no JSON object: {cure}"])
+        raise SettingsError([f"{path} does not hold a JSON object: {cure}"])
     return settings
 
 
 def load_dotenv_file() -> Path | None:
     """Set the variables of a `.env` file that the environment lacks; return its path.
 
-    It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
-    `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it sets nothing, or if python-dotenv's own
+    It is the one in the current folder, or else the one that singer-sdk 0.54 uses with
+    `--config=ENV`: the first in the folders above the SDK's own, and so above the virtual
+    environment, too. Returns None if there is none, if it sets nothing, or if python-dotenv's own
     PYTHON_DOTENV_DISABLED is set.
 
     Raises SettingsError if it cannot be read.

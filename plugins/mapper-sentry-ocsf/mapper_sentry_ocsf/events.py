@@ -30,10 +30,10 @@ KEY = "uid"
 ENTITY_MANAGEMENT, USER_ACCESS, GROUP_MANAGEMENT = 3004, 3005, 3006
 OTHER = 99
 UNKNOWN = "unknown"
-"""A name where Sentry gives none, and OCSF asks for one."""
+"""A name where Sentry gives none but OCSF requires one."""
 
 MOST_UNKNOWN = 1000
-"""Names of events that are remembered; there could be any number of them."""
+"""The most names of events that are remembered; there could be any number of them."""
 
 _PRODUCT = {"name": "Sentry", "vendor_name": "Sentry"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,16 +42,16 @@ _ENTITY_TYPES = {"Organization": 4, "Policy": 5}
 _TYPE_IDS = {1: "User", 2: "Admin"}
 
 _EMAIL = re.compile(r"[a-zA-Z0-9!#$%&'*+-/=?^_`{|}~.]+@[a-zA-Z0-9-]+\.[a-zA-Z0-9-.]+", re.ASCII)
-"""What OCSF 1.8.0 takes for an address."""
+"""What OCSF 1.8.0 accepts as an email address."""
 
 _LONGEST_ADDRESS = 40
-"""Characters that OCSF allows for an IP address."""
+"""The most characters that OCSF allows in an IP address."""
 
 _LONE_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class UnusableEntryError(ValueError):
-    """A record is no entry of an audit log; the text says why, and quotes nothing of it."""
+    """A record is not an entry of an audit log; the text says why, and quotes nothing of it."""
 
 
 class _User(msgspec.Struct):
@@ -85,22 +85,22 @@ _decode: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class EventMapper:
-    """Maps entries; what does not depend on them is done once."""
+    """Maps entries; everything that does not depend on them is done once."""
 
     def __init__(self, severities: Mapping[str, int], *, with_raw_data: bool) -> None:
-        """Make a mapper. `severities` are those of some events, instead of the table's."""
+        """Make a mapper. `severities` replace those of the table for some events."""
         self.unknown: set[str] = set()
-        """Events that the table does not have."""
+        """Events that are not in the table."""
         self._severities = severities
         self._with_raw_data = with_raw_data
         self._template = lru_cache(1024)(self._make_template)
 
     def map(self, record: msgspec.Raw) -> Object:
-        """Return the event of a record, whose very text becomes `raw_data`.
+        """Return the event of a record, whose exact text becomes `raw_data`.
 
         Raises:
-            UnusableEntryError: It is no object, or has no id, or no time that can be read.
-            msgspec.DecodeError, RecursionError, UnicodeDecodeError: It is no JSON that can be read.
+            UnusableEntryError: It is not an object, or has no id, or no valid time.
+            msgspec.DecodeError, RecursionError, UnicodeDecodeError: It cannot be decoded.
 
         """
         try:
@@ -113,9 +113,9 @@ class EventMapper:
         return event
 
     def map_object(self, record: object) -> Object:
-        """Return the event of a record that only Python's own decoder reads.
+        """Return the event of a record that only Python's own decoder can read.
 
-        Lone surrogates become U+FFFD, because no UTF-8 can hold them; in `raw_data` they are
+        Lone surrogates become U+FFFD, because UTF-8 cannot hold them; in `raw_data` they are
         escaped. Raises UnusableEntryError as `map` does.
         """
         event = self._event(_convert(_without_surrogates(record)))
@@ -148,7 +148,7 @@ class EventMapper:
         return event
 
     def _make_template(self, name: str) -> tuple[Event, Object]:
-        """Return the row of an event, and what all entries of that event have in common."""
+        """Return the row of an event, and what all its entries have in common."""
         row = table().find(name)
         if name not in table().events and len(self.unknown) < MOST_UNKNOWN:
             self.unknown.add(name)
@@ -164,7 +164,7 @@ class EventMapper:
         }
 
     def _adapt(self, event: Object, name: str, conditions: list[Condition]) -> None:
-        """Change an event as the conditions that hold say; a severity of the settings stays."""
+        """Apply the conditions that hold to an event; a severity from the settings stays."""
         for one in conditions:
             if one.activity_id is not None and one.activity_name is not None:
                 event |= _activity(event["class_uid"], one.activity_id, one.activity_name)
@@ -174,7 +174,7 @@ class EventMapper:
 
 
 def _activity(class_uid: int, activity_id: int, name: str) -> Object:
-    """Return the activity; one that is Other has a name of the table's own."""
+    """Return the activity; for Other, the name is the table's own."""
     kind = "Other" if activity_id == OTHER else name
     return {
         "activity_id": activity_id,
@@ -189,11 +189,11 @@ def _severity(severity_id: int) -> Object:
 
 
 def _milliseconds(text: str) -> int:
-    """Return a time as OCSF has it: milliseconds since 1970, rounded down."""
+    """Return a time in OCSF's form: milliseconds since 1970, rounded down."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        error = "is an audit entry without a dateCreated that is a time"
+        error = "is an audit entry whose dateCreated is not a time"
         raise UnusableEntryError(error) from None
     if time.tzinfo is None:
         time = time.replace(tzinfo=UTC)
@@ -217,14 +217,14 @@ def _metadata(entry: _Entry) -> Object:
 
 
 def _actor(user: _User | None) -> Object:
-    """Return who did it. Without an id it is an API key, SCIM, or a user since deleted."""
+    """Return who did it: without an id, an API key, SCIM, or a user deleted since."""
     if user is not None and _text(user.id):
         return {"user": _user(user)}
     return {"app_name": (user and _text(user.name)) or UNKNOWN}
 
 
 def _user(user: _User | None) -> Object:
-    """Return a user as OCSF's, or nothing where there is no id."""
+    """Return a user in OCSF's form, or nothing if there is no id."""
     uid = user and _text(user.id)
     if user is None or not uid:
         return {}
@@ -242,7 +242,7 @@ def _address(value: object) -> Object:
 
 
 def _target(row: Event, entry: _Entry, data: Object) -> Object:
-    """Return what an event was done to, in the attributes that its class has for that."""
+    """Return the target of an event, in the attributes that its class has for it."""
     if row.target == USER:
         user = {"user": _target_user(entry, data)}
         return user | {"privileges": _privileges(data)} if row.class_uid == USER_ACCESS else user
@@ -276,7 +276,7 @@ def _unmapped(row: Event, entry: _Entry) -> Object:
 
 
 def _target_user(entry: _Entry, data: Object) -> Object:
-    """Return the user whom it was done to; the invited have no id, and an address at most."""
+    """Return the target user; people who are only invited have at most an address, and no id."""
     found = _user(entry.targetUserDetail)
     if found:
         return found
@@ -298,7 +298,7 @@ def _privileges(data: Object) -> list[str]:
 
 
 def _team(row: Event, entry: _Entry, data: Object) -> Object:
-    """Return the team; who joined or left it, or the project that it got or lost."""
+    """Return the team, and who joined or left it, or the project it gained or lost access to."""
     found: Object = {"group": {"type": "Team", **_identity(row, entry, data)}}
     if entry.targetUser or entry.targetUserDetail:
         found["user"] = _target_user(entry, data)
@@ -310,7 +310,7 @@ def _team(row: Event, entry: _Entry, data: Object) -> Object:
 
 
 def _identity(row: Event, entry: _Entry, data: Object) -> Object:
-    """Return the name of an entity or a team, and its id if `targetObject` is that."""
+    """Return the name of an entity or a team, and its id if that is `targetObject`."""
     found = {}
     if row.has_uid and entry.targetObject is not None:
         found["uid"] = str(entry.targetObject)
@@ -323,7 +323,7 @@ def _identity(row: Event, entry: _Entry, data: Object) -> Object:
 def _first(keys: Iterable[str], data: Object) -> str | None:
     for key in keys:
         value = data.get(key)
-        # The names of inbound filters came as lists of letters (Sentry 23.7.1).
+        # Sentry 23.7.1 writes the names of inbound filters as lists of letters.
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             value = ("" if all(len(one) == 1 for one in value) else ", ").join(value)
         if text := _text(value):
@@ -332,7 +332,7 @@ def _first(keys: Iterable[str], data: Object) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    """Return a text that is not empty, or a number as text; nothing else."""
+    """Return a string that is not empty, or a number as text; None for anything else."""
     if isinstance(value, str):
         return value or None
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
@@ -351,12 +351,12 @@ def _is_ip(text: str) -> bool:
 
 
 def _convert(record: object) -> _Entry:
-    """Return an entry of other types than the tap declares, as far as they have a meaning.
+    """Return an entry whose types differ from those that the tap declares, as far as possible.
 
-    Raises UnusableEntryError if it is no object.
+    Raises UnusableEntryError if it is not an object.
     """
     if not isinstance(record, dict):
-        error = "is an audit entry that is no object"
+        error = "is an audit entry that is not an object"
         raise UnusableEntryError(error)
     target = record.get("targetUser")
     detail = record.get("targetUserDetail")

@@ -1,4 +1,4 @@
-"""The mapper: what becomes of each message."""
+"""The mapper: what each message turns into."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from mapper_sentry_ocsf.messages import Given
 
-_HELP = """Turn the records of tap-sentry-audit into events of OCSF 1.8.0.
+_HELP = """Turn the audit entries that tap-sentry-audit reads into events of OCSF 1.8.0.
 
 \b
 Example:
@@ -51,7 +51,7 @@ Documentation: plugins/mapper-sentry-ocsf/README.md in the repository of tap-sen
 _NEEDED = ("id", "dateCreated", "event")
 _MOST_NAMED = 10
 _NAME = re.compile(r"[\w.-]{1,60}", re.ASCII)
-"""An event's name that a line of the log can hold."""
+"""The name of an event that is safe to log."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -81,9 +81,9 @@ class MapperSentryOcsf(InlineMapper):
     config_jsonschema: ClassVar[dict[str, Any]] = JSON_SCHEMA
 
     def __init__(self, **given: Any) -> None:  # noqa: ANN401  (the SDK's)
-        """Make a mapper, which handles signals once it listens."""
+        """Make a mapper, which handles signals once it reads."""
         self._stop = Stop(
-            f"{NAME} was stopped by a signal: nobody reads its output, and its last line may be cut"
+            f"{NAME} was stopped by a signal while nobody read its output: the last line may be cut"
         )
         writer = MessageWriter()
         self._reader = MessageReader(writer, self._stop)
@@ -107,7 +107,7 @@ class MapperSentryOcsf(InlineMapper):
         return streams(self.settings)
 
     def map_schema_message(self, message_dict: Given) -> Iterator[Line]:
-        """Yield the schemas of the events, or what is of another stream as it is."""
+        """Yield the schemas of the events; pass on a message of another stream unchanged."""
         if self._is_other(message_dict):
             yield Line(message_dict["line"])
             return
@@ -118,11 +118,11 @@ class MapperSentryOcsf(InlineMapper):
             yield _line({"type": "SCHEMA", **found})
 
     def map_record_message(self, message_dict: Given) -> Iterable[Line]:
-        """Return the event of an entry, or what is of another stream as it is."""
+        """Return the event of an entry; pass on a message of another stream unchanged."""
         if self._is_other(message_dict):
             return (Line(message_dict["line"]),)
         if not self._has_schema:
-            self._reader.refuse("is a RECORD of audit entries that no SCHEMA came before")
+            self._reader.refuse("is a RECORD of the audit log without a SCHEMA before it")
         try:
             line = self._mapped_line(message_dict)
         except UnusableEntryError as error:
@@ -146,11 +146,11 @@ class MapperSentryOcsf(InlineMapper):
         return _line(_Record(stream, event, message.get("time_extracted"), message.get("version")))
 
     def map_state_message(self, message_dict: Given) -> Iterable[Line]:
-        """Return a state as it is: the order of messages stays."""
+        """Return a state unchanged: messages keep their order."""
         return (Line(message_dict["line"]),)
 
     def map_activate_version_message(self, message_dict: Given) -> Iterator[Line]:
-        """Yield the message for the streams of the events, or what is of another as it is."""
+        """Yield the message for each stream of events; pass on that of another stream unchanged."""
         if self._is_other(message_dict):
             yield Line(message_dict["line"])
             return
@@ -159,20 +159,22 @@ class MapperSentryOcsf(InlineMapper):
             yield _line({"type": "ACTIVATE_VERSION", "stream": stream, "version": given("version")})
 
     def map_batch_message(self, message_dict: Given) -> Iterable[Line]:
-        """Return a batch of another stream as it is; one of audit entries is an error."""
+        """Return a batch of another stream unchanged; one of audit entries is an error."""
         if self._is_other(message_dict):
             return (Line(message_dict["line"]),)
         return self._reader.refuse(
-            "is a BATCH, and only records can be mapped: take batch_config out of the tap's "
-            "settings"
+            "is a BATCH, but only records can be mapped: remove batch_config from the settings of "
+            "the tap"
         )
 
     def process_endofpipe(self) -> None:
-        """Say what was mapped, and what could not be as well as it should."""
+        """Log what was mapped, and which events the table does not know."""
         stream = self.settings.input_stream
         if not self._has_schema:
             self.logger.warning(
-                "There was no stream %r in the input: everything was passed on as it is", stream
+                "There was no stream %r in the input, so everything was passed on unchanged: if "
+                "the audit log has another name, set input_stream",
+                stream,
             )
             return
         entries = "1 entry" if self._mapped == 1 else f"{self._mapped:,} entries"
@@ -181,19 +183,20 @@ class MapperSentryOcsf(InlineMapper):
             shown = [name if _NAME.fullmatch(name) else "…" for name in unknown[:_MOST_NAMED]]
             more = ", …" if len(unknown) > _MOST_NAMED else ""
             self.logger.warning(
-                "Events that the table does not have were mapped by their names: %s%s",
+                "Events that are not in the table were mapped by their names: %s%s",
                 ", ".join(shown),
                 more,
             )
 
     def _is_other(self, message: Given) -> bool:
-        """Whether a message is of another stream, which must not be one that events go into."""
+        """Whether a message belongs to another stream; events must not go into that stream, too."""
         stream = message.get("stream")
         if stream == self.settings.input_stream:
             return False
         if stream in self._streams.values():
             self._reader.refuse(
-                f"is of a stream {stream!r}, as the events are: choose another output_stream"
+                f"belongs to a stream {stream!r}, which is also the name of the stream of events: "
+                "choose another output_stream"
             )
         return True
 
@@ -207,7 +210,7 @@ class MapperSentryOcsf(InlineMapper):
             self._reader.refuse("is a SCHEMA whose schema has no properties")
         if any(name.startswith(("actor__", "data__")) for name in properties):
             self._reader.refuse(
-                "is a SCHEMA of flattened entries: take flattening_enabled out of the settings of "
+                "is a SCHEMA of flattened entries: remove flattening_enabled from the settings of "
                 "the tap, and flatten in the target"
             )
         for name in _NEEDED:
@@ -218,7 +221,7 @@ class MapperSentryOcsf(InlineMapper):
 
     @property
     def _env_var_config(self) -> dict[str, Any]:
-        """The settings in the environment; a `.env` file adds those that are not there.
+        """The settings in the environment; a `.env` file adds those that are missing there.
 
         The SDK has no public hook for it (singer-sdk 0.54.9, plugin_base.py:333). Its own lets the
         values of the file win.
@@ -254,7 +257,7 @@ class MapperSentryOcsf(InlineMapper):
 
     @classmethod
     def get_singer_command(cls) -> click.Command:
-        """Return the SDK's command, with a help that says what comes next."""
+        """Return the SDK's command, with a help text that says what to do next."""
         command = super().get_singer_command()
         command.help = _HELP
         return command

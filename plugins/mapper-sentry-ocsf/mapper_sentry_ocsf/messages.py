@@ -1,4 +1,4 @@
-"""Lines of Singer messages: from stdin, or a file, and to stdout."""
+"""Lines of Singer messages: from stdin or a file, to stdout."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from mapper_sentry_ocsf.signals import Stop
 
 _CHUNK = 1 << 18
-"""Bytes that are read or written at once, unless there are fewer."""
+"""How many bytes are read or written at once, at most."""
 
 _MAX_DIGITS = 4000
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?|[\[\]{}]', re.DOTALL)
 
 Given = dict[str, Any]
-"""A message as a dictionary, with its `line`; `record` is `Raw`, unless only Python can read it."""
+"""A message as a dictionary with its `line`; `record` is `Raw` unless only Python can read it."""
 
 
 TOO_DEEP = object()
-"""Stands for a record that nothing can read."""
+"""Stands for a record that nothing can decode."""
 
 
 class OutputError(Exception):
-    """Nobody reads the output any more."""
+    """The output cannot be written."""
 
 
 class StoppedError(Exception):
@@ -47,21 +47,21 @@ class StoppedError(Exception):
     def __init__(self, signum: int) -> None:
         """Keep the signal."""
         super().__init__(
-            f"Stopped by {Signals(signum).name} before the input ended: all of it that came was "
-            "passed on."
+            f"Stopped by {Signals(signum).name} before the input ended: everything that arrived "
+            "was passed on."
         )
         self.signum = signum
 
 
 @dataclass(slots=True)
 class Line(Message):
-    """A message as it is written: JSON, and a line feed."""
+    """A message as it is written: JSON and a line feed."""
 
     text: bytes
 
 
 class _Head(msgspec.Struct):
-    """What decides where a message goes. Its members are read only where they are needed."""
+    """What decides where a message goes; its members are decoded only where they are needed."""
 
     type: str
     stream: Any = None
@@ -74,10 +74,10 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 
 class MessageWriter(GenericSingerWriter[bytes, Line]):
-    """Collects lines, and writes them before anything is waited for, and before a STATE is late."""
+    """Collects lines, and writes them before any wait, so that no STATE is late."""
 
     def __init__(self) -> None:
-        """Begin with nothing to write."""
+        """Start with nothing to write."""
         super().__init__()
         self._waiting: list[bytes] = []
         self._size = 0
@@ -87,11 +87,11 @@ class MessageWriter(GenericSingerWriter[bytes, Line]):
         return message.text
 
     def write_message(self, message: Line) -> None:
-        """Write a message, at the latest with the next `flush`."""
+        """Write a message with the next `flush` at the latest."""
         self.write(message.text)
 
     def write(self, line: bytes) -> None:
-        """Write a line, at the latest with the next `flush`."""
+        """Write a line with the next `flush` at the latest."""
         self._waiting.append(line)
         self._size += len(line)
         if self._size >= _CHUNK:
@@ -101,7 +101,7 @@ class MessageWriter(GenericSingerWriter[bytes, Line]):
         """Write all lines to stdout.
 
         Raises:
-            OutputError: Nobody reads it, or its disk is full.
+            OutputError: Nobody reads it, or the disk is full.
 
         """
         text = memoryview(b"".join(self._waiting))
@@ -112,21 +112,21 @@ class MessageWriter(GenericSingerWriter[bytes, Line]):
             while text:
                 try:
                     text = text[os.write(descriptor, text) :]
-                except BlockingIOError:  # whoever made the pipe has set it so
+                except BlockingIOError:  # whoever made the pipe made it so
                     select.select([], [descriptor], [])
         except OSError as error:
             message = (
                 f"The output cannot be written ({os.strerror(error.errno or 0)}): if a program "
-                "reads it, see why that ended"
+                "reads it, find out why it ended"
             )
             raise OutputError(message) from None
 
 
 class MessageReader(GenericSingerReader[bytes]):
-    """Reads lines; those of no interest are passed on as they are."""
+    """Reads lines; those of no interest are passed on unchanged."""
 
     def __init__(self, writer: MessageWriter, stop: Stop) -> None:
-        """Make a reader, whose waiting for input ends with the run."""
+        """Make a reader, which stops waiting for input when the run ends."""
         super().__init__()
         self.line_number = 0
         self._writer = writer
@@ -136,17 +136,17 @@ class MessageReader(GenericSingerReader[bytes]):
     def default_input(self) -> IO[bytes]:
         """The input if no file is given."""
         if sys.stdin is None:
-            message = "There is no input: stdin is closed"
+            message = "stdin is closed: connect it to a tap or a file"
             raise InvalidInputLine(message)
         return sys.stdin.buffer
 
     def process_lines(
         self, file_input: IO[bytes] | None, callbacks: dict[str, Callable[[Given], None]]
     ) -> Counter[str]:
-        """Read all lines. What came before an error is written all the same.
+        """Read all lines. What came before an error is still written.
 
         Raises:
-            StoppedError: A signal came, and the input did not end within some seconds.
+            StoppedError: A signal arrived, and the input did not end within a few seconds.
 
         """
         counts: dict[str, int] = {}
@@ -167,7 +167,7 @@ class MessageReader(GenericSingerReader[bytes]):
         """Return the message in a line; its record is `Raw`, or an object if only Python reads it.
 
         Raises:
-            InvalidInputLine: It is no message in JSON; the line is not quoted.
+            InvalidInputLine: It is not a JSON message; the error does not quote the line.
 
         """
         try:
@@ -177,7 +177,7 @@ class MessageReader(GenericSingerReader[bytes]):
         return {**msgspec.structs.asdict(head), "line": line}
 
     def refuse(self, problem: str) -> NoReturn:
-        """Raise InvalidInputLine for the present line, which is not quoted."""
+        """Raise InvalidInputLine for the current line, without quoting it."""
         message = f"Line {self.line_number:,} of the input {problem}."
         raise InvalidInputLine(message) from None
 
@@ -185,7 +185,7 @@ class MessageReader(GenericSingerReader[bytes]):
         self._writer.write(message["line"])
 
     def _lines(self, file: IO[bytes]) -> Iterator[bytes]:
-        """Yield lines as they come, and let nothing wait for being written meanwhile."""
+        """Yield lines as they arrive; write everything out before each wait."""
         descriptor = file.fileno()
         rest: list[bytes] = []
         while chunk := self._read(descriptor):
@@ -201,12 +201,12 @@ class MessageReader(GenericSingerReader[bytes]):
             yield last
 
     def _read(self, descriptor: int) -> bytes:
-        if sys.platform != "win32":  # where only sockets can be polled
+        if sys.platform != "win32":  # there, only sockets can be polled
             self._wait(descriptor)
         return os.read(descriptor, _CHUNK)
 
     def _wait(self, descriptor: int) -> None:
-        """Wait until there is something to read; after a signal, for some seconds at most."""
+        """Wait until there is something to read; after a signal, for a few seconds at most."""
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if self._stop.remaining != 0.0 and poll.poll(0):
@@ -222,9 +222,9 @@ class MessageReader(GenericSingerReader[bytes]):
             raise StoppedError(self._stop.signum or 0)
 
     def _decode_leniently(self, line: bytes) -> Given:
-        """Decode what only Python does: lone surrogates, and NaN and infinities, which become text.
+        """Decode what only Python can: lone surrogates, and NaN and infinities, which become text.
 
-        A message that is too deep for it too keeps its type and its stream.
+        A message that is nested too deeply even for Python keeps its type and its stream.
         """
         try:
             message = json.loads(
@@ -238,14 +238,14 @@ class MessageReader(GenericSingerReader[bytes]):
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            self.refuse("is no message in JSON")
+            self.refuse("is not a JSON message")
         if not isinstance(message.get("type"), str):
-            self.refuse("has no type that Singer knows")
+            self.refuse("has no type: Singer messages have one")
         return message
 
 
 def _decimal(digits: str) -> Decimal | str:
-    """Parse a number; one that no Decimal can hold stays text."""
+    """Parse a number; one that does not fit into a Decimal stays text."""
     try:
         return Decimal(digits)
     except ArithmeticError:
@@ -253,12 +253,12 @@ def _decimal(digits: str) -> Decimal | str:
 
 
 def _integer(digits: str) -> int | Decimal:
-    """Parse an integer of any length; Python's own have a limit."""
+    """Parse an integer of any length; Python's own parser has a limit."""
     return int(digits) if len(digits) < _MAX_DIGITS else Decimal(digits)
 
 
 def _texts_of(line: bytes) -> Given:
-    """Return the members of an object that are texts, however deep the others are."""
+    """Return the members of an object that are strings, however deep the others are nested."""
     found: Given = {}
     depth, name = 0, ""
     for token in _TOKEN.finditer(line):

@@ -1,7 +1,7 @@
-"""Ends a run that was asked to stop: soon, and where a line is whole.
+"""Ends a run that was asked to stop: soon, and at the end of a line.
 
-A pipeline is stopped as a whole, as a rule: the tap then writes its last STATE and ends, and so
-does the mapper, once it has passed that on. For that it waits some seconds at most.
+Usually, a whole pipeline is stopped: the tap writes its last STATE and ends, and so does the
+mapper once it has passed that on. It waits a few seconds for that at most.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GRACE = 3.0
-"""Seconds that the input has after a signal until it ends."""
+"""Seconds that the input has to end after a signal."""
 
 _LAST_MOMENT = 1.0
-"""Seconds for what remains to be written after that."""
+"""Seconds to write what remains after that."""
 
 
 def handle_signals(handler: Callable[[int, object], None] | signal.Handlers) -> None:
-    """Set the handler of the signals that stop a program."""
+    """Set the handler for the signals that stop a program."""
     if threading.current_thread() is threading.main_thread():
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, handler)
@@ -33,7 +33,7 @@ class Stop:
     """Whether a signal stops the run, and when. A second signal ends the program at once."""
 
     def __init__(self, last_words: str) -> None:
-        """Begin without a signal. The last words are said if nobody reads the output."""
+        """Start without a signal. The last words go to stderr if nobody reads the output."""
         self.signum: int | None = None
         """The signal, if there was one."""
         self._last_words = last_words
@@ -44,25 +44,25 @@ class Stop:
     def watch(self) -> None:
         """Handle signals from here on."""
         if threading.current_thread() is threading.main_thread():
-            # A poll would otherwise go on after a signal: Python repeats it (PEP 475).
+            # Otherwise a poll would continue after a signal: Python repeats it (PEP 475).
             signal.set_wakeup_fd(self._alarmed, warn_on_full_buffer=False)
         handle_signals(self._request)
 
     @property
     def descriptor(self) -> int:
-        """A file descriptor that can be read as soon as there was a signal."""
+        """A file descriptor that becomes readable when there is a signal."""
         return self._alarm
 
     @property
     def remaining(self) -> float | None:
-        """Seconds until the end of the run, or None as long as nothing asks for it."""
+        """Seconds until the end of the run, or None while nothing has asked for it."""
         return None if self.signum is None else max(0.0, self._end - time.monotonic())
 
     def _request(self, signum: int, _frame: object) -> None:
         handle_signals(signal.SIG_DFL)
         self._end = time.monotonic() + GRACE
         self.signum = signum
-        # If it comes to this, somebody has left the pipe full and does not read it.
+        # This runs only if the pipe is full and nobody reads it.
         timer = threading.Timer(GRACE + _LAST_MOMENT, self._quit, (signum,))
         timer.daemon = True
         timer.start()

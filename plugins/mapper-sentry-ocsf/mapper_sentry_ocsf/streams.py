@@ -17,7 +17,7 @@ _KINDS: dict[str, Schema] = {
     "integer": {"type": ["integer", "null"]},
     # Without `properties`: flattening drops an object that has none of those.
     "object": {"type": ["object", "null"], "additionalProperties": True},
-    # Without `items`: with them, one target or another takes the items for another type.
+    # Without `items`: with them, some targets get the type of the items wrong.
     "array": {"type": ["array", "null"]},
 }
 
@@ -27,30 +27,32 @@ def _field(kind: str, description: str) -> Schema:
 
 
 _FIELDS: dict[str, Schema] = {
-    KEY: {"type": "string", "description": "The entry's id: the key. Not of OCSF."},
+    KEY: {"type": "string", "description": "The id of the entry: the key. Not part of OCSF."},
     "time": _field("integer", "When it was done: milliseconds since 1970, UTC."),
     "category_uid": _field("integer", "3."),
     "category_name": _field("string", "Identity & Access Management."),
     "class_uid": _field("integer", "3001, 3004, 3005 or 3006."),
     "class_name": _field("string", "The name of the class."),
     "activity_id": _field("integer", "What was done; its meaning depends on the class."),
-    "activity_name": _field("string", "The name of the activity; of our own where it is 99."),
+    "activity_name": _field("string", "The name of the activity; our own if activity_id is 99."),
     "type_uid": _field("integer", "class_uid * 100 + activity_id."),
     "type_name": _field("string", "The names of class and activity."),
-    "severity_id": _field("integer", "1 informational to 5 critical."),
+    "severity_id": _field(
+        "integer", "From 1 (Informational) to 5 (Critical); severity_by_event can set 0 and 6."
+    ),
     "severity": _field("string", "The name of the severity."),
     "status_id": _field("integer", "1: Sentry logs what was done, never what was refused."),
     "status": _field("string", "Success."),
     "message": _field("string", "Sentry's sentence about it."),
     "actor": _field("object", "Who did it: user, or app_name for an API key or SCIM."),
-    "src_endpoint": _field("object", "From where: ip."),
-    "user": _field("object", "To whom it was done."),
-    "group": _field("object", "The team that it was done to."),
-    "privileges": _field("array", "Role and teams of a member, or a team's project."),
-    "resource": _field("object", "The project that a team got or lost."),
-    "entity": _field("object", "What else it was done to, with Sentry's data."),
-    "metadata": _field("object", "OCSF's version, and where the event comes from."),
-    "unmapped": _field("object", "What has no place in OCSF: data and others."),
+    "src_endpoint": _field("object", "Where it came from: ip."),
+    "user": _field("object", "The user whom it affects."),
+    "group": _field("object", "The team that it affects."),
+    "privileges": _field("array", "The role and teams of a member, or the project of a team."),
+    "resource": _field("object", "The project that a team gained or lost access to."),
+    "entity": _field("object", "Anything else that it affects, with Sentry's data."),
+    "metadata": _field("object", "The version of OCSF, and where the event comes from."),
+    "unmapped": _field("object", "What has no place in OCSF, such as data."),
     "raw_data": _field("string", "The whole record, as JSON text."),
 }
 

@@ -1,4 +1,4 @@
-"""table.json: what each event of Sentry's audit log is in OCSF, as data for others too."""
+"""table.json: what each event of Sentry's audit log is in OCSF, as data that others can use."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 
 CATEGORY_UID, CATEGORY_NAME = 3, "Identity & Access Management"
-"""The category of all the classes used."""
+"""The category of all classes that are used."""
 
 USER, TEAM, ACTOR = "user", "team", "actor"
-"""The targets that are no managed entity."""
+"""The targets that are not managed entities."""
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What changes if `data` has a key whose value is one of some, ends with one, or is there.
+    """What changes if `data` has a key with one of some values, or one that ends so, or any value.
 
-    A list is one of some if it holds one, and is not there if it is empty.
+    A list has one of the values if it contains it, and no value if it is empty.
     """
 
     key: str
@@ -31,24 +31,24 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str | None = None
 
     def holds(self, data: dict[str, Any]) -> bool:
-        """Whether it holds for the data of an entry."""
+        """Whether the condition holds for the data of an entry."""
         if self.key not in data:
             return False
         value = data[self.key]
         if self.ends_with is not None:
             return str(value).endswith(tuple(self.ends_with))
         if self.is_present:
-            # `[]`, or a text such as `from ['card'] to []`.
+            # `[]`, or a string such as `from ['card'] to []`.
             return not str(value).endswith("[]")
         values = value if isinstance(value, list) else [value]
-        # 0 is no False: both come from JSON.
+        # 0 is not False: both come from JSON.
         return any(
             type(each) is type(one) and each == one for each in values for one in self.is_ or ()
         )
 
 
 class Activity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An activity of a class; 99 is Other, with a name of our own."""
+    """An activity of a class; 99 is Other, with our own name."""
 
     activity_id: int
     activity_name: str
@@ -70,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an event is that the table does not know, by the last part of its name."""
+    """What an event that is not in the table becomes, by the last part of its name."""
 
     class_uid: int
     severity_id: int
@@ -79,7 +79,7 @@ class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. `names` are the keys of `data` that name an entity or a team, best first."""
+    """The whole file. `names` are keys of `data` that name an entity or a team, best first."""
 
     ocsf_version: str
     about: str
@@ -90,7 +90,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: dict[str, Event]
 
     def find(self, name: str) -> Event:
-        """Return what an event is, known or not."""
+        """Return what an event is in OCSF, known or not."""
         return self.events.get(name) or self._guess(name)
 
     def _guess(self, name: str) -> Event:

@@ -1,4 +1,4 @@
-"""The settings: what they do, and what is said of those that cannot be used."""
+"""The settings: what they do, and what is said about those that cannot be used."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_severity_of_an_event_that_is_not_in_the_table_gets_a_hint() -> None:
     assert run.log("WARNING")[:2] == [
         "There is no setting 'split_by_clas'; it is ignored: did you mean split_by_class?",
         (
-            "severity_by_event: the table has no event 'member.invit', but Sentry may: did you "
+            "severity_by_event: the table does not have 'member.invit', but Sentry may: did you "
             "mean member.invite?"
         ),
     ]
@@ -89,7 +89,7 @@ def test_every_problem_is_named_at_once() -> None:
 
     assert (run.returncode, run.stdout) == (1, "")
     assert run.errors == [
-        "input_stream is not a text: put it in quotes",
+        "input_stream is not a string: put it in quotes",
         "output_stream has spaces or line breaks: write a name such as ocsf_events",
         "split_by_class is 'no': write true or false",
         (
@@ -103,12 +103,12 @@ def test_every_problem_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ([], "is no object: write events and severities"),
+        ([], "is not an object: write events and severities"),
         ({"org.edit": 4}, "has 4 for org.edit: write "),
         ({"org.edit": "Low", "org": {"edit": "High"}}, "has an event twice"),
     ],
 )
-def test_severities_that_are_none_are_named(value: object, problem: str) -> None:
+def test_values_that_are_not_severities_are_named(value: object, problem: str) -> None:
     run = run_mapper([], severity_by_event=value)
 
     assert run.returncode == 1
@@ -123,9 +123,9 @@ def test_severities_that_meltano_loses_on_the_way_are_missed(tmp_path: Path) -> 
     run = forked.run("mapper_sentry_ocsf", [f"--config={path}"], ENVIRONMENT | given)
 
     assert run.log("WARNING")[0] == (
-        "MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT is set, but does not count: in Meltano, write "
-        'objects in objects such as {"member": {"invite": "High"}} instead of names with dots; '
-        "elsewhere, give --config ENV"
+        "MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT is set, but has no effect: in Meltano, write "
+        'nested objects such as {"member": {"invite": "High"}} instead of names with dots; '
+        "elsewhere, add --config ENV"
     )
 
 

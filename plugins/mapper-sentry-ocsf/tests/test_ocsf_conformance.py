@@ -1,4 +1,4 @@
-"""The cases of every program of this repository, as far as they fit one without a server."""
+"""The cases of every program in this repository that fit one without a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NoServer:
-    """What a program talks to that talks to nobody; its URL is the name of a stream."""
+    """Stands in for a server where there is none; its URL is the name of a stream."""
 
     url: str = "ocsf_events"
     requests: tuple[object, ...] = ()
@@ -39,16 +39,16 @@ TestConformance = conformance_suite(
     )
 )
 
-# What a mapper has not: a server, numbers, secrets, required settings, and the SDK's stream maps.
+# A mapper has no server, numbers, secrets, or required settings, nor the SDK's stream maps.
 for unfit in (
     "test_a_date_counts_from_the_servers_clock",
     "test_a_dotenv_file_of_the_current_folder_goes_before_others",
     "test_a_dotenv_file_can_be_a_pipe_and_its_numbers_are_checked",
-    "test_a_misspelt_name_is_told_where_a_required_setting_is_missing",
+    "test_a_misspelt_name_is_reported_where_a_required_setting_is_missing",
     "test_a_number_in_the_environment_that_cannot_be_used_is_named_with_its_variable",
     "test_a_required_setting_that_is_missing_is_named",
     "test_a_secret_that_is_in_another_setting_too_is_not_shown",
-    "test_a_server_that_is_another_one_is_named",
+    "test_a_wrong_server_is_named",
     "test_a_signal_when_the_work_is_done_changes_nothing",
     "test_a_stream_map_that_fails_is_one_line_without_its_text",
     "test_a_whole_number_may_have_a_decimal_point_and_null_is_the_default",
@@ -60,7 +60,7 @@ for unfit in (
     "test_the_environment_wins_over_a_dotenv_file_which_fills_in_and_is_named",
     "test_the_sdks_own_settings_are_refused_without_their_values",
     "test_the_second_of_two_config_files_wins",
-    "test_what_is_no_whole_number_in_range_is_refused_and_shown_as_it_was_written",
+    "test_a_value_that_is_not_a_whole_number_in_range_is_refused_and_shown_as_written",
     "test_without_the_header_nothing_is_asked_for",
 ):
     setattr(TestConformance, unfit, None)

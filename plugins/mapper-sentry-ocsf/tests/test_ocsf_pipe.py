@@ -145,23 +145,23 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
 
     assert len(run.records) == 6
     assert run.log("WARNING") == [
-        "Events that the table does not have were mapped by their names: …, never.heard"
+        "Events that are not in the table were mapped by their names: …, never.heard"
     ]
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"hidden", "is no message in JSON"),
-        (b"", "is no message in JSON"),
-        (b"[]", "is no message in JSON"),
-        (b'{"type":"RECORD","stream":"audit_logs","record":{"id":"hid', "is no message in JSON"),
-        (b'{"stream":"audit_logs"}', "has no type that Singer knows"),
-        (b'{"type":5}', "has no type that Singer knows"),
-        (b'{"type":"RECORD","stream":"audit_logs"}', "is an audit entry that is no object"),
+        (b"hidden", "is not a JSON message"),
+        (b"", "is not a JSON message"),
+        (b"[]", "is not a JSON message"),
+        (b'{"type":"RECORD","stream":"audit_logs","record":{"id":"hid', "is not a JSON message"),
+        (b'{"stream":"audit_logs"}', "has no type: Singer messages have one"),
+        (b'{"type":5}', "has no type: Singer messages have one"),
+        (b'{"type":"RECORD","stream":"audit_logs"}', "is an audit entry that is not an object"),
         (
             b'{"type":"RECORD","stream":"audit_logs","record":["hidden"]}',
-            "is an audit entry that is no object",
+            "is an audit entry that is not an object",
         ),
         (b'{"type":"RECORD","stream":"audit_logs","record":{}}', "is an audit entry without id"),
         (
@@ -174,7 +174,7 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
         ),
         (
             b'{"type":"RECORD","stream":"audit_logs","record":{"id":"1","dateCreated":"hidden"}}',
-            "is an audit entry without a dateCreated that is a time",
+            "is an audit entry whose dateCreated is not a time",
         ),
         (
             b'{"type":"RECORD","stream":"audit_logs","record":{"id":"hidden\xff"}}',
@@ -195,13 +195,16 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
         (
             b'{"type":"BATCH","stream":"audit_logs","manifest":["hidden"]}',
             (
-                "is a BATCH, and only records can be mapped: take batch_config out of the tap's "
-                "settings"
+                "is a BATCH, but only records can be mapped: remove batch_config from the settings "
+                "of the tap"
             ),
         ),
         (
             b'{"type":"RECORD","stream":"ocsf_events","record":{}}',
-            "is of a stream 'ocsf_events', as the events are: choose another output_stream",
+            (
+                "belongs to a stream 'ocsf_events', which is also the name of the stream of "
+                "events: choose another output_stream"
+            ),
         ),
         (
             b'{"type":"SCHEMA","stream":"audit_logs"}',
@@ -217,14 +220,14 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
                 b'"actor__id":{}}}}'
             ),
             (
-                "is a SCHEMA of flattened entries: take flattening_enabled out of the settings "
-                "of the tap, and flatten in the target"
+                "is a SCHEMA of flattened entries: remove flattening_enabled from the settings of "
+                "the tap, and flatten in the target"
             ),
         ),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_line_that_cannot_be_used_is_told_by_its_number_after_all_before_it_was_written(
+def test_a_line_that_cannot_be_used_is_reported_by_its_number_after_all_before_it_was_written(
     line: bytes, problem: str
 ) -> None:
     run = run_mapper(lines([SCHEMA, record(), state(1)]) + line + b"\n" + lines([state(2)]))
@@ -237,7 +240,7 @@ def test_a_line_that_cannot_be_used_is_told_by_its_number_after_all_before_it_wa
 def test_a_record_before_its_schema_is_refused() -> None:
     run = run_mapper([record()])
 
-    expected = "Line 1 of the input is a RECORD of audit entries that no SCHEMA came before."
+    expected = "Line 1 of the input is a RECORD of the audit log without a SCHEMA before it."
     assert refusal(run) == expected
 
 
@@ -271,7 +274,7 @@ def test_a_reader_that_goes_away_is_one_line() -> None:
 
     assert process.returncode == 1
     [line] = [line for line in told if "ERROR" in line]
-    assert "The output cannot be written (Broken pipe): if a program reads it, see why" in line
+    assert "The output cannot be written (Broken pipe): if a program reads it, find out why" in line
     assert not any("Traceback" in line for line in told)
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     """Run the tap. Until it has loaded its state, a signal ends it without a traceback."""
     if sys.stdout is None:  # it was closed from the start
         sys.exit(
-            "tap-captivateiq-audit: stdout is closed. Let it lead to a target, a file or a terminal"
+            "tap-captivateiq-audit: stdout is closed. Connect it to a target, a file, or a terminal"
         )
     if sys.stderr is None:  # it was closed: nothing else should get its number, or its lines
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDERR)

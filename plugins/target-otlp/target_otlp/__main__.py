@@ -11,7 +11,7 @@ try:
     import sys
     import threading
 except KeyboardInterrupt:
-    os.write(2, b"target-otlp was stopped by SIGINT before it began: nothing was sent\n")
+    os.write(2, b"target-otlp was stopped by SIGINT before it started: nothing was sent\n")
     os._exit(130)
 
 # The import of typing's own would take a while.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def _quit(signum: int, _frame: object) -> None:
     """Report that nothing was sent, and exit with the code that a shell has for the signal."""
     name = signal.Signals(signum).name
-    line = f"target-otlp was stopped by {name} before it began: nothing was sent\n"
+    line = f"target-otlp was stopped by {name} before it started: nothing was sent\n"
     try:
         os.write(2, line.encode())
     finally:
@@ -43,9 +43,7 @@ _handle_signals(_quit)
 def main() -> None:
     """Run the target; an error becomes a line for a user and an exit code other than 0."""
     if sys.stdout is None:  # it was closed from the start
-        sys.exit(
-            "target-otlp: stdout is closed. Let it lead to a file or a terminal, for the state"
-        )
+        sys.exit("target-otlp: stdout is closed. Connect it to a file or a terminal, for the state")
     # Again, because whoever imported this module may have set others since.
     _handle_signals(_quit)
     try:

@@ -114,7 +114,7 @@ def _refuse(problem: str) -> NoReturn:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        _refuse("is not a text: put it in quotes")
+        _refuse("is not a string: put it in quotes")
     return value
 
 
@@ -701,7 +701,7 @@ def read_config_file(path: str) -> dict[str, Any]:
 
     Raises SettingsError if it cannot be read, or holds something else.
     """
-    cure = "give --config a file that holds one JSON object"
+    cure = "give --config a file with one JSON object"
     try:
         settings = json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
     except OSError as error:
@@ -710,7 +710,7 @@ def read_config_file(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
-        raise SettingsError([f"{path} holds no JSON object: {cure}"])
+        raise SettingsError([f"{path} does not hold a JSON object: {cure}"])
     return settings
 
 
