@@ -227,18 +227,18 @@ def _data(area: Area) -> Iterator[str]:
     for name, event in area.events.items():
         alike.setdefault(_keys(event), []).append(_code(name))
     for keys, names in alike.items():
-        yield f"`data` of {', '.join(names)}: {keys}"
+        yield f"`data` of {', '.join(names)} {keys}"
 
 
 def _keys(event: Event) -> str:
     if event.data is None:
-        return "not known.\n"
+        return "is not known.\n"
     if not event.data and not event.sometimes:
-        return "empty.\n"
+        return "is empty.\n"
     mark = ", sometimes" if event.data else ""
     rows = [(_code(key), text) for key, text in event.data.items()]
     rows += [(f"{_code(key)}{mark}", text) for key, text in event.sometimes.items()]
-    lead = "these keys." if event.data else "some of these keys."
+    lead = "holds these keys:" if event.data else "holds some of these keys:"
     return f"{lead}\n\n{_table('key | what it holds', rows)}"
 
 

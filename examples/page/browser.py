@@ -29,7 +29,7 @@ PATIENCE = 90
 
 @contextmanager
 def served(folder: Path, **settings: str) -> Iterator[str]:
-    """Serve the page from a folder on a port that is free, and yield its address."""
+    """Serve the page from a folder on a free port, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(PAGE), f"--server.port={port}"]
@@ -60,7 +60,7 @@ def chromium(width: int = 1280, height: int = 900) -> Iterator[Page]:
 
 
 def click_row(page: Page, number: int) -> None:
-    """Click on a row of the first table, which is a canvas: rows of 35 pixels, below a head."""
+    """Click a row of the first table, which is a canvas: rows of 35 pixels below a header."""
     table = page.get_by_test_id("stDataFrame").first
     table.click(position={"x": 60, "y": 35 * (number + 1) + 17})
 
@@ -74,5 +74,5 @@ def _wait_until_up(address: str, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.2)
         else:
             return
-    message = "the page does not start"
+    message = "the page did not start"
     raise TimeoutError(message)

@@ -1,10 +1,10 @@
-"""What the page asks the log. Each function opens the database, asks, and closes it again.
+"""The page's queries to the log. Each function opens the database, queries it, and closes it.
 
-A reader that stays open would make target-duckdb fail. Counts and limits are SQL's; what somebody
-typed is only ever a bound value. Times are UTC without a zone.
+A reader that stays open would make target-duckdb fail. SQL does the counting and limiting; what
+somebody typed is only ever a bound value. Times are UTC without a zone.
 """
 
-# ruff: noqa: S608  (queries are put together of constants, and of $1, $2 and so on)
+# ruff: noqa: S608  (queries consist of constants and of $1, $2 and so on)
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NOBODY = "(nobody)"
-"""The actor of entries that name none."""
+"""The actor of entries that do not name one."""
 
 ON_A_PAGE = 100
 HITS_OF_EACH = 100
@@ -48,7 +48,7 @@ _UNITS = (
 
 
 class Row(NamedTuple):
-    """A line of the list: an entry without what is deep inside of it."""
+    """A line of the list: an entry without its nested fields."""
 
     organization: str
     id: str
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """How many entries of an event a unit of time has."""
+    """How many entries of an event there are in a unit of time."""
 
     at: datetime
     event: str
@@ -69,7 +69,7 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A DuckDB file, a file of JSON lines, or a URL of PostgreSQL; and the schema in it."""
+    """A DuckDB file, a JSON Lines file, or a PostgreSQL URL; and the schema in it."""
 
     database: str
     schema: str
@@ -77,7 +77,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which entries to show: all that fit every filter; an empty one leaves none out."""
+    """Which entries to show: those that match every filter; an empty filter matches all."""
 
     search: str = ""
     events: Sequence[str] = ()
@@ -101,7 +101,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of entries, newest first, and how all that were found spread over time."""
+    """A page of entries, newest first, and how all matches are spread over time."""
 
     rows: list[Row]
     count: int
@@ -120,14 +120,14 @@ class Hits:
 
 @dataclass(slots=True)
 class _Where:
-    """Conditions, and the values that stand for $1, $2 and so on in them."""
+    """Conditions, and the values of $1, $2 and so on in them."""
 
     conditions: list[str] = field(default_factory=lambda: ["TRUE"])
     values: list[object] = field(default_factory=list)
 
     @classmethod
     def of(cls, filters: Filters) -> _Where:
-        """Return the conditions on a row; the words to search for are not among them."""
+        """Return the conditions on a row, without the search text."""
         where = cls()
         for column, wanted in (
             ("event", filters.events),
@@ -157,7 +157,7 @@ def contents(place: Place) -> Contents:
     """Return what there is to choose from.
 
     Raises:
-        DetectionsError: The log cannot be read; this holds for all functions here.
+        DetectionsError: The log cannot be read; all functions here raise it.
 
     """
     with _log(place) as (database, log):
@@ -179,7 +179,7 @@ def contents(place: Place) -> Contents:
 
 
 def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Found:
-    """Return a page of the entries that fit, and bars for a time of about this span."""
+    """Return a page of the entries that match, and bars for about this span of time."""
     unit = next((unit for most, unit in _UNITS if span <= most), "month")
     where = _Where.of(filters)
     if filters.search:
@@ -190,12 +190,12 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
             f"WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2",
             where.values,
         )
-        # Few units of time have the entries of a page: the database need not search the others.
+        # A page has entries of few units of time: the database need not search the others.
         units, offset = _units_of(page, bars)
         rows = []
         if units:
             oldest, these = where.bind(units[-1]), where.bind(units)
-            # Both databases search the text only of what CASE lets through.
+            # Both databases search only the text of rows that CASE lets through.
             fits = f"CASE WHEN date_trunc('{unit}', dateCreated) = ANY({these}) THEN {where} END"
             rows = database.query(
                 f"{log} SELECT {_ROW}, {_WHAT} FROM audit_logs "
@@ -221,7 +221,7 @@ def entry(place: Place, organization: str, key: str) -> dict[str, Any] | None:
 
 
 def names_of(place: Place, actor: dict[str, Any] | None) -> list[str]:
-    """Return the names under which the log knows somebody; an address can change."""
+    """Return the names that the log has for somebody; an address can change."""
     actor = actor or {}
     name = actor.get("email") or actor.get("name")
     if not actor.get("id"):
@@ -235,7 +235,7 @@ def names_of(place: Place, actor: dict[str, Any] | None) -> list[str]:
 
 
 def hits(place: Place, filters: Filters, now: datetime) -> list[Hits]:
-    """Return what each detection finds in the period, the worst first; a day unless told."""
+    """Return what each detection finds in the period, the worst first; by default in a day."""
     until = filters.until or now
     since = filters.since or until - timedelta(days=DETECTED_DAYS)
     where = _Where.of(filters)
@@ -264,10 +264,10 @@ def _log(place: Place) -> Iterator[tuple[Database, str]]:
 
 
 def _matches(where: _Where, words: str) -> str:
-    """Return a condition: some field of the entry contains these words, in whatever case."""
+    """Return a condition: a field of the entry contains this text, in upper or lower case."""
     written = json.dumps(words)[1:-1], json.dumps(words, ensure_ascii=False)[1:-1]
     texts = where.bind(_pattern(words))
-    # target-duckdb escapes what is not ASCII, PostgreSQL does not.
+    # target-duckdb escapes non-ASCII characters, PostgreSQL does not.
     jsons = [where.bind(_pattern(text)) for text in dict.fromkeys(written)]
     conditions = [f"{name} ILIKE {texts} ESCAPE '!'" for name in _TEXTS]
     conditions += [
@@ -277,14 +277,14 @@ def _matches(where: _Where, words: str) -> str:
 
 
 def _pattern(text: str) -> str:
-    """Return a pattern of ILIKE for texts that contain this one, to the letter."""
+    """Return a pattern for ILIKE that matches texts that literally contain this one."""
     for special in "!%_":
         text = text.replace(special, f"!{special}")
     return f"%{text}%"
 
 
 def _units_of(page: int, bars: Sequence[tuple[datetime, str, int]]) -> tuple[list[datetime], int]:
-    """Return the units of time that have the entries of a page, and how many to pass over."""
+    """Return the units of time with the entries of a page, and how many entries to skip."""
     counts = Counter[datetime]()
     for at, _, count in bars:
         counts[at] += count
@@ -305,5 +305,5 @@ def _parsed(value: Any) -> Any:  # noqa: ANN401  (JSON)
 
 
 def now_utc() -> datetime:
-    """Return the time in UTC, without a zone as in the log."""
+    """Return the time in UTC, without a zone, as in the log."""
     return datetime.now(UTC).replace(tzinfo=None)

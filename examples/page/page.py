@@ -1,6 +1,6 @@
 """A page to look at Sentry's audit log: `make page`, or `streamlit run page.py`.
 
-All that the log holds is shown as text, never as Markdown or HTML. The look's state is in the URL.
+Everything from the log is shown as text, never as Markdown or HTML. The URL holds the view.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the log is and how its export is called, from the environment."""
+    """Where the log is and what its export is called, from the environment."""
 
     place: Place
     runs: str
@@ -60,7 +60,7 @@ class Settings:
 def main() -> None:
     """Show the page."""
     st.set_page_config("Sentry audit log", page_icon="📜", layout="wide")
-    # An unreachable server is told soon.
+    # So that an unreachable server is reported soon.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     try:
         settings = Settings.of(os.environ)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def show_export(settings: Settings) -> None:
-    """Say how the export is doing, with its last error."""
+    """Show how the export is doing, with its last error."""
     found = verdict(settings.runs, settings.job, settings.overdue, entries.now_utc())
     getattr(st, found.level)(found.sentence)
     if found.error:
@@ -88,7 +88,7 @@ def show_export(settings: Settings) -> None:
 
 
 def show_log(place: Place) -> None:
-    """Show the filters and what fits them; and the entry that is open, if one is."""
+    """Show the filters, what matches them, and the open entry, if there is one."""
     there = contents(place)
     if not there.count:
         contents.clear()
@@ -117,7 +117,7 @@ def show_log(place: Place) -> None:
 
 @st.cache_data(ttl="1m", show_spinner=False)
 def contents(place: Place) -> Contents:
-    """Return what there is to choose from, as it was at most a minute ago."""
+    """Return what there is to choose from; it can be up to a minute old."""
     return entries.contents(place)
 
 
@@ -142,7 +142,7 @@ def choose(there: Contents) -> Filters:
             options,
             key=key,
             bind="query-params",
-            # A link may name what the log no longer holds, and must not show everything then.
+            # A link may name what the log no longer holds; it must not show everything then.
             accept_new_options=True,
             placeholder="All",
             on_change=first_page,
@@ -173,7 +173,7 @@ def choose(there: Contents) -> Filters:
 
 
 def show_entries(place: Place, filters: Filters, there: Contents) -> None:
-    """Show a plot and a list of the entries that fit."""
+    """Show a chart and a list of the entries that match."""
     since, before = filters.since or there.first, filters.until or there.last
     span = before - since if since and before else DAY
     page = st.session_state.get("page", 1)
@@ -191,12 +191,12 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
 def show_hits(place: Place, filters: Filters) -> None:
     """Show what the detections find."""
     if filters.since is None:
-        st.text("The last 24 hours; choose another time with From.")
-    st.text(f"{LIMITS} The words to search for do not count here.")
-    with st.spinner("The detections look …"):
+        st.text("The last 24 hours; set From to choose another time.")
+    st.text(f"{LIMITS} Search does not apply to detections.")
+    with st.spinner("Running the detections …"):
         found = hits(place, filters)
     if not found:
-        st.text("None of the detections found an entry.")
+        st.text("The detections found nothing.")
     for each in found:
         detection = each.detection
         badge = f":{BADGES[detection.severity]}-badge[{detection.severity}]"
@@ -209,12 +209,12 @@ def show_hits(place: Place, filters: Filters) -> None:
 
 @st.cache_data(ttl="1m", show_spinner=False)
 def hits(place: Place, filters: Filters) -> list[Hits]:
-    """Return what the detections found at most a minute ago: a click need not wait for them."""
+    """Return what the detections found, up to a minute ago, so that a click need not wait."""
     return entries.hits(place, filters, entries.now_utc())
 
 
 def show_rows(name: str, rows: Sequence[Row]) -> None:
-    """Show entries as a table, where a click on one opens it."""
+    """Show entries as a table; a click on one opens it."""
     table = pd.DataFrame(
         {
             "When (UTC)": [f"{row.at:%Y-%m-%d %H:%M:%S}" for row in rows],
@@ -226,9 +226,9 @@ def show_rows(name: str, rows: Sequence[Row]) -> None:
         },
         dtype="string",
     )
-    # Another key after an entry was closed: its cell can be clicked again.
+    # A new key after an entry was closed, so that its cell can be clicked again.
     key = f"{name}-{st.session_state.get('closed', 0)}"
-    # By the rows that were shown: new ones can arrive before the click does.
+    # For the rows that are shown: new ones can arrive before the click does.
     keys = [f"{row.organization}/{row.id}" for row in rows]
     st.dataframe(
         table,
@@ -238,7 +238,7 @@ def show_rows(name: str, rows: Sequence[Row]) -> None:
         on_select=lambda: click(key),
         selection_mode="single-cell",
         column_config={"What": st.column_config.TextColumn(width="large")},
-        alt="Entries, newest first: click on one to open it",
+        alt="Entries, newest first: click one to open it",
     )
     st.session_state[f"shown-{key}"] = keys
 
@@ -257,10 +257,10 @@ def close() -> None:
 
 @st.dialog("Entry", width="medium", position="right", on_dismiss=close)
 def show_entry(place: Place, organization: str, key: str) -> None:
-    """Show all of an entry in a drawer."""
+    """Show a whole entry in a side panel."""
     found = entries.entry(place, organization, key)
     if found is None:
-        st.text(f"The log has no entry {key} of the organization {organization}.")
+        st.text(f"The log has no entry {key} for the organization {organization}.")
         return
     at = found["dateCreated"]
     names = entries.names_of(place, found["actor"])
@@ -269,15 +269,15 @@ def show_entry(place: Place, organization: str, key: str) -> None:
     if found["note"]:
         st.text(found["note"])
     around = {"from": at - DAY, "before": at + DAY + MINUTE, "actor": names, "view": "Entries"}
-    label = "What else this actor did, a day before and after"
+    label = "What else this actor did in the day before and after"
     if st.button(label, on_click=look, kwargs=NO_FILTERS | around):
-        # A drawer is drawn by itself; this is about the page behind it.
+        # The panel is drawn separately; this redraws the page behind it.
         st.rerun()
     st.json(found | {"dateCreated": f"{at.isoformat()}Z"}, expanded=2)
 
 
 def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
-    """Return a plot of the entries over time; the rarer events are one colour."""
+    """Return a chart of the entries over time; rarer events share a colour."""
     counts = Counter[str]()
     for bar in bars:
         counts[bar.event] += bar.entries
@@ -287,7 +287,7 @@ def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
         heights[bar.at, bar.event if bar.event in frequent else OTHERS] += bar.entries
     table = pd.DataFrame(
         {
-            # Without a zone a browser would take these for its own.
+            # Without a zone, a browser would assume its own.
             "at": [at.replace(tzinfo=UTC) for at, _ in heights],
             "when": [f"{at:%Y-%m-%d %H:%M} UTC" for at, _ in heights],
             "event": [event for _, event in heights],
@@ -314,7 +314,7 @@ def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
 
 
 def first_page() -> None:
-    """Begin at the newest entries again."""
+    """Go back to the newest entries."""
     st.session_state["page"] = 1
 
 
@@ -323,7 +323,7 @@ NO_FILTERS |= {key: [] for key in ("event", "organization", "actor")}
 
 
 def look(**chosen: Any) -> None:  # noqa: ANN401  (whatever a widget holds)
-    """Set filters, from their first page on, and close the entry that is open."""
+    """Set filters, go to the first page, and close the open entry."""
     close()
     first_page()
     for key, value in chosen.items():
@@ -332,7 +332,7 @@ def look(**chosen: Any) -> None:  # noqa: ANN401  (whatever a widget holds)
 
 
 def named(place: Place) -> str:
-    """Return what a database may be called in public: no user, password, or options."""
+    """Return a name for a database that is safe to show: no user, password, or options."""
     if not POSTGRES.match(place.database):
         return place.database
     parts = urlsplit(place.database)
@@ -347,14 +347,14 @@ def extent(there: Contents) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return at most as much of a text as a few lines hold."""
+    """Return a text, cut to a few lines."""
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} …"
 
 
 def explained(message: str) -> str:
-    """Add what helps to what a database says."""
+    """Add advice to what a database says."""
     if "lock" in message.lower():
-        return f"An export is loading into it. Look again when that has ended.\n\n{message}"
+        return f"An export is writing to it. Look again when the export has ended.\n\n{message}"
     return f"{message}\n\nSENTRY_AUDIT_PAGE_DATABASE and SENTRY_AUDIT_PAGE_SCHEMA say where it is."
 
 

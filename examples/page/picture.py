@@ -27,10 +27,10 @@ def main() -> None:
     with served(ROOT, **place) as address, chromium(1360, 900) as page:
         page.goto(address)
         page.get_by_test_id("stDataFrame").wait_for()
-        # Until nothing moves any longer.
+        # Until everything has settled.
         page.wait_for_timeout(3000)
         page.screenshot(path=PICTURE)
-    # A page has few colours.
+    # The page has few colours.
     Image.open(PICTURE).convert("RGB").quantize(128).save(PICTURE, optimize=True)
     sys.stdout.write(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size // 1000} kB\n")
 

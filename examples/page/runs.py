@@ -1,4 +1,4 @@
-"""How the export is doing, from the runs that Meltano 4 notes in its system database."""
+"""How the export is doing, from the runs that Meltano 4 records in its system database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SILENT = timedelta(minutes=5)
-"""After as long without a heartbeat Meltano itself takes a run for dead; it sends one a second."""
+"""Meltano considers a run dead after this long without a heartbeat; it sends one a second."""
 
 SQLITE = "sqlite:///"
 
@@ -25,16 +25,16 @@ SQLITE = "sqlite:///"
 _LAST = """SELECT state, started_at, ended_at, last_heartbeat_at, {error}
 FROM runs WHERE {found} > 0 AND state {states} ORDER BY started_at DESC, id DESC LIMIT 1"""
 _ANY, _FAILED = "<> 'STATE_EDIT'", "IN ('FAIL', 'DEAD')"
-_NO_RUN = "How the export is doing is unknown: Meltano has noted no run of it."
+_NO_RUN = "The state of the export is unknown: Meltano has not recorded a run of it."
 _UNREADABLE = (
-    "How the export is doing is unknown: Meltano's system database cannot be read. "
-    "MELTANO_DATABASE_URI says where it is."
+    "The state of the export is unknown: Meltano's system database cannot be read. "
+    "Set MELTANO_DATABASE_URI to its address."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of Meltano. Times are UTC without a zone; the last is when it was last seen at work."""
+    """A run of Meltano. Times are UTC without a zone; `seen`: its last sign of life."""
 
     state: str
     started: datetime
@@ -44,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How the export is doing: how bad that is, a sentence, and the last error with its time."""
+    """How the export is doing: a level, a sentence, and the last error with its time."""
 
     level: str
     sentence: str
@@ -54,8 +54,8 @@ class Verdict:
 def verdict(address: str, job: str, overdue: timedelta, now: datetime) -> Verdict:
     """Return how the export is doing.
 
-    `address` is that of Meltano's system database, `job` a part of the names of the export's runs;
-    `overdue` is how old the last one may be.
+    """A run of Meltano. Times are UTC without a zone; `seen` is the last sign of life."""
+    `overdue` how old the last one may be.
     """
     try:
         last, failed = _last_runs(address, job)
@@ -63,14 +63,14 @@ def verdict(address: str, job: str, overdue: timedelta, now: datetime) -> Verdic
         return Verdict("info", _UNREADABLE, str(unreadable))
     if last is None:
         return Verdict("info", _NO_RUN)
-    error = f"Last error, {_when(failed.seen)}: {failed.error or 'none noted'}" if failed else ""
+    error = f"Last error, {_when(failed.seen)}: {failed.error or 'not recorded'}" if failed else ""
     age, when = now - last.seen, _when(last.seen)
     late = f" Overdue: that was {_span(age)} ago." if age > overdue else ""
     if last.state == "RUNNING" and age > SILENT:
-        sentence = f"The last export died without a word: no heartbeat since {when}."
+        sentence = f"The last export died silently: no heartbeat since {when}."
         return Verdict("error", sentence + late, error)
     if last.state == "RUNNING":
-        return Verdict("info", f"An export is running since {_when(last.started)}.", error)
+        return Verdict("info", f"An export has been running since {_when(last.started)}.", error)
     if last.state == "SUCCESS":
         level = "warning" if late else "success"
         return Verdict(level, f"The last export succeeded at {when}.{late}", error)
@@ -103,7 +103,7 @@ def _last_runs(address: str, job: str) -> tuple[Run | None, Run | None]:
                 for states in (_ANY, _FAILED)
             ]
     else:
-        message = "only sqlite:///… and postgresql://… are read here"
+        message = "only sqlite:///… and postgresql://… can be read here"
         raise DetectionsError(message)
     last, failed = (_run(*rows[0]) if rows else None for rows in found)
     return last, failed
@@ -119,7 +119,7 @@ def _when(time: datetime) -> str:
 
 
 def _span(age: timedelta) -> str:
-    """Return an age in the largest unit of which it has at least two."""
+    """Return an age in the largest unit of which it spans at least two."""
     for unit, seconds in (("days", 86_400), ("hours", 3_600)):
         if age.total_seconds() >= 2 * seconds:
             return f"{age.total_seconds() // seconds:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""How long looks at a large log take: `python -m speed`, in this folder."""
+"""How long views of a large log take: `python -m speed`, in this folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ event varchar, "ipAddress" varchar, note varchar, "targetObject" bigint, "target
 
 
 def main() -> None:
-    """Measure both databases, and how fast this machine is right now."""
+    """Measure both databases, and how fast this machine currently is."""
     _say(f"a loop of 10 million additions: {_loop():.2f} s of CPU time")
     with TemporaryDirectory() as folder:
         place = f"{folder}/audit.duckdb"
@@ -67,9 +67,9 @@ def main() -> None:
 
 
 def measure(name: str, place: str) -> None:
-    """Say how long each look takes, all of it: the questions and what Streamlit does."""
+    """Print how long each view takes in all: the queries and what Streamlit does."""
     os.environ |= {"SENTRY_AUDIT_PAGE_DATABASE": place, "MELTANO_DATABASE_URI": "sqlite:///none"}
-    _say(f"{name}, {ENTRIES:,} entries: first look, then the fastest of {TRIES}, and its CPU time")
+    _say(f"{name}, {ENTRIES:,} entries: first view, then the fastest of {TRIES}, and its CPU time")
     for look, link in LOOKS.items():
         st.cache_data.clear()
         (first, _), (fastest, work) = _time(link), min(_time(link) for _ in range(TRIES))
@@ -77,7 +77,7 @@ def measure(name: str, place: str) -> None:
 
 
 def _time(link: dict[str, str]) -> tuple[float, float]:
-    """Return the seconds that a look takes, and those of this process's CPU time."""
+    """Return the seconds that a view takes, and its CPU time in this process."""
     page = AppTest.from_file(PAGE, default_timeout=120)
     for key, value in link.items():
         page.query_params[key] = value
@@ -108,7 +108,7 @@ def _loop() -> float:
 def _postgres() -> Iterator[str]:
     """Run the PostgreSQL of this repository's tests."""
     sys.path.append(str(Path(__file__).parents[2]))
-    from testing.postgres import postgres  # noqa: PLC0415  (of the repository, not of the page)
+    from testing.postgres import postgres  # noqa: PLC0415  (from the repository, not the page)
 
     with postgres() as server:
         yield server.url.replace("+psycopg", "")

@@ -17,7 +17,7 @@ ORGANIZATION = "organization"
 """The field with the slug of the organization that a record was read from."""
 
 ADDITIONAL = "additionalFields"
-"""The field that holds values this version does not know, or of another type than declared."""
+"""The field for values that this version does not know or whose type is not the declared one."""
 
 _PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
@@ -54,22 +54,26 @@ def _nested(usual: str, description: str) -> Schema:
 
 _USER: dict[str, Schema] = {
     "id": _nested("string", "The user's id."),
-    "name": _nested("string", "Full name; for an API key, SCIM or a deleted user all there is."),
+    "name": _nested(
+        "string", "Full name; the only field if it is an API key, SCIM, or a deleted user."
+    ),
     "username": _nested("string", "Login name."),
-    "email": _nested("string", "Primary address."),
-    "avatarUrl": _nested("string", "Where the picture is."),
+    "email": _nested("string", "Primary email address."),
+    "avatarUrl": _nested("string", "URL of the user's picture."),
     "isActive": _nested("boolean", "Whether the account is active."),
     "hasPasswordAuth": _nested("boolean", "Whether the user can log in with a password."),
     "isManaged": _nested("boolean", "Whether the organization manages the account."),
-    "dateJoined": _nested("string", "When the account was made."),
+    "dateJoined": _nested("string", "When the account was created."),
     "lastLogin": _nested("string", "When the user last logged in."),
     "has2fa": _nested("boolean", "Whether a second factor is set up."),
     "lastActive": _nested("string", "When the user was last seen."),
-    "isSuperuser": _nested("boolean", "Whether the user may do everything on the server."),
-    "isStaff": _nested("boolean", "Whether the user is the server's staff."),
+    "isSuperuser": _nested(
+        "boolean", "Whether the user is a superuser, who may do anything on the server."
+    ),
+    "isStaff": _nested("boolean", "Whether the user is on the staff of the server."),
     "experiments": _nested("object", "Sentry's own experiments."),
-    "emails": _nested("array", "All addresses, each with id, email and is_verified."),
-    "avatar": _nested("object", "avatarType, avatarUuid and avatarUrl."),
+    "emails": _nested("array", "All email addresses, each with id, email, and is_verified."),
+    "avatar": _nested("object", "avatarType, avatarUuid, and avatarUrl."),
     "flags": _nested("object", "Only in the entries of the token's own user."),
     "identities": _nested("array", "Only in the entries of the token's own user."),
     "options": _nested("object", "Only in the entries of the token's own user."),
@@ -106,26 +110,32 @@ def _user(description: str) -> Schema:
 
 
 _ADDITIONAL_FIELDS = _field(
-    "object", "What this version of the tap does not know, by Sentry's names."
+    "object", "Fields that this version of the tap does not know, under Sentry's names."
 )
 
 AUDIT_LOGS: Schema = {
     "type": "object",
     "properties": {
         "id": _required("string", "The entry's id, unique in the organization."),
-        ORGANIZATION: _required("string", "The slug the entry was read from."),
+        ORGANIZATION: _required(
+            "string", "The slug of the organization that the entry was read from."
+        ),
         "actor": _user(
-            "Who did it, as Sentry knows the user today: the same entry can differ on a later "
-            "read. Only a name where it was an API key, SCIM or a user since deleted.",
+            "Who did it, as Sentry knows the user today: the same entry can differ when it is "
+            "read again. Only a name if it was an API key, SCIM, or a user deleted since.",
         ),
         "event": _required("string", "What was done, such as member.invite."),
-        "ipAddress": _field("string", "From where; IPv4 or IPv6."),
-        "note": _field("string", "A sentence; empty where Sentry could not make one."),
-        "targetObject": _field("integer", "The id of what it was done to; can exceed 32 bits."),
-        "targetUser": _field("string", "The id of the user whom it was done to."),
-        "targetUserDetail": _user("That user in full, where Sentry sends more than the id."),
-        "data": _field("object", "What else Sentry noted; its shape depends on the event."),
-        "dateCreated": _required("time", "When it was done: UTC, always six decimals and Z."),
+        "ipAddress": _field("string", "The address it was done from, IPv4 or IPv6."),
+        "note": _field(
+            "string", "What was done, as a sentence; empty if Sentry could not make one."
+        ),
+        "targetObject": _field(
+            "integer", "The id of the object it was done to; can exceed 32 bits."
+        ),
+        "targetUser": _field("string", "The id of the user it was done to."),
+        "targetUserDetail": _user("The same user in full, if Sentry sends more than the id."),
+        "data": _field("object", "Details; their shape depends on the event."),
+        "dateCreated": _required("time", "When it was done: UTC, always with six decimals and Z."),
         ADDITIONAL: _ADDITIONAL_FIELDS,
     },
 }

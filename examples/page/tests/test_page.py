@@ -290,7 +290,7 @@ def test_a_file_that_a_target_is_writing_to_is_said_plainly(
         writer.stdout.readline()
         at = page(monkeypatch, place)
         writer.communicate("\n")
-    assert "An export is loading into it. Look again when that has ended." in said(at)
+    assert "An export is writing to it. Look again when the export has ended." in said(at)
     ran(at.button[0].click().run())
     assert column(at, "Event") == ["member.edit"]
 

@@ -128,7 +128,7 @@ def test_a_failure_can_be_overdue_as_well(noted: Noted, minutes: int, told_so: s
 def test_a_run_without_heartbeats_has_died(noted: Noted) -> None:
     assert told(noted(Run.of("RUNNING", 6, None))) == (
         "error",
-        "The last export died without a word: no heartbeat since 2026-11-20 11:54 UTC.",
+        "The last export died silently: no heartbeat since 2026-11-20 11:54 UTC.",
         "",
     )
 
@@ -136,7 +136,7 @@ def test_a_run_without_heartbeats_has_died(noted: Noted) -> None:
 def test_a_run_with_heartbeats_is_running(noted: Noted) -> None:
     assert told(noted(Run.of("RUNNING", 4, None))) == (
         "info",
-        "An export is running since 2026-11-20 11:56 UTC.",
+        "An export has been running since 2026-11-20 11:56 UTC.",
         "",
     )
 
@@ -152,7 +152,7 @@ def test_other_jobs_and_edits_of_the_state_do_not_count(noted: Noted) -> None:
 
 
 def test_no_run_at_all_is_said(noted: Noted) -> None:
-    assert told(noted())[1].endswith("Meltano has noted no run of it.")
+    assert told(noted())[1].endswith("Meltano has not recorded a run of it.")
 
 
 @pytest.mark.parametrize(
