@@ -54,7 +54,7 @@ class Verdict:
 def verdict(address: str, job: str, overdue: timedelta, now: datetime) -> Verdict:
     """Return how the export is doing.
 
-    """A run of Meltano. Times are UTC without a zone; `seen` is the last sign of life."""
+    `address` is that of Meltano's system database, `job` part of the names of its runs, and
     `overdue` how old the last one may be.
     """
     try:
