@@ -73,7 +73,9 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # 
     help="Start of the period: a date, or an age such as 24h.",
 )
 @click.option("--until", type=moment, help="End of the period, exclusive. Default: now.")
-@click.option("--only", help="Run only these detections, by number or name, such as 03,14.")
+@click.option(
+    "--only", help="Run only these detections, by number or name, such as 03,14. Default: all."
+)
 @click.option(
     "--drift", is_flag=True, help="Also compare organizations and members with what the log says."
 )

@@ -30,7 +30,7 @@ SEVERITIES = {
 """OCSF's severities by name."""
 
 _PREFIX = "MAPPER_SENTRY_OCSF_"
-"""What the names of environment variables begin with."""
+"""The prefix of the environment variables."""
 
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
 _FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
