@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import dagster as dg
+
 from sentry_fleet.database import prepare
 from sentry_fleet.handover import hand_over
 from sentry_fleet.loads import load_group, load_shard
@@ -68,7 +69,7 @@ def load(context: dg.OpExecutionContext) -> None:
     cell = context.partition_keys[int(context.get_mapping_key() or 0)]
     where = CELLS.get_partition_key_from_str(cell).keys_by_dimension
     if not load_shard(FLEET, where["organization"], where["range"]):
-        context.log.info(f"{cell} was loaded before")
+        context.log.info("%s was loaded before", cell)
 
 
 @dg.op(ins={"cells": dg.In(dg.Nothing)})
@@ -111,11 +112,8 @@ defs = dg.Definitions(
     assets=[*STEADY, *BACKFILL],
     schedules=[hourly(asset) for asset in STEADY],
     jobs=[dg.define_asset_job("backfill", [first_backfill])] if BACKFILL else [],
-    # Each step is a process of its own, and none of them imports Dagster again.
+    # Each step is a process of its own.
     executor=dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": FLEET.shards_at_once,
-            "start_method": {"forkserver": {"preload_modules": ["dagster", "definitions"]}},
-        }
+        {"max_concurrent": FLEET.shards_at_once, "start_method": {"forkserver": {}}}
     ),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sentry_fleet.pipe import SCHEMA
 from sentry_fleet.settings import FleetError
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS fleet.shards (
 """
 
 # A connection that a pipe of an hour leaves idle must not be forgotten by a router.
-_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_ALIVE = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Shard:
 
 def connect(url: str) -> psycopg.Connection:
     """Connect, for statements that each commit by themselves."""
-    return psycopg.connect(url, autocommit=True, **_ALIVE)
+    return psycopg.connect(make_conninfo(url, **conninfo_to_dict(_ALIVE)), autocommit=True)
 
 
 def prepare(url: str) -> None:
-    """Make schemas and tables, once: pipes that make them at the same time get into each other's way."""
+    """Make schemas and tables, once: pipes that make them at the same time fail."""
     with connect(url) as database:
         database.execute(_TABLES)
 
@@ -110,8 +111,9 @@ def saved_state(url: str, name: str) -> Iterator[SavedState]:
 def now(url: str) -> datetime:
     """Return the database's time: one clock for all workers."""
     with connect(url) as database:
-        [time] = database.execute("SELECT clock_timestamp()").fetchone() or [None]
-    assert time  # noqa: S101  (a query without FROM has one row)
+        row = database.execute("SELECT clock_timestamp()").fetchone()
+    assert row  # noqa: S101  (a query without FROM has one row)
+    time: datetime = row[0]
     return time
 
 
@@ -129,5 +131,7 @@ def shard_loaded(url: str, organization: str, shard: Shard) -> None:
 def shards_loaded(url: str) -> dict[tuple[str, datetime | None, datetime], datetime]:
     """Return when the reading of each loaded shard began: by organization, start and end."""
     with connect(url) as database:
-        rows = database.execute("SELECT organization, range_start, range_end, began FROM fleet.shards")
+        rows = database.execute(
+            "SELECT organization, range_start, range_end, began FROM fleet.shards"
+        )
         return {(slug, start, end): began for slug, start, end, began in rows}

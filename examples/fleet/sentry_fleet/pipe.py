@@ -48,8 +48,8 @@ def run_pipe(fleet: Fleet, settings: Mapping[str, object], state: State | None =
     """
     with TemporaryDirectory(prefix="sentry-fleet-") as name:
         folder = Path(name)
-        shared = {"host": fleet.host, "lookback_seconds": fleet.lookback_seconds}
-        tap = ["tap-sentry-audit", *_given(folder, "config", shared | settings)]
+        shared: dict[str, object] = {"host": fleet.host, "lookback_seconds": fleet.lookback_seconds}
+        tap = ["tap-sentry-audit", *_given(folder, "config", shared | dict(settings))]
         target = ["target-postgres", *_given(folder, "config", _target(fleet), "target.json")]
         if state is not None:
             tap += _given(folder, "state", state)
