@@ -128,7 +128,6 @@ class Proof:
         (self.folder / "fleet.toml").write_text(self._settings())
         shutil.copy(DAGSTER / "dagster.yaml", self.folder)
         self.wrap(self.size.kill_every)
-        self.run("python", "-m", "sentry_fleet", "prepare")
         self.run("dagster", "instance", "concurrency", "set", "backfill", str(self.size.workers))
 
     def wrap(self, every: int) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sentry_fleet.database import prepare
 from sentry_fleet.handover import hand_over
 from sentry_fleet.loads import load_group, load_shard
 from sentry_fleet.settings import read_fleet
@@ -37,7 +36,7 @@ def steady_state(token: str) -> dg.AssetsDefinition:
 def hourly(asset: dg.AssetsDefinition) -> dg.ScheduleDefinition:
     """Run every partition of an asset once an hour, each as a run of its own."""
     name = asset.key.to_user_string()
-    job = dg.define_asset_job(f"{name}_job", [asset], partitions_def=asset.partitions_def)
+    job = dg.define_asset_job(f"{name}_job", [asset])
 
     @dg.schedule(job=job, cron_schedule="7 * * * *", name=f"{name}_hourly")
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
@@ -58,7 +57,6 @@ def shards(context: dg.OpExecutionContext) -> Iterator[dg.DynamicOutput[None]]:
 
     What a step hands on, Dagster would keep in a file, which another machine does not have.
     """
-    prepare(FLEET.database)
     for number in range(len(context.partition_keys)):
         yield dg.DynamicOutput(None, mapping_key=f"{number}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sentry_fleet import database
 from sentry_fleet.handover import hand_over
 from sentry_fleet.loads import load_group, load_shard
 from sentry_fleet.settings import FleetError, read_fleet
@@ -18,8 +17,6 @@ def main() -> None:
     try:
         fleet = read_fleet()
         match asked.command:
-            case "prepare":
-                database.prepare(fleet.database)
             case "group":
                 load_group(fleet, asked.name)
             case "shard":
@@ -34,7 +31,6 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sentry_fleet", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("prepare", help="make schemas and tables, once")
     group = commands.add_parser("group", help="load what is new of a group")
     group.add_argument("name")
     shard = commands.add_parser("shard", help="load one range of an organization")

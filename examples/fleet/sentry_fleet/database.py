@@ -51,8 +51,12 @@ def connect(url: str) -> psycopg.Connection:
 
 
 def prepare(url: str) -> None:
-    """Make schemas and tables, once: pipes that make them at the same time fail."""
-    with connect(url) as database:
+    """Make the schemas and tables that are missing, one task at a time.
+
+    Two pipes that make the target's schema at the same time fail, so it is made here, too.
+    """
+    with connect(url) as database, database.transaction():
+        database.execute("SELECT pg_advisory_xact_lock(hashtextextended('fleet', 0))")
         database.execute(_TABLES)
 
 

@@ -42,6 +42,7 @@ def hand_over(fleet: Fleet, *, replace: bool = False) -> list[str]:
         FleetError: A run of a group is under way.
 
     """
+    database.prepare(fleet.database)
     loaded = database.shards_loaded(fleet.database)
     lookback = timedelta(seconds=fleet.lookback_seconds)
     problems = []

@@ -25,6 +25,7 @@ def load_group(fleet: Fleet, name: str) -> None:
 
     """
     group = fleet.group(name)
+    database.prepare(fleet.database)
     with database.saved_state(fleet.database, name) as saved:
         ready, waiting = _ready(fleet, group, saved.state)
         problem = None
@@ -53,6 +54,7 @@ def load_shard(fleet: Fleet, organization: str, range_name: str) -> bool:
 
     """
     group, span = fleet.group_of(organization), fleet.range(range_name)
+    database.prepare(fleet.database)
     if (organization, span.start, span.end) in database.shards_loaded(fleet.database):
         return False
     began = database.now(fleet.database)
