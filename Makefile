@@ -18,19 +18,20 @@ INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 RELEASE = .release/.installed
+FLEET = examples/dagster/.venv/.installed
 EACH = $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
-.PHONY: help test test-all pytest lint test-slow test-plugins generate build demo bench fuzz \
-	rehearsal release-check clean
+.PHONY: help test test-all pytest lint test-slow test-plugins test-fleet generate build demo bench \
+	fuzz fleet fleet-proof fleet-bench rehearsal release-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 test: lint pytest ## Run the tests, the linter and the type checker
 
-test-all: test test-slow test-plugins rehearsal ## The same, and all that takes an environment or minutes
+test-all: test test-slow test-plugins test-fleet rehearsal ## The same, and all that takes an environment or minutes
 	$(MAKE) fuzz MINUTES=1
 
 pytest: $(INSTALLED) ## Run the tests alone
@@ -48,6 +49,10 @@ test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Mel
 test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each plugin's tests where only it is installed
 	for each in $(EACH); do (cd plugins/$$each && \
 	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
+
+test-fleet: $(PLUGINS) $(FLEET) ## Run the fleet's definitions in Dagster, and a small proof
+	cd examples/dagster && .venv/bin/python -m pytest
+	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --workers 2 --hour 60 --passes 2
 
 generate: $(INSTALLED) ## Write anew what repeats the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
@@ -75,13 +80,22 @@ picture: $(PLUGINS) ## Draw docs/terminal.svg: the bar, and what the demo says
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 
+fleet: $(PLUGINS) $(FLEET) ## Show a fleet of groups and shards in Dagster, on http://127.0.0.1:3000
+	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 4000 --serve
+
+fleet-proof: $(PLUGINS) $(FLEET) ## Prove that a fleet under Dagster loses nothing, whatever is killed
+	$(BIN)/python -m testing.fleet_proof
+
+fleet-bench: $(PLUGINS) $(FLEET) ## Measure a first backfill with 1, 2 and 4 workers
+	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 20000 --measure
+
 fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults and kills
 	$(BIN)/python -m testing.fuzz --minutes $(MINUTES) --seed $(SEED) \
 	$(if $(OTHER),--against $(OTHER))
 
 clean: ## Remove everything that make has made
 	rm -rf .uv .venv .meltano .npm .fuzz .plugins .release .mypy_cache .pytest_cache .ruff_cache \
-	.hypothesis dist output
+	.hypothesis dist output examples/dagster/.venv examples/airflow/.venv
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -99,6 +113,12 @@ uv.lock
 $(RELEASE): $(INSTALLED)
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.release \
 	$(UV) sync --quiet --only-group release $(SYNC)
+	@touch $@
+
+# Dagster never meets singer-sdk's pins.
+$(FLEET): $(INSTALLED) examples/dagster/pyproject.toml examples/dagster/uv.lock examples/fleet/pyproject.toml
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
+	$(UV) sync --quiet --project examples/dagster $(SYNC)
 	@touch $@
 
 # A plugin and what it needs, its tests' dependencies included, and nothing of the other packages.

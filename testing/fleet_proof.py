@@ -337,6 +337,16 @@ def prove(size: Size) -> bool:
         return exact and handed_over == 0 and not any(results[-len(fleet.groups) :])
 
 
+def serve(size: Size) -> None:
+    """Let a person look around, until Ctrl-C."""
+    with (
+        proof(replace(size, kill_every=0, steady_seconds=3600)) as fleet,
+        suppress(KeyboardInterrupt),
+    ):
+        command = ["dagster", "dev", "-m", "definitions", "--port", "3000"]
+        subprocess.run(command, cwd=DAGSTER, env=fleet.variables, check=False)
+
+
 def measure(size: Size) -> None:
     """Load a first backfill with 1, 2 and 4 workers, and say what each took."""
     for workers in (1, 2, 4):
@@ -363,6 +373,7 @@ def main() -> None:
     add("--seed", type=int, default=1)
     add("--hour", type=int, default=180, metavar="SECONDS", help="what an hour is compressed into")
     add("--passes", type=int, default=6, help="of the steady state in that hour")
+    add("--serve", action="store_true", help="Dagster's pages, to look around")
     add("--measure", action="store_true", help="1, 2 and 4 workers, a backfill each, no kills")
     asked = parser.parse_args()
     _adopt_orphans()
@@ -374,6 +385,9 @@ def main() -> None:
         steady_seconds=asked.hour,
         passes=asked.passes,
     )
+    if asked.serve:
+        serve(size)
+        return
     if asked.measure:
         measure(size)
         return

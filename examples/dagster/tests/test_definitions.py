@@ -17,6 +17,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
+
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.fake_sentry.log import FIRST_ID, IDS
 from testing.postgres import postgres
