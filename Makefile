@@ -19,12 +19,13 @@ PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 RELEASE = .release/.installed
 FLEET = examples/dagster/.venv/.installed
+AIRFLOW = examples/airflow/.venv/.installed
 EACH = $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
 .PHONY: help test test-all pytest lint test-slow test-plugins test-fleet generate build demo bench \
-	fuzz fleet fleet-proof fleet-bench rehearsal release-check clean
+	fuzz fleet fleet-proof fleet-airflow fleet-bench rehearsal release-check clean
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -86,6 +87,9 @@ fleet: $(PLUGINS) $(FLEET) ## Show a fleet of groups and shards in Dagster, on h
 fleet-proof: $(PLUGINS) $(FLEET) ## Prove that a fleet under Dagster loses nothing, whatever is killed
 	$(BIN)/python -m testing.fleet_proof
 
+fleet-airflow: $(PLUGINS) $(AIRFLOW) ## Run the fleet's DAGs with `airflow dags test`
+	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --airflow
+
 fleet-bench: $(PLUGINS) $(FLEET) ## Measure a first backfill with 1, 2 and 4 workers
 	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 20000 --measure
 
@@ -115,10 +119,10 @@ $(RELEASE): $(INSTALLED)
 	$(UV) sync --quiet --only-group release $(SYNC)
 	@touch $@
 
-# Dagster never meets singer-sdk's pins.
-$(FLEET): $(INSTALLED) examples/dagster/pyproject.toml examples/dagster/uv.lock examples/fleet/pyproject.toml
+# An orchestrator never meets singer-sdk's pins.
+examples/%/.venv/.installed: examples/%/pyproject.toml examples/%/uv.lock examples/fleet/pyproject.toml | $(UV)
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
-	$(UV) sync --quiet --project examples/dagster $(SYNC)
+	$(UV) sync --quiet --project examples/$* $(SYNC)
 	@touch $@
 
 # A plugin and what it needs, its tests' dependencies included, and nothing of the other packages.

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 DAGSTER = ROOT / "examples/dagster"
+AIRFLOW = ROOT / "examples/airflow"
 PROGRAMS = {
     "tap-sentry-audit": Path(sys.executable).parent / "tap-sentry-audit",
     "target-postgres": ROOT / ".meltano/loaders/target-postgres/venv/bin/target-postgres",
@@ -128,7 +129,6 @@ class Proof:
         (self.folder / "fleet.toml").write_text(self._settings())
         shutil.copy(DAGSTER / "dagster.yaml", self.folder)
         self.wrap(self.size.kill_every)
-        self.run("dagster", "instance", "concurrency", "set", "backfill", str(self.size.workers))
 
     def wrap(self, every: int) -> None:
         (self.folder / "bin").mkdir(exist_ok=True)
@@ -146,15 +146,15 @@ class Proof:
             wrapper.write_text(text)
             wrapper.chmod(0o755)
 
-    def run(self, *command: str) -> int:
+    def run(self, *command: str, cwd: Path = DAGSTER, **variables: str) -> int:
         """Run a command to its end, with what it says in a file; return its exit code."""
+        given = self.variables | variables
         with (self.folder / "log").open("ab") as log:
-            done = subprocess.run(
-                command, cwd=DAGSTER, env=self.variables, stdout=log, stderr=log, check=False
-            )
+            done = subprocess.run(command, cwd=cwd, env=given, stdout=log, stderr=log, check=False)
         return done.returncode
 
     def backfill(self) -> int:
+        self.run("dagster", "instance", "concurrency", "set", "backfill", str(self.size.workers))
         cells = [f"{slug}|{name}" for slug in self.logs for name in map(_named, self.borders)]
         tags = {
             "dagster/asset_partition_range_start": cells[0],
@@ -330,19 +330,47 @@ def prove(size: Size) -> bool:
             f" {fleet.starts() - attempts} attempts, {time.monotonic() - began:.0f} s;"
             f" killed altogether: {fleet.kills()}; {fleet.late} entries appeared meanwhile"
         )
-        found = fleet.compare()
-        _say(" ".join(f"{name}={count}" for name, count in found.items()))
-        shutil.copy(fleet.folder / "log", "/tmp/fleet-proof.log")  # noqa: S108
-        exact = not (found["missing"] or found["repeated"] or found["unknown"])
-        return exact and handed_over == 0 and not any(results[-len(fleet.groups) :])
+        return _is_exact(fleet) and handed_over == 0 and not any(results[-len(fleet.groups) :])
+
+
+def _is_exact(fleet: Proof) -> bool:
+    found = fleet.compare()
+    _say(" ".join(f"{name}={count}" for name, count in found.items()))
+    return not (found["missing"] or found["repeated"] or found["unknown"])
+
+
+def prove_in_airflow(size: Size) -> bool:
+    """Run the DAGs as `airflow dags test` does, one task after another, and compare."""
+    with proof(replace(size, kill_every=0)) as fleet:
+        path = f"{AIRFLOW / '.venv/bin'}{os.pathsep}{fleet.variables['PATH']}"
+        variables = {
+            "AIRFLOW_HOME": str(fleet.folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(AIRFLOW / "dags"),
+            "PATH": path,
+        }
+        airflow = AIRFLOW / ".venv/bin/airflow"
+        pools = [*map(str.lower, TOKENS), "sentry_backfill"]
+        commands = [
+            ["db", "migrate"],
+            *(["pools", "set", pool, "1", "of examples/airflow"] for pool in pools),
+            ["dags", "test", "audit_log_backfill"],
+            ["dags", "test", "audit_log"],
+        ]
+        codes = []
+        for command in commands:
+            if command[-1] == "audit_log":
+                fleet.add_late(3)
+            began = time.monotonic()
+            codes.append(fleet.run(str(airflow), *command, cwd=fleet.folder, **variables))
+            _say(f"airflow {' '.join(command)}: {codes[-1]}, {time.monotonic() - began:.0f} s")
+        return _is_exact(fleet) and not any(codes)
 
 
 def serve(size: Size) -> None:
     """Let a person look around, until Ctrl-C."""
-    with (
-        proof(replace(size, kill_every=0, steady_seconds=3600)) as fleet,
-        suppress(KeyboardInterrupt),
-    ):
+    unharmed = replace(size, kill_every=0, steady_seconds=3600)
+    with proof(unharmed) as fleet, suppress(KeyboardInterrupt):
         command = ["dagster", "dev", "-m", "definitions", "--port", "3000"]
         subprocess.run(command, cwd=DAGSTER, env=fleet.variables, check=False)
 
@@ -373,6 +401,7 @@ def main() -> None:
     add("--seed", type=int, default=1)
     add("--hour", type=int, default=180, metavar="SECONDS", help="what an hour is compressed into")
     add("--passes", type=int, default=6, help="of the steady state in that hour")
+    add("--airflow", action="store_true", help="Airflow's dags test instead of Dagster")
     add("--serve", action="store_true", help="Dagster's pages, to look around")
     add("--measure", action="store_true", help="1, 2 and 4 workers, a backfill each, no kills")
     asked = parser.parse_args()
@@ -391,7 +420,7 @@ def main() -> None:
     if asked.measure:
         measure(size)
         return
-    proved = prove(size)
+    proved = prove_in_airflow(size) if asked.airflow else prove(size)
     _say("proved: every entry is there, once" if proved else "NOT PROVED")
     sys.exit(not proved)
 
