@@ -46,6 +46,9 @@ PR_SET_CHILD_SUBREAPER = 36
 LIMITS: dict[str, Any] = {"rate_limit": 40, "latency": 0.05}
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
+TIES = [1, 1, 1, 1, 1, 1, 2, 3, 30]
+WIDE = 120
+"""A tie that does not fit into a page, once in each log: it takes many requests."""
 DAYS = 120
 
 # Stands in for a program: every so many starts, it lets a process kill one that belongs to its
@@ -249,7 +252,7 @@ def proof(size: Size) -> Iterator[Proof]:
 
 
 def _times(count: int, borders: list[datetime], seed: int) -> list[int]:
-    """Make moments: two thirds in ties of 2 to 250, some of them on a border and beside it."""
+    """Make moments: two thirds in ties, some of them on a border and beside it, one wide."""
     chance = random.Random(seed)  # noqa: S311
     middle, end = map(entries.micros, borders)
     on_borders = [edge + step for edge in (middle, end) for step in (-1000, -1, 0, 0, 0, 1)]
@@ -257,8 +260,8 @@ def _times(count: int, borders: list[datetime], seed: int) -> list[int]:
     times = [at for at in on_borders if at <= end][:count]
     while len(times) < count:
         at = end - chance.randrange(DAYS * DAY)
-        width = min(chance.choice([1, 1, 1, 2, 5, 30, 250]), count - len(times))
-        times += [at] * width
+        width = chance.choice(TIES) if len(times) > WIDE else WIDE
+        times += [at] * min(width, count - len(times))
     return sorted(times)
 
 
