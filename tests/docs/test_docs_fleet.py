@@ -70,7 +70,8 @@ def test_the_fleet_that_is_shown_has_ranges_that_meet(
 
 def test_the_handover_names_what_was_not_loaded(tmp_path: Path, server: Postgres) -> None:
     worker = variables(tmp_path, server, "http://127.0.0.1:9", FLEET["fleet.toml"])
-    said = follow(f"! {filled_in(FLEET['handover'], **PYTHON)}", tmp_path, worker)
+    recipe = filled_in(FLEET["handover"], **PYTHON)
+    said = follow(f"! {recipe}", tmp_path, worker)
 
     assert [line.partition(":")[0] for line in said.splitlines()] == ["acme", "globex", "initech"]
 
