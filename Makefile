@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # How to resolve dependencies: --locked takes uv.lock as it is.
 SYNC ?= --locked
-# For make fuzz: how long, from which seed, and beside which other revision, if any.
+# For make fuzz: how long, from which seed, and next to which other revision, if any.
 MINUTES ?= 10
 SEED ?= 1
 # An older version fails at what this one has learned since.
@@ -20,62 +20,80 @@ PEER = .npm/.installed
 RELEASE = .release/.installed
 FLEET = examples/dagster/.venv/.installed
 AIRFLOW = examples/airflow/.venv/.installed
-EACH = $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
+PAGE = .page/.installed
+PAGE_DEMO = output/page/audit.duckdb
+EACH = $(patsubst %/,%,$(dir $(wildcard detections/pyproject.toml plugins/*/pyproject.toml)))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
-.PHONY: help test test-all pytest lint test-slow test-plugins test-fleet generate build demo bench \
-	fuzz fleet fleet-proof fleet-airflow fleet-bench rehearsal release-check clean
+.PHONY: help test test-all pytest lint test-slow test-plugins test-page test-fleet generate build demo page \
+	page-picture bench fuzz fleet fleet-proof fleet-airflow \
+	fleet-bench rehearsal release-check clean
 
-help: ## Show what there is to make
+help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
-test: lint pytest ## Run the tests, the linter and the type checker
+test: lint pytest ## Run the tests, the linter, and the type checker
 
-test-all: test test-slow test-plugins test-fleet rehearsal ## The same, and all that takes an environment or minutes
+test-all: test test-slow test-plugins test-page test-fleet rehearsal ## The same, and everything that needs an environment or minutes
 	$(MAKE) fuzz MINUTES=1
 
-pytest: $(INSTALLED) ## Run the tests alone
+pytest: $(INSTALLED) ## Run only the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-lint: $(INSTALLED) ## Check style, format and types
+lint: $(INSTALLED) ## Check style, format, and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 
-test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano and databases
+test-slow: $(PLUGINS) $(PEER) $(RELEASE) ## Run the tests with real targets, Meltano, and databases
 	$(BIN)/python -m pytest -n auto -m slow
 
-test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each plugin's tests where only it is installed
-	for each in $(EACH); do (cd plugins/$$each && \
+test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each other package's tests where only it is installed
+	for each in $(EACH); do (cd $$each && \
 	"$(CURDIR)/.plugins/$$each/bin/python" -m pytest -n auto) || exit; done
+
+test-page: $(PAGE) ## Run the tests and the type checker of the page, in its environment
+	cd examples/page && ../../.page/bin/mypy && ../../.page/bin/python -m pytest
 
 test-fleet: $(PLUGINS) $(FLEET) ## Run the fleet's definitions in Dagster, and a small proof
 	cd examples/dagster && .venv/bin/python -m pytest
 	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --workers 2 --hour 60 --passes 2
 
-generate: $(INSTALLED) ## Write anew what repeats the code: definitions, tables, .env.example
+generate: $(INSTALLED) ## Regenerate what is derived from the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
 
 build: $(INSTALLED) ## Build the wheels and the source archives
 	$(UV) build --quiet --all-packages --no-build-isolation --python $(BIN)/python
 
-rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this machine, and use them
+rehearsal: $(INSTALLED) $(RELEASE) ## Release all packages to an index on this machine and use them
 	$(BIN)/python -m release rehearse
 
 # The shell reads TAG from its environment, so that nothing in it is taken for make's.
 release-check: $(INSTALLED) $(RELEASE) ## Build and check what a tag releases: TAG=target-otlp-v0.2.0
 	$(BIN)/python -m release check "$$TAG"
 
-# Says what takes so long before it begins.
+# Says what takes so long before it starts.
 demo: ## Read a stand-in for Sentry into a file, twice, and look for incidents
 	@$(MAKE) -q $(PLUGINS) >/dev/null 2>&1 || echo "The first time, this installs what it needs into \
 	hidden folders of this checkout: about 40 seconds on a fast connection."
 	@$(MAKE) --no-print-directory --silent $(PLUGINS)
 	@$(BIN)/python -m demo
 
-picture: $(PLUGINS) ## Draw docs/terminal.svg: the bar, and what the demo says
+ifndef SENTRY_AUDIT_PAGE_DATABASE
+page: export SENTRY_AUDIT_PAGE_DATABASE = $(PAGE_DEMO)
+page: export MELTANO_DATABASE_URI = sqlite:///output/page/.meltano/meltano.db
+page: $(PAGE_DEMO)
+endif
+
+page: $(PAGE) ## Look at the log in a browser: the demo's, or SENTRY_AUDIT_PAGE_DATABASE
+	@.page/bin/streamlit run examples/page/page.py
+
+page-picture: $(PAGE) $(PAGE_DEMO) ## Draw docs/page.png: the page over the demo's log, in Chromium
+	@cd examples/page && ../../.page/bin/python -m picture
+
+picture: $(PLUGINS) ## Draw docs/terminal.svg: the progress bar and what the demo prints
 	$(BIN)/python -m demo.picture
 
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
@@ -93,12 +111,12 @@ fleet-airflow: $(PLUGINS) $(AIRFLOW) ## Run the fleet's DAGs with `airflow dags 
 fleet-bench: $(PLUGINS) $(FLEET) ## Measure a first backfill with 1, 2 and 4 workers
 	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 20000 --measure
 
-fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults and kills
+fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults, and kills
 	$(BIN)/python -m testing.fuzz --minutes $(MINUTES) --seed $(SEED) \
 	$(if $(OTHER),--against $(OTHER))
 
-clean: ## Remove everything that make has made
-	rm -rf .uv .venv .meltano .npm .fuzz .plugins .release .mypy_cache .pytest_cache .ruff_cache \
+clean: ## Remove everything that make created
+	rm -rf .uv .venv .meltano .npm .fuzz .page .plugins .release .mypy_cache .pytest_cache .ruff_cache \
 	.hypothesis dist output examples/dagster/.venv examples/airflow/.venv
 
 $(UV):
@@ -125,10 +143,21 @@ examples/%/.venv/.installed: examples/%/pyproject.toml examples/%/uv.lock exampl
 	$(UV) sync --quiet --project examples/$* $(SYNC)
 	@touch $@
 
-# A plugin and what it needs, its tests' dependencies included, and nothing of the other packages.
-.plugins/%/.installed: plugins/%/pyproject.toml uv.lock | $(UV)
-	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.plugins/$* \
-	$(UV) sync --quiet --package $* $(SYNC)
+# The page's own lock file and environment.
+$(PAGE): examples/page/pyproject.toml examples/page/uv.lock detections/pyproject.toml | $(UV)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT="$(CURDIR)/.page" \
+	$(UV) sync --quiet --directory examples/page $(SYNC)
+	@touch $@
+
+# The demo's log as target-duckdb has loaded it; make clean removes it.
+$(PAGE_DEMO): | $(PLUGINS)
+	@echo "Loading the demo's log …"
+	@$(BIN)/python -m demo.database
+
+# A package and what it needs, its tests' dependencies included, and nothing of the other packages.
+.plugins/%/.installed: %/pyproject.toml uv.lock | $(UV)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT="$(CURDIR)/.plugins/$*" \
+	$(UV) sync --quiet --directory $* --all-extras $(SYNC)
 	@touch $@
 
 # Another revision of the tap, with the libraries that it was locked to.

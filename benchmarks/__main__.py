@@ -1,4 +1,4 @@
-"""Measure how fast the tap is, beside what must come out: python -m benchmarks --help."""
+"""Measure how fast the tap is, and whether it meets its targets: python -m benchmarks --help."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _options() -> argparse.ArgumentParser:
 
 def _case(name: str) -> str:
     if name not in CASES:
-        message = f"{name!r} is none of {', '.join(CASES)}"
+        message = f"{name!r} is not one of {', '.join(CASES)}"
         raise argparse.ArgumentTypeError(message)
     return name
 

@@ -1,4 +1,4 @@
-"""Measure this version beside another one, in turns: python -m benchmarks.beside PYTHON.
+"""Measure this version and another one, in turns: python -m benchmarks.beside PYTHON.
 
 PYTHON is the interpreter of an environment that has the other version.
 """

@@ -38,7 +38,7 @@ EXAMPLE = Path(__file__).parents[1] / "plugins/target-otlp/examples/sentry-audit
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 # Without the settings and proxies of whoever runs this, and without what changes Python: an
-# ordinary user has no PYTHONDONTWRITEBYTECODE, with which start-up may compile everything anew.
+# ordinary user has no PYTHONDONTWRITEBYTECODE, with which start-up may compile everything again.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -101,7 +101,7 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the records are, beside the log that was read."""
+    """What the records are, compared with the log that was read."""
 
     records: int
     missing: int

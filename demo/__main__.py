@@ -1,27 +1,35 @@
-"""Run the tap twice through Meltano, incidents in between, and tell what came of it."""
+"""Run the tap twice through Meltano, incidents in between, and show the result."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 import time
 from collections import deque
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from demo import ROOT
 from demo.incidents import STORY, found, incidents
+from demo.project import Project
 from demo.summary import Record, Run, summary
 from testing.fake_sentry import FakeSentry, Inventory, Log, entries
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = ROOT / "output" / "demo"
 FILE = FOLDER / "audit_logs.jsonl"
 MEMBERS_FILE = FOLDER / "members.jsonl"
-MELTANO_LOG = FOLDER / "meltano.log"
-OUR_VARIABLES = ("MELTANO", "TAP_SENTRY_AUDIT", "TARGET_JSONL")
+PROJECT = Project(
+    FOLDER,
+    {
+        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
+        "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
+        "TAP_SENTRY_AUDIT__SELECT": '["audit_logs.*", "members.*"]',
+        "TARGET_JSONL_DESTINATION_PATH": ".",
+    },
+)
 
 ENTRIES = 5_000
 NEW_ENTRIES = 12
@@ -31,14 +39,14 @@ DAYS = 90
 
 def main() -> None:
     """Show the whole way, from an API to a file."""
-    _start_afresh()
+    PROJECT.start_afresh()
     log = Log(entries.even(ENTRIES, DAYS, until=datetime.now(UTC)))
     acme = Inventory.made("acme", members=MEMBERS)
     with FakeSentry({"acme": log}, inventories={"acme": acme}) as sentry:
         _say(f"\nA stand-in for Sentry at {sentry.host} holds {ENTRIES:,} audit entries.")
         first = _run(sentry.host)
         _say(
-            f"Meanwhile {NEW_ENTRIES + len(STORY)} new entries arrive, from a stolen session, too."
+            f"Meanwhile {NEW_ENTRIES + len(STORY)} new entries arrive, some from a stolen session."
         )
         now = datetime.now(UTC)
         newest = entries.micros(now)
@@ -50,16 +58,6 @@ def main() -> None:
     lines, is_exact = summary(first, second, held, _members())
     _say("\n".join(["", *lines, "", *found(FILE, now), *_where_to_go()]))
     sys.exit(not is_exact)
-
-
-def _start_afresh() -> None:
-    """Make a Meltano project with a state of its own and the plugins that are installed."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    plugins = FOLDER / ".meltano"
-    plugins.mkdir(parents=True)
-    for kind in ("extractors", "loaders"):
-        (plugins / kind).symlink_to(ROOT / ".meltano" / kind)
-    shutil.copy(ROOT / "meltano.yml", FOLDER)
 
 
 def _run(host: str) -> Run:
@@ -78,33 +76,18 @@ def _members() -> list[Record]:
 
 
 def _meltano(*arguments: str, host: str) -> None:
-    """Run Meltano without the settings of whoever runs the demo, its log in a file."""
-    own = {n: v for n, v in os.environ.items() if not n.startswith(OUR_VARIABLES)}
-    settings = {
-        "MELTANO_AUTO_INSTALL": "false",
-        "TAP_SENTRY_AUDIT_HOST": host,
-        "TAP_SENTRY_AUDIT_AUTH_TOKEN": "token",
-        "TAP_SENTRY_AUDIT_ORGANIZATION": "acme",
-        "TAP_SENTRY_AUDIT__SELECT": '["audit_logs.*", "members.*"]',
-        "TARGET_JSONL_DESTINATION_PATH": ".",
-    }
     _say(f"$ meltano {' '.join(arguments)}")
-    command = [str(Path(sys.executable).with_name("meltano")), *arguments]
-    with MELTANO_LOG.open("a", encoding="utf-8") as file:
-        ended = subprocess.run(  # noqa: S603
-            command, cwd=FOLDER, env=own | settings, stdout=file, stderr=file, check=False
-        )
-    if ended.returncode:
-        with MELTANO_LOG.open(encoding="utf-8") as file:
+    if PROJECT.meltano(*arguments, TAP_SENTRY_AUDIT_HOST=host):
+        with PROJECT.log.open(encoding="utf-8") as file:
             tail = "".join(deque(file, maxlen=25))
-        sys.exit(f"{tail}\nThat did not work. The whole log is in {_shown(MELTANO_LOG)}.")
+        sys.exit(f"{tail}\nThat did not work. The whole log is in {_shown(PROJECT.log)}.")
 
 
 def _where_to_go() -> list[str]:
     return [
         "",
         f"  The entries are in {_shown(FILE)},",
-        f"  what Meltano said in {_shown(MELTANO_LOG)}.",
+        f"  and Meltano's own log is {_shown(PROJECT.log)}.",
         "",
         "  All 25 detections over all entries:",
         "",

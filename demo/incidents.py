@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from testing.fake_sentry.entries import Row
 
 SHOWN_FROM = SEVERITIES.index("high")
-WIDTH = 42
+WIDTH = 55  # in a terminal of 80 columns
 
 MEMBER: dict[str, object] = {
     "email": "helper@mail.example",
@@ -36,7 +36,7 @@ STORY: tuple[tuple[str, dict[str, object], int | None], ...] = (
 """What somebody does in a stolen session: events, data, and the ids of their objects."""
 
 HAPPENED = timedelta(seconds=60)
-"""How long before it is read the story begins; one entry a second."""
+"""How long before the run the story starts; one entry per second."""
 
 
 def incidents(now: datetime) -> list[Row]:
@@ -60,7 +60,7 @@ def incidents(now: datetime) -> list[Row]:
 
 
 def found(file: Path, now: datetime) -> list[str]:
-    """Return lines about what the detections find in a file since the story began."""
+    """Return lines about what the detections find in a file since the story started."""
     period = Period(now - HAPPENED, now + timedelta(minutes=1))
     with opened(str(file), "") as database:
         findings = list(find(database, detections(), period))
@@ -69,7 +69,7 @@ def found(file: Path, now: datetime) -> list[str]:
     rest = Counter(each.detection.severity for each in findings if each not in severe)
     lines = [
         f"    {each.at:%H:%M:%S}  {each.detection.severity:8}  {each.detection.title}:\n"
-        f"                        {each.detail[:WIDTH].rstrip()}"
+        f"                        {_cut(each.detail)}"
         for each in severe
     ]
     others = ", ".join(f"{number} {severity}" for severity, number in rest.items())
@@ -82,3 +82,7 @@ def found(file: Path, now: datetime) -> list[str]:
 
 def _rank(severity: str) -> int:
     return SEVERITIES.index(severity)
+
+
+def _cut(detail: str) -> str:
+    return detail if len(detail) <= WIDTH else f"{detail[: WIDTH - 1].rstrip()}…"

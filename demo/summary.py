@@ -31,7 +31,7 @@ def summary(
 ) -> tuple[list[str], bool]:
     """Return the lines, and whether the file has each entry that the server holds, once.
 
-    `members` tell which role those have who are named as the actors of entries.
+    `members` say which role the actors of entries have.
     """
     roles = {member["user"]["id"]: member["role"] for member in members if member["user"]}
     records = first.records + second.records

@@ -1,4 +1,4 @@
-"""Write the generated files anew, and name those that changed."""
+"""Regenerate the generated files, and name those that changed."""
 
 from __future__ import annotations
 

@@ -12,6 +12,9 @@ from ruamel.yaml import YAML
 from generate.packages import PACKAGES, about, required_groups, settings, streams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from generate.packages import Package, Setting
 
 Definition = dict[str, Any]
@@ -44,9 +47,17 @@ def project(present: str) -> str:
         for plugin in content["plugins"].get(package.kind, ()):
             if plugin["name"] == package.name:
                 plugin.update(_from_code(package))
-                if package.example:
-                    plugin["config"] = json.loads(package.example.read_text("utf-8"))
+                if package.examples:
+                    plugin["config"] = _together(package.examples)
     return _dumped(content)
+
+
+def _together(paths: Iterable[Path]) -> Definition:
+    found: Definition = {}
+    for path in paths:
+        for name, value in json.loads(path.read_text("utf-8")).items():
+            found.setdefault(name, {}).update(value)
+    return found
 
 
 def _from_code(package: Package) -> Definition:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HEAD = """\
 # Copy to .env, which git does not see. Meltano reads it.
-# Lines that begin with # show the default or an example.
+# Lines that start with # show the default or an example.
 # Written by `make generate`.
 """
 _WIDTH = 98

@@ -1,4 +1,4 @@
-"""The events of Sentry's audit log, as `events.yaml` tells them."""
+"""The events of Sentry's audit log, as `events.yaml` describes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event: what its actor did, and what its entries hold.
 
     `data` has the keys of every entry, and is None where nobody knows them; `sometimes` has those
-    of some. `target_object` and `target_user` tell what the entry's fields `targetObject` and
+    of some. `target_object` and `target_user` say what the entry's fields `targetObject` and
     `targetUser` are about: None where they are null or not known. `since` and `until` are the first
     and the last Sentry that knows the event, roughly; `only_on` is the one server that does. An
     event with none of them is known to 23.7.1 and to every later version. `evidence` is the best
@@ -65,7 +65,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def areas(text: str | None = None) -> list[Area]:
-    """Return what the file, or another text, tells.
+    """Return what the file, or another text, says.
 
     Raises:
         msgspec.ValidationError: A field is missing, unknown, or not as it should be.

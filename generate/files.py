@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from generate.packages import Package
 
-_TAP, _TARGET, *_ = PACKAGES
+_TAP, _TARGET, _CAPTIVATEIQ, _MAPPER = PACKAGES
 
 
 def _definition(package: Package) -> Callable[[str], str]:
@@ -28,7 +28,12 @@ FILES: dict[Path, Callable[[str], str]] = {
     ROOT / "docs/fleet.md": partial(tables.filled, _TAP),
     ROOT / "docs/settings.md": partial(tables.filled, _TAP),
     ROOT / "docs/streams.md": partial(tables.filled, _TAP),
-    **{each.folder / "README.md": partial(tables.filled, each) for each in PACKAGES},
+    ROOT / "README.md": partial(tables.filled, _TAP),
+    _MAPPER.folder / "README.md": partial(tables.filled, _MAPPER),
+    **{
+        each.folder / "docs/settings.md": partial(tables.filled, each)
+        for each in (_TARGET, _CAPTIVATEIQ)
+    },
     **{each.folder / "hub" / f"{each.name}.yml": _definition(each) for each in PACKAGES},
 }
 """For each file a function that turns its present text into the one that it should have."""

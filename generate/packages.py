@@ -54,14 +54,14 @@ class Setting:
 class Package:
     """A package: its folder, its kind in Meltano's words (`extractors`, …), and its plugin class.
 
-    The package's module `config` has the table `Settings` and `parse_settings`. `example` is a file
-    with the configuration that the Meltano project gives to the plugin.
+    The package's module `config` has the table `Settings` and `parse_settings`. `examples` are
+    files whose settings, all of them objects, the Meltano project gives to the plugin together.
     """
 
     folder: Path
     kind: str
     plugin: type[PluginBase]
-    example: Path | None = None
+    examples: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,12 +81,18 @@ class Package:
 
 ROOT = Path(__file__).resolve().parents[1]
 _OTLP = ROOT / "plugins/target-otlp"
+_OCSF = ROOT / "plugins/mapper-sentry-ocsf"
 
 PACKAGES = (
     Package(ROOT, "extractors", TapSentryAudit),
-    Package(_OTLP, "loaders", TargetOtlp, _OTLP / "examples/sentry-audit.json"),
+    Package(
+        _OTLP,
+        "loaders",
+        TargetOtlp,
+        (_OTLP / "examples/sentry-audit.json", _OCSF / "examples/target-otlp.json"),
+    ),
     Package(ROOT / "plugins/tap-captivateiq-audit", "extractors", TapCaptivateiqAudit),
-    Package(ROOT / "plugins/mapper-sentry-ocsf", "mappers", MapperSentryOcsf),
+    Package(_OCSF, "mappers", MapperSentryOcsf),
 )
 
 

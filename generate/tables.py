@@ -28,7 +28,7 @@ _MOST_TYPES = 2
 
 
 def filled(package: Package, present: str) -> str:
-    """Return a document with its generated parts written anew, and all else as it is.
+    """Return a document with its generated parts regenerated, and all else unchanged.
 
     Raises:
         KeyError: A part has a name that is not in `_PARTS`.

@@ -82,7 +82,7 @@ def tagged(tag: str, root: Path) -> Package:
     name, _, version = tag.rpartition("-v")
     known = {package.name: package for package in packages(root)}
     if name not in known:
-        message = f"the tag '{tag}' is none of {', '.join(f'{each}-v…' for each in known)}"
+        message = f"the tag '{tag}' is not one of {', '.join(f'{each}-v…' for each in known)}"
         raise ReleaseError(message)
     if known[name].version != version:
         message = f"the tag '{tag}' is not the version of {name}, {known[name].version}"

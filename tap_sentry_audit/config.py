@@ -28,7 +28,7 @@ NAME = "tap-sentry-audit"
 DOCUMENTATION = "README.md and docs/ in the source of this package"
 
 _PREFIX = "TAP_SENTRY_AUDIT_"
-"""What the names of environment variables begin with."""
+"""The prefix of environment variables."""
 
 _FIRST_YEAR, _LAST_YEAR = 1900, 2999
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
@@ -42,7 +42,7 @@ _RECOGNIZABLE = 8
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
 _FLAG_WORDS |= dict.fromkeys(("false", "0", "no", "off"), False)
 _NO_BATCHES = (
-    "cannot be used: the state would go out before the records that it stands for, and stream "
+    "cannot be used: the state would be emitted before the records that it covers, and stream "
     "maps would not apply to them. Leave it out"
 )
 
@@ -91,9 +91,9 @@ def _text(value: object) -> str:
 def _token(value: object) -> str:
     text = _text(value)
     if any(character.isspace() for character in text):
-        _refuse("has spaces or line breaks in it: copy the token alone, without quotes or breaks")
+        _refuse("has spaces or line breaks in it: copy only the token, without quotes or breaks")
     if not (text.isascii() and text.isprintable()):
-        _refuse("has characters that no token has: copy it once more")
+        _refuse("has characters that no token has: copy it again")
     if text.startswith("sntrys_"):
         _refuse(
             "is an organization auth token (sntrys_…), which cannot read audit logs: use the "
@@ -106,7 +106,7 @@ def _slug(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
         _refuse(
-            f"is {text!r}, which is no slug: take the part after /organizations/ in Sentry's "
+            f"is {text!r}, which is not a slug: take the part after /organizations/ in Sentry's "
             "address bar (letters, digits, - and _)"
         )
     return text
@@ -129,16 +129,16 @@ def _base_url(value: object) -> str:
         parts = urlsplit(text if "://" in text else f"https://{text}")
         port = parts.port
     except ValueError:
-        _refuse(f"is no address: {hint}")
+        _refuse(f"is not an address: {hint}")
     host = parts.hostname or ""
     if parts.username or parts.password:
-        _refuse(f"has a user name or password in it: leave it out and {hint}")
+        _refuse(f"contains a user name or password: leave it out and {hint}")
     if parts.scheme not in {"http", "https"}:
         _refuse(f"starts with {parts.scheme}://: {hint}")
     if port == 0 or not (_ip_address(host) or _HOST_NAME.fullmatch(host)):
-        _refuse(f"is no address: {hint}")
+        _refuse(f"is not an address: {hint}")
     if parts.query or parts.fragment or any(c.isspace() for c in text):
-        _refuse(f"has more in it than an address: {hint}")
+        _refuse(f"contains more than an address: {hint}")
     prefix = re.sub(r"/api(/0)?/?$", "", parts.path).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{prefix}"
 
@@ -151,7 +151,7 @@ def _ip_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _time(value: object) -> datetime:
-    problem = f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
+    problem = f"is {value!r}, which is not a date: write 2026-01-31 or 2026-01-31T08:00:00Z"
     if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}", value):
         _refuse(problem)
     import pendulum  # noqa: PLC0415  (it takes a tenth of a second, and most runs need no dates)
@@ -286,15 +286,15 @@ class Settings:
         _time,
         "Start date",
         "Where a first run begins, inclusive: a date or date-time, in UTC unless it names a zone. "
-        "A bookmark takes precedence. Default: all there is.",
+        "A bookmark takes precedence. Default: everything.",
         default=None,
         example="2026-01-31",
     )
     backfill: bool = _setting(
         _flag,
         "Backfill",
-        "false: a first run reads nothing of the past, records the position, and the "
-        "next run goes on from there.",
+        "false: a first run reads nothing from the past and records the position; the "
+        "next run continues from there.",
         default=True,
         example=False,
     )
@@ -315,14 +315,14 @@ class Settings:
     requests_per_second: int = _setting(
         _Integer(1, 1000),
         "Requests per second",
-        "Most requests a second; the server's own limit can only lower it.",
+        "Maximum number of requests per second; the server's own limit can only lower it.",
         default=40,
         example=10,
     )
     max_concurrent_requests: int = _setting(
         _Integer(1, 100),
         "Requests at once",
-        "Most requests at once; the server's own limit can only lower it.",
+        "Maximum number of requests at once; the server's own limit can only lower it.",
         default=12,
         example=4,
     )
@@ -343,7 +343,7 @@ class Settings:
     max_response_mb: int = _setting(
         _Integer(1, 4096),
         "Largest response",
-        "Most megabytes of one answer, uncompressed; a larger one is an error.",
+        "Maximum size of one answer in megabytes, uncompressed; a larger one is an error.",
         default=256,
         example=512,
     )
@@ -579,7 +579,7 @@ def parse_variables(environment: Mapping[str, str], schema: Schema) -> dict[str,
                 _parse(name, found[name], environment.get(f"{_PREFIX}AUTH_TOKEN"))
         except _ProblemError as problem:
             problems.append(f"{name} (from {variable}) {problem}")
-    # The SDK passes over what is no setting.
+    # The SDK ignores what is not a setting.
     if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
         problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
     if problems:
@@ -627,7 +627,7 @@ def load_dotenv_file() -> Path | None:
 
     It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
     `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it
+    too. Returns None if there is no such file, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises:

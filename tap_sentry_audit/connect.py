@@ -99,20 +99,27 @@ def _connect(tap: type[SentryTap]) -> None:
     _try(tap, given)
     _write(given)
     _say("")
-    _say(f"{FILE} holds these settings now, for you alone: keep it out of version control.")
+    _say(f"{FILE} now holds these settings, for your eyes only: keep it out of version control.")
     for name, value in given.items():
         if os.environ.get(config.variable(name), value) != value:
             _say(f"{config.variable(name)} in your environment has another value, which is used!")
-    _say(f"To read everything: {config.NAME} --config=ENV | target-jsonl")
+    _say(f"To read everything: {_next_command()}")
+
+
+def _next_command() -> str:
+    """Return what reads the whole log from here: in a Meltano project, Meltano does."""
+    if Path("meltano.yml").is_file():
+        return f"meltano run {config.NAME} TARGET, such as target-duckdb"
+    return f"{config.NAME} --config=ENV | target-jsonl"
 
 
 def _check_file() -> None:
     """Raise an OSError if `.env` could not be written after all questions."""
     path = FILE.resolve()
     if path.exists() and not path.is_file():
-        raise IsADirectoryError(errno.EISDIR, "it is no file")
+        raise IsADirectoryError(errno.EISDIR, "it is not a file")
     if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "it is a link into a folder that is not there")
+        raise FileNotFoundError(errno.ENOENT, "it is a link into a folder that does not exist")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "its folder is read-only")
 

@@ -25,7 +25,7 @@ _UNASKED = (
 """Lines of the SDK about what is as usual, some of them for each stream or partition."""
 
 _ROUTINE = ("Beginning sync of ", "METRIC")
-"""How lines of the SDK begin that are of no use to a person who waits for the end."""
+"""The starts of lines of the SDK that are of no use to a person who waits for the end."""
 
 _LEVELS = {logging.WARNING: "Warning: ", logging.ERROR: "Error: ", logging.CRITICAL: "Error: "}
 
@@ -46,7 +46,7 @@ def width() -> int:
 
 
 def ellipsis() -> str:
-    """Return what stands for the rest of a text, in an encoding that stderr has."""
+    """Return what replaces the rest of a text, in an encoding that stderr has."""
     try:
         "…".encode(sys.stderr.encoding or "ascii")
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
 """The code blocks of the documentation, and how its reader would run them.
 
-Each block stands behind a comment: `<!-- test: name -->` if a test follows it to the letter, or
+Each block follows a comment: `<!-- test: name -->` if a test follows it to the letter, or
 `<!-- not run: reason -->`. Tests replace only what a reader has to fill in: the token, a path,
-where Sentry and PostgreSQL are. HOME is empty, and packages of ours come from this checkout.
+where Sentry and PostgreSQL are. HOME is empty, and our own packages come from this checkout.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def filled_in(recipe: str, **values: object) -> str:
 
 
 def environment(home: Path, *programs: Path, **variables: str) -> dict[str, str]:
-    """An environment with an empty HOME, these programs first, and settings of none of ours.
+    """An environment with an empty HOME, these programs first, and no settings of our programs.
 
     How this machine reaches PyPI stays, also where it is written in the real HOME.
     """
@@ -150,7 +150,7 @@ class Project:
         folder.mkdir(exist_ok=True)
         shutil.copy(ROOT / "meltano.yml", folder)
         (folder / ".meltano").mkdir()
-        for kind in ("extractors", "loaders"):
+        for kind in ("extractors", "loaders", "mappers"):
             (folder / ".meltano" / kind).symlink_to(ROOT / ".meltano" / kind)
         (folder / ".venv").symlink_to(BIN.parent)
         (folder / "output").mkdir()

@@ -230,7 +230,7 @@ class SentryModel(LocalServer):
         value, offset, is_prev = map(int, asked.get("cursor", "0:0:0").split(":"))
         edge = value * 1000
         rows = [e for e in rows if not value or (e.at >= edge if is_prev else e.at <= edge)]
-        # No tie-breaker: PostgreSQL may order ties anew for each request.
+        # No tie-breaker: PostgreSQL may order ties differently for each request.
         self._random.shuffle(rows)
         rows.sort(key=lambda entry: entry.at, reverse=not is_prev)
         if is_prev and rows and value and rows[0].at // 1000 == value:

@@ -229,7 +229,7 @@ def test_what_is_no_catalog_is_refused_in_words(catalog: object) -> None:
     assert (run.returncode, run.stdout, sentry.requests) == (1, "", [])
     [error] = run.errors
     assert error.startswith("the catalog cannot be used (")
-    assert error.endswith("make it anew with --discover")
+    assert error.endswith("create it again with --discover")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_an_organization_that_is_to_wait_too_long_fails_alone_and_at_once(
     assert ended.returncode == 1
     assert {record["organization"] for record in ended.records} == {"beta"}
     [error] = ended.errors
-    assert error.startswith(f"acme: Sentry asks to come back {said}")
+    assert error.startswith(f"acme: Sentry asks the tap to come back {said}")
     assert error.endswith("/audit-logs/ answered 429 Too Many Requests)")
 
 

@@ -115,7 +115,7 @@ def test_dates_of_any_zone_become_utc(text: str, moment: datetime) -> None:
 def test_what_is_no_date_is_refused(text: object) -> None:
     [problem] = problems(start_date=text)
 
-    assert problem.startswith(f"start_date is {text!r}, which is no date: write ")
+    assert problem.startswith(f"start_date is {text!r}, which is not a date: write ")
 
 
 @pytest.mark.parametrize("year", ["0001", "1899", "3000", "9999"])

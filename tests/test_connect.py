@@ -52,6 +52,24 @@ def test_three_answers_lead_to_the_newest_entries_and_a_file_for_the_owner_alone
     assert len(run.records) == 30
 
 
+@pytest.mark.parametrize(
+    ("files", "next_command"),
+    [
+        ([], "tap-sentry-audit --config=ENV | target-jsonl"),
+        (["meltano.yml"], "meltano run tap-sentry-audit TARGET, such as target-duckdb"),
+    ],
+)
+def test_the_last_line_is_the_command_that_reads_everything_from_this_folder(
+    tmp_path: Path, files: list[str], next_command: str
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    with serving() as sentry:
+        seen = connect(tmp_path, sentry.url, "acme", TOKEN)
+
+    assert seen.lines[-1] == f"To read everything: {next_command}"
+
+
 @pytest.mark.slow
 def test_the_token_is_never_shown(tmp_path: Path) -> None:
     with serving() as sentry:
@@ -89,7 +107,7 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path) -> Non
         seen = run_on_a_terminal(command("--connect"), 80, answers=again, folder=tmp_path)
 
     assert seen.returncode == 0
-    assert any("which is no slug" in line for line in seen.lines)
+    assert any("which is not a slug" in line for line in seen.lines)
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])

@@ -222,7 +222,7 @@ def test_only_known_tests_are_run() -> None:
     run = run_tap({}, "--test=foo")
 
     assert run.returncode == 2
-    assert "--test=foo is no test: write --test or --test=schema" in run.stderr
+    assert "--test=foo is not a test: write --test or --test=schema" in run.stderr
 
 
 def test_wrong_settings_end_with_what_is_wrong(tmp_path: Path) -> None:

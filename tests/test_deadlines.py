@@ -174,7 +174,7 @@ def test_one_line_tells_of_all_requests_that_hang_together(
             thread.join()
 
     [line] = caplog.messages
-    assert line.startswith(f"GET /api/ at 127.0.0.1:{sentry.port}: no whole answer")
+    assert line.startswith(f"GET /api/ at 127.0.0.1:{sentry.port}: no complete answer")
     assert " s; waiting until " in line
 
 

@@ -28,6 +28,8 @@ def test_each_step_of_the_story_is_found_but_the_harmless_invitation(tmp_path: P
     ):
         assert told.count(title) == 1
     assert len(rows) == len(STORY)
+    assert "data scrubber: from True to False\n" in told
+    assert max(map(len, told.splitlines())) < 80
 
 
 def test_nothing_is_said_to_be_found_where_nothing_is(tmp_path: Path) -> None:

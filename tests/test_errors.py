@@ -114,7 +114,11 @@ def test_no_message_has_a_body_a_header_or_the_token_in_it(sentry: FakeSentry) -
     [
         ("127.0.0.1:1", "", "127.0.0.1:1 refused the connection: check host and port"),
         ("sentry.invalid", "", "The name sentry.invalid cannot be found: check host and your DNS"),
-        ("sentry.invalid", "127.0.0.1:1", "The proxy before sentry.invalid cannot be used: check"),
+        (
+            "sentry.invalid",
+            "127.0.0.1:1",
+            "The proxy in front of sentry.invalid cannot be used: check",
+        ),
     ],
 )
 def test_a_connection_that_fails_is_told_with_what_to_check(
@@ -154,7 +158,7 @@ def test_a_connection_test_refuses_bad_settings_before_the_first_request(
     run = run_tap(config(sentry, start_date="nope"), "--test")
 
     assert (run.returncode, run.stdout) == (1, "")
-    problem = "start_date is 'nope', which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z"
+    problem = "start_date is 'nope', which is not a date: write 2026-01-31 or 2026-01-31T08:00:00Z"
     assert run.errors == [problem]
     assert sentry.requests == []
 

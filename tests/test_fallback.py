@@ -82,7 +82,7 @@ def test_a_run_warns_and_the_next_one_sends_only_what_is_new(foreign: Foreign) -
     assert second.ids == new
     assert (first.returncode, second.returncode) == (0, 0)
     [warning] = first.log("WARNING")
-    assert warning.startswith("acme: this server does not take cursors that it did not make.")
+    assert warning.startswith("acme: this server does not accept cursors that it did not make.")
 
 
 def test_an_ignored_cursor_is_found_out_if_the_newest_page_is_all_null_rows() -> None:
@@ -105,7 +105,7 @@ def test_a_server_that_refuses_a_cursor_on_the_way_is_an_error_and_nothing_comes
     assert run.returncode == 1
     assert run.ids == expected(log)[: len(run.ids)]
     assert run.ids
-    assert run.errors == ["acme: the server no longer answers what it is asked; run again"]
+    assert run.errors == ["acme: the server no longer answers as it was asked to: run again"]
 
 
 @FOREIGN

@@ -1,4 +1,4 @@
-"""The golden files hold what the tap writes: see `golden` for how to write them anew."""
+"""The golden files hold what the tap writes: see `golden` for how to regenerate them."""
 
 from __future__ import annotations
 

@@ -107,9 +107,10 @@ def test_the_log_becomes_ocsf_events_and_the_state_comes_back(
     project: Path, sentry: FakeSentry, log: Log
 ) -> None:
     settings = of(sentry) | {"MAPPER_SENTRY_OCSF_INCLUDE_RAW_DATA": "false"}
-    meltano(project, "run", "tap-sentry-audit", "sentry-ocsf", "target-jsonl", **settings)
+    run = ("run", "--state-id-suffix=ocsf", "tap-sentry-audit", "sentry-ocsf", "target-jsonl")
+    meltano(project, *run, **settings)
     log.add(entries.micros(entries.UNTIL) + number for number in range(5))
-    meltano(project, "run", "tap-sentry-audit", "sentry-ocsf", "target-jsonl", **settings)
+    meltano(project, *run, **settings)
 
     [path] = (project / "output").iterdir()
     found = [json.loads(line) for line in path.read_text().splitlines()]

@@ -151,9 +151,9 @@ class WantsPassword(BaseHTTPRequestHandler):
     [
         (
             "",
-            "the proxy wants a user name and password: put them into HTTPS_PROXY (http://user:pass",
+            "the proxy needs a user name and password: put them into HTTPS_PROXY (http://user:pass",
         ),
-        ("me:hidden@", "the proxy does not take the user name and password in HTTPS_PROXY"),
+        ("me:hidden@", "the proxy does not accept the user name and password in HTTPS_PROXY"),
     ],
 )
 def test_a_proxy_that_wants_a_password_for_a_tunnel_is_told_at_once(
@@ -177,7 +177,7 @@ def test_a_proxy_that_wants_a_password_is_told(sentry: FakeSentry) -> None:
 
     [error] = ended.errors
     assert error.startswith(
-        "acme: the proxy wants a user name and password: put them into HTTP_PROXY"
+        "acme: the proxy needs a user name and password: put them into HTTP_PROXY"
     )
     assert error.endswith(" answered 407 Proxy Authentication Required)")
 
@@ -196,7 +196,9 @@ def test_an_address_of_a_proxy_that_is_none_is_told_without_it(
 
     assert ended.returncode == 1
     [error] = ended.errors
-    assert error.startswith("acme: HTTP_PROXY is no address of a proxy: write http://name:port")
+    assert error.startswith(
+        "acme: HTTP_PROXY is not the address of a proxy: write http://name:port"
+    )
     assert "hidden" not in ended.stderr
 
 
@@ -205,7 +207,7 @@ def test_a_socks_proxy_is_told_to_need_a_package(sentry: FakeSentry) -> None:
 
     [error] = ended.errors
     assert error.startswith(
-        "acme: ALL_PROXY names a SOCKS proxy, which takes a package: install Py"
+        "acme: ALL_PROXY names a SOCKS proxy, which needs another package: install Py"
     )
 
 

@@ -1,4 +1,4 @@
-"""The mapper beside the other packages: the list of events, the tap, and target-otlp."""
+"""The mapper with the other packages: the list of events, the tap, and target-otlp."""
 
 from __future__ import annotations
 

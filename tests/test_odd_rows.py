@@ -92,7 +92,7 @@ def test_an_odd_row_is_reported_and_the_others_come(name: str) -> None:
     assert ids_of(run, "good") == good
     [error] = run.errors
     assert error == (
-        "bad: 1 row is left out, without an id or a time that can be used, or nested too deeply: "
+        "bad: 1 row is left out, without a usable id or time, or nested too deeply: "
         "the page at cursor 0:0:1, whose entries are from 1970-01-01T00:16:40.000000Z to "
         "1970-01-01T00:50:00.000000Z"
     )

@@ -48,23 +48,39 @@ def test_the_source_archive_holds_the_code_and_no_tests(dist: Path) -> None:
         assert sorted(archive.getnames()) == sorted(f"{NAME}/{name}" for name in CODE | set(about))
 
 
-def description(folder: Path, **variables: str) -> str:
+def description(folder: Path, package: Path = ROOT, **variables: str) -> str:
     """What PyPI shows of a wheel that is built with these variables, of GitHub's none."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     given = {n: value for n, value in os.environ.items() if not n.startswith("GITHUB_")}
-    subprocess.run(build, cwd=ROOT, env=given | variables, check=True)
-    with ZipFile(folder / f"{NAME}-py3-none-any.whl") as wheel:
-        return wheel.read(f"{NAME}.dist-info/METADATA").decode().partition("\n\n")[2]
+    subprocess.run(build, cwd=package, env=given | variables, check=True)
+    [path] = folder.glob("*.whl")
+    with ZipFile(path) as wheel:
+        [name] = [each for each in wheel.namelist() if each.endswith(".dist-info/METADATA")]
+        return wheel.read(name).decode().partition("\n\n")[2]
+
+
+def links_in(shown: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", shown)
 
 
 def test_links_lead_into_the_repository_that_releases_the_package(tmp_path: Path) -> None:
-    shown = description(tmp_path, GITHUB_REPOSITORY="acme/taps")
-    links = re.findall(r"\]\(([^)\s]+)\)", shown)
+    links = links_in(description(tmp_path, GITHUB_REPOSITORY="acme/taps"))
 
     tagged = f"https://github.com/acme/taps/blob/tap-sentry-audit-v{VERSION}"
     assert f"{tagged}/docs/token.md" in links
     assert f"{tagged.replace('/blob/', '/raw/')}/docs/terminal.svg" in links
     assert [link for link in links if not link.startswith("https://")] == []
+
+
+@pytest.mark.parametrize("name", ["target-otlp", "tap-captivateiq-audit"])
+def test_links_of_a_plugin_lead_into_its_folder(name: str, tmp_path: Path) -> None:
+    folder = ROOT / "plugins" / name
+    links = links_in(description(tmp_path, folder, GITHUB_REPOSITORY="acme/taps"))
+
+    tagged = f"https://github.com/acme/taps/blob/{name}-v{version(name)}"
+    assert f"{tagged}/plugins/{name}/docs/settings.md" in links
+    assert [link for link in links if not link.startswith("https://") or ".." in link] == []
+    assert (folder / "hatch_build.py").read_text() == (ROOT / "hatch_build.py").read_text()
 
 
 def test_the_readme_is_shown_as_it_is_where_the_repository_is_not_known(tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def test_the_line_of_a_run_that_is_stopped_takes_the_place_of_the_bar(tmp_path: 
         seen = run_on_a_terminal(command("--config", str(path)), 120, interrupt_at="%,")
 
     assert seen.lines[-1] == (
-        "tap-sentry-audit was stopped by SIGINT: its last STATE holds all that it sent"
+        "tap-sentry-audit was stopped by SIGINT: its last STATE covers everything that it sent"
     )
     assert not any("%" in line for line in seen.lines)
 

@@ -92,7 +92,7 @@ def test_a_package_that_joins_the_workspace_can_be_released(root: Path) -> None:
     "tag", ["v0.2.0", "target-b", "target-b-0.2.0", "-v0.2.0", "target-d-v0.2.0", "target_b-v0.2.0"]
 )
 def test_a_tag_without_the_name_of_a_package_is_refused(root: Path, tag: str) -> None:
-    with pytest.raises(ReleaseError, match="is none of tap-a-v…, target-b-v…"):
+    with pytest.raises(ReleaseError, match="is not one of tap-a-v…, target-b-v…"):
         tagged(tag, root)
 
 

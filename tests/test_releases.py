@@ -159,8 +159,8 @@ def test_a_release_that_the_server_never_shows_is_an_error_with_the_numbers() ->
 
     [line] = ended.errors
     assert line.startswith("acme: some rows may be missing, so run the tap again: ")
-    assert "created about 2026-02-10T01:00:00.000000Z passed 236, 236, " in line
-    assert line.endswith("rows and showed 234 different ones")
+    assert "created about 2026-02-10T01:00:00.000000Z read 236, 236, " in line
+    assert line.endswith("rows but showed 234 different ones")
     assert ended.returncode == 1
     shown = held(inventory) - {str(number) for number in way.hidden}
     assert sorted(ended.ids) == sorted([*shown, *held(others)])
@@ -321,7 +321,7 @@ def test_a_null_row_in_a_date_of_several_pages_is_told_from_a_lost_one() -> None
     assert held(inventory) - set(ended.ids) == {str(null)}
     assert len(ended.ids) == len(set(ended.ids))
     assert "acme: Sentry could not show 1 release (null rows)" in ended.log("WARNING")
-    assert "passed 236, " in line
+    assert "read 236, " in line
     assert "1 of them null rows" in line
     assert "234 different" in line
 
@@ -335,4 +335,4 @@ def test_null_rows_that_lead_in_a_circle_are_an_error() -> None:
         ended = run(sentry)
 
     assert ended.returncode == 1
-    assert any("shown already" in line for line in ended.errors)
+    assert any("already shown" in line for line in ended.errors)

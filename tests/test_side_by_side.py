@@ -1,4 +1,4 @@
-"""Several organizations: read beside each other, sent one after the other."""
+"""Several organizations: read side by side, sent one after the other."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def messages_of(text: str) -> list[dict[str, Any]]:
 
 
 def holds_what_was_given(state: dict[str, Any]) -> bool:
-    """Whether a state has the given bookmark; the SDK notes where a stream began beside it."""
+    """Whether a state has the given bookmark; the SDK also notes where a stream started."""
     [given], [partition] = (one["bookmarks"]["audit_logs"]["partitions"] for one in (GIVEN, state))
     return bool(given.items() <= partition.items())
 

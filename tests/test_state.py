@@ -61,10 +61,10 @@ def test_a_state_without_bookmarks_is_one_of_a_first_run(state: dict[str, Any]) 
     [
         ({"bookmarks": 5}, "Expected `object`"),
         ({"bookmark": {"audit_logs": {}}}, "missing required field `bookmarks`"),
-        ({"value": []}, "what it wraps is no object"),
+        ({"value": []}, "what it wraps is not an object"),
         ({"singer_state": None}, "missing required field `bookmarks`"),
         ({"type": "RECORD", "value": STATE}, "missing required field `bookmarks`"),
-        ({"bookmarks": {"users": {"partitions": []}}}, "it is another tap's"),
+        ({"bookmarks": {"users": {"partitions": []}}}, "it belongs to another tap"),
         (of_stream([]), "Expected `object`"),
         (of_stream({"partitions": {}}), "Expected `array`"),
         (of_stream({"replication_key_value": None}), "has no time as replication_key_value"),
@@ -88,12 +88,12 @@ def test_a_state_that_cannot_be_used_is_refused(state: dict[str, Any], why: str)
     ("text", "why"),
     [
         ("", "empty"),
-        ("{", "broken off"),
+        ("{", "truncated"),
         ('{"bookmarks":{}}\n{"bookmarks":{}}\n', "more than one line"),
         ('{"a":' * 9_999, "not one JSON object"),
-        ("[]", "no object"),
-        ("null", "no object"),
-        ("5", "no object"),
+        ("[]", "not an object"),
+        ("null", "not an object"),
+        ("5", "not an object"),
     ],
 )
 def test_a_state_file_that_holds_no_object_is_refused(text: str, why: str) -> None:

@@ -95,7 +95,7 @@ def test_a_state_without_organizations_is_an_alarm() -> None:
     run = run_tap({}, "--unread-for", "90", state={})
 
     assert run.returncode == 3
-    assert run.stdout == "The state has no organization: nothing was ever read with it\n"
+    assert run.stdout == "The state has no organization: nothing has ever been read with it\n"
 
 
 @pytest.mark.parametrize("given", [None, [], {"bookmarks": 5}, {"bookmarks": {"users": {}}}])
@@ -111,7 +111,7 @@ def test_a_slug_that_is_none_is_an_error() -> None:
     run = run_tap({"organization": "a/b"}, "--unread-for", "90", state=state(acme=1))
 
     assert run.returncode == 1
-    assert "'a/b', which is no slug" in run.errors[-1]
+    assert "'a/b', which is not a slug" in run.errors[-1]
 
 
 def test_a_run_that_fails_for_one_organization_raises_the_alarm_for_that_one() -> None:

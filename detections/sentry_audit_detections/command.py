@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from io import TextIOWrapper
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -44,10 +47,10 @@ def moment(text: str | datetime) -> datetime:
         return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
         when = datetime.fromisoformat(text)
-    except ValueError as error:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         message = f"'{text}' is neither a date, such as 2026-11-22, nor an age, such as 24h"
         raise click.BadParameter(message) from error
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001  (click's signature)
@@ -69,7 +72,10 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # 
 @click.option("--only", help="Numbers or names of detections, such as 03,14. Default: all.")
 @click.option("--drift", is_flag=True, help="Also compare organizations and members with the log.")
 @click.option("--before", help="The database as it was after an earlier run; implies --drift.")
-@click.option("--before-schema", help="Schema of its tables. Default: that of --schema.")
+@click.option(
+    "--before-schema",
+    help="Schema of its tables, in DATABASE unless --before names another. Default: --schema.",
+)
 @click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),
@@ -116,7 +122,8 @@ def command(  # noqa: PLR0913  (one for each option)
         with opened(database, schema) as source:
             entries = findings.count(source, period)
             found = list(findings.find(source, wanted, period))
-            drifts = list(_drift(source, drift, before, before_schema or schema))
+            former = before or (database if before_schema else None)
+            drifts = list(_drift(source, drift, former, before_schema or schema))
     except DetectionsError as error:
         raise click.ClickException(str(error)) from error
     if form == "json":
@@ -137,8 +144,17 @@ def _drift(source: Database, wanted: bool, before: str | None, schema: str) -> I
 
 
 def main() -> None:
-    """Run the command."""
-    command()
+    """Run the command; what the system refuses it is an error."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may not have the letters of all names.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        command()
+    except OSError as error:
+        click.echo(f"Error: {error.filename or 'cannot write'}: {error.strerror}", err=True)
+        # What is left in the buffer would be written once more at the end.
+        os._exit(1)
 
 
 def _write_json(found: Sequence[Finding], drifts: Sequence[Drift], entries: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from sentry_audit_detections.exceptions import DetectionsError
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 REQUIRED = ("id", "organization", "event", "actor", "data", "dateCreated")
+KEY = ("organization", "id")
 TEXTS = ("id", "organization", "event", "ipAddress", "note", "targetObject", "targetUser")
-JSONS = ("actor", "data")
+JSONS = ("actor", "data", "targetUserDetail", "additionalFields")
 POSTGRES = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 
 
@@ -41,8 +42,8 @@ class Database(Protocol):
 
         """
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query.
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, in which `values` stand for $1, $2 and so on.
 
         Raises:
             DetectionsError: The database refuses it.
@@ -70,14 +71,15 @@ def opened(place: str, schema: str) -> Iterator[Database]:
         with _postgres(place) as connection:
             yield _Postgres(connection, schema)
         return
-    if "://" in place:
+    path = Path(place)
+    if not path.is_file() and re.search("[:=]", place):
+        # May hold a password, and is not shown.
         message = "the database is a DuckDB file, a file of JSON lines, or a URL postgresql://…"
         raise DetectionsError(message)
-    path = Path(place)
     if not path.is_file():
         message = f"{place} is no file. Name a DuckDB file, a .jsonl file, or postgresql://…"
         raise DetectionsError(message)
-    if path.suffix in {".jsonl", ".ndjson"}:
+    if path.suffix.lower() in {".jsonl", ".ndjson"}:
         with _duckdb(":memory:") as connection:
             yield _Jsonl(connection, path)
     else:
@@ -91,17 +93,21 @@ class _Duckdb:
         self._schema = schema
         self.log = cache(self._log)
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         import duckdb  # noqa: PLC0415  (an extra, and slow to import)
 
         try:
-            return self._connection.execute(sql).fetchall()
+            return self._connection.execute(sql, list(values)).fetchall()
         except duckdb.Error as error:
             raise DetectionsError(_first_line(error)) from error
+        except RuntimeError as error:
+            # So DuckDB says that somebody pressed Ctrl-C.
+            raise KeyboardInterrupt from error
 
     def _log(self) -> str:
         table = _Table("audit_logs", self._schema, self._types("audit_logs"))
-        return table.select(json_type="JSON", time=_duckdb_time)
+        twice = bool(self.query(table.entries_twice()))
+        return table.select(json_type="JSON", time=_duckdb_time, once=twice)
 
     def table(self, name: str) -> list[Row]:
         types = self._types(name)
@@ -139,6 +145,10 @@ class _Jsonl(_Duckdb):
             f"'{path}', format = 'newline_delimited', columns = {types})) "
             "QUALIFY row_number() OVER (PARTITION BY organization, id ORDER BY line DESC) = 1"
         )
+        [(rows, entries)] = self.query("SELECT count(*), count(event) FROM audit_logs_read")
+        if rows and not entries:
+            message = f"{self._path} holds no entries of the audit log: name audit_logs.jsonl"
+            raise DetectionsError(message)
         table = _Table("audit_logs_read", None, types)
         return table.select(json_type="JSON", time=_duckdb_time)
 
@@ -163,17 +173,19 @@ class _Postgres:
         self._schema = schema
         self.log = cache(self._log)
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         import psycopg  # noqa: PLC0415  (an extra)
 
         try:
-            return self._connection.execute(sql.encode()).fetchall()
+            with psycopg.RawCursor(self._connection) as cursor:
+                return cursor.execute(sql.encode(), values).fetchall()
         except psycopg.Error as error:
             raise DetectionsError(_first_line(error)) from error
 
     def _log(self) -> str:
         table = _Table("audit_logs", self._schema, self._types("audit_logs"))
-        return table.select(json_type="jsonb", time=_postgres_time)
+        twice = bool(self.query(table.entries_twice()))
+        return table.select(json_type="jsonb", time=_postgres_time, once=twice)
 
     def table(self, name: str) -> list[Row]:
         names = [column.lower() for column in self._types(name)]
@@ -195,15 +207,24 @@ class _Table:
         self._types = {column.lower(): (column, kind) for column, kind in types.items()}
         self._require(REQUIRED)
 
-    def select(self, json_type: str, time: dict[str, str]) -> str:
-        """Return the query that levels names and types; `time` has an expression by type."""
+    def entries_twice(self) -> str:
+        """Return a query for an entry that a target without upsert has written again."""
+        key = ", ".join(_quoted(self._types[name][0]) for name in KEY)
+        return f"SELECT 1 FROM {self._name} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"  # noqa: S608  (quoted)
+
+    def select(self, json_type: str, time: dict[str, str], *, once: bool = False) -> str:
+        """Return the query that levels names and types; `time` has an expression by type.
+
+        With `once`, of each entry one row.
+        """
         columns = [self._cast(name, "text") for name in TEXTS]
         columns += [self._cast(name, json_type) for name in JSONS]
         column, kind = self._types["datecreated"]
         expression = time.get(kind.lower(), time[""]).format(_quoted(column))
         columns.append(f"{expression} AS dateCreated")
+        distinct = f"DISTINCT ON ({', '.join(KEY)}) " if once else ""
         return (
-            "SELECT *, actor->>'id' AS actorId, "  # noqa: S608  (quoted)
+            f"SELECT {distinct}*, actor->>'id' AS actorId, "  # noqa: S608  (quoted)
             "coalesce(nullif(actor->>'email', ''), actor->>'name') AS actorName "
             f"FROM (SELECT {', '.join(columns)} FROM {self._name}) AS levelled"
         )
@@ -297,11 +318,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_password(url: str, text: str) -> str:
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return "the URL cannot be parsed"
-    for secret in {password, unquote(password or "")}:
-        if secret:
-            text = text.replace(secret, "***")
+    """Mask the password and, as an unescaped `@`, `/` or `?` ends it for libpq, its parts."""
+    login, _, _ = url.partition("://")[2].rpartition("@")
+    password = login.partition(":")[2]
+    secrets = {password, unquote(password), *re.split("[@/?#:]", password)} - {""}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text

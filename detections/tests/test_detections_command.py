@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,6 +98,71 @@ def test_a_file_to_which_an_entry_was_appended_twice_has_it_once(tmp_path: Path)
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_a_table_that_has_entries_twice_counts_them_once(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    entry = next(iter(records())) | {"event": "project.remove"}
+    near = [entry | {"id": str(number)} for number in range(5)]
+    file = tmp_path / "near.jsonl"
+    file.write_text("".join(f"{json.dumps(entry)}\n" for entry in near))
+    path = tmp_path / "audit.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE SCHEMA sentry")
+        read = f"SELECT * FROM read_json('{file}')"  # noqa: S608  (our own)
+        connection.execute(f"CREATE TABLE sentry.audit_logs AS {read} UNION ALL {read}")
+
+    done = detect(str(path), *ALWAYS, "--only", "6,11", "--format", "json")
+    assert [json.loads(row)["detection"] for row in done.stdout.splitlines()] == ["11"] * 5
+
+
+def test_a_file_of_something_else_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "members.jsonl"
+    path.write_text('{"id": "1", "organization": "acme", "dateCreated": "2026-11-18T12:00:00Z"}\n')
+
+    assert "members.jsonl holds no entries of the audit log" in detect(str(path)).stderr
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_hides_nothing(tmp_path: Path) -> None:
+    entry = json.loads((CASES / "13-organization-deletion.jsonl").read_text().splitlines()[0])
+    entry["entry"]["actor"] = {"name": "李小龙"}
+    path = tmp_path / "audit_logs.jsonl"
+    path.write_text(json.dumps(entry["entry"]))
+
+    done = detect(str(path), *ALWAYS, "--only", "13", PYTHONIOENCODING="latin-1")
+    assert "\\u674e\\u5c0f\\u9f99" in done.stdout
+    assert "1 of 1 detections" in done.stdout
+    assert done.returncode == 0
+
+
+def test_a_full_disk_is_an_error(log: str) -> None:
+    for form in ("table", "json"):
+        with open("/dev/full", "w") as full:  # noqa: PTH123  (no file)
+            done = subprocess.run(
+                [sys.executable, "-m", "sentry_audit_detections", log, *ALWAYS, "--format", form],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                check=False,
+            )
+        assert done.stderr.splitlines()[-1] == "Error: cannot write: No space left on device"
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "audit_logs.jsonl"
+    entry = next(iter(records()))
+    with path.open("w") as file:
+        file.writelines(f"{json.dumps(entry | {'id': str(n)})}\n" for n in range(200_000))
+    command = [sys.executable, "-m", "sentry_audit_detections", str(path), *ALWAYS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        time.sleep(2)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert errors.decode().strip() == "Aborted!"
+    assert running.returncode == 1
+
+
 def test_a_name_in_the_log_cannot_steer_the_terminal(tmp_path: Path) -> None:
     entry = json.loads((CASES / "13-organization-deletion.jsonl").read_text().splitlines()[0])
     entry["entry"]["data"]["slug"] = "acme\x1b[2J\nHIGH"
@@ -122,6 +189,7 @@ def test_the_list_needs_no_database() -> None:
     ("arguments", "message"),
     [
         (["nothing.duckdb"], "nothing.duckdb is no file"),
+        (["a" * 300], "aaa: File name too long"),
         (["mysql://localhost/a"], "the database is a DuckDB file"),
         (["{log}", "--only", "3,99,role"], "no detection is called 99, role"),
         (["{log}", "--since", "soon"], "'soon' is neither a date"),
@@ -129,6 +197,11 @@ def test_the_list_needs_no_database() -> None:
         ([__file__], "cannot be read"),
         (["postgresql://me:s3cr%65t@127.0.0.1:1/a"], "PostgreSQL: "),
         (["postgresql://me:s3cr%et@127.0.0.1:a:b"], "the URL of PostgreSQL is not one"),
+        (["postgresql://me:an@s3cret@127.0.0.1:1/a"], "PostgreSQL: "),
+        (["postgresql://me:s3cret/more@127.0.0.1/a"], "PostgreSQL: "),
+        (["host=127.0.0.1 password=s3cret"], "the database is a DuckDB file"),
+        (["md:audit?motherduck_token=s3cret"], "the database is a DuckDB file"),
+        (["{log}", "--since", "0001-01-01T00:00+14:00"], "is neither a date"),
         ([], "Missing argument 'DATABASE'"),
     ],
 )

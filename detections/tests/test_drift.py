@@ -155,3 +155,52 @@ def test_the_command_tells_of_drift_and_counts_it_as_medium(tmp_path: Path) -> N
             [*command, *options], capture_output=True, encoding="utf-8", check=False
         )
         assert (done.returncode, words in done.stdout) == (code, True)
+
+
+def test_an_entry_of_before_the_earlier_run_explains_nothing(tmp_path: Path) -> None:
+    log = [
+        entry("org.edit", {"allow_joinleave": "to False"}),
+        entry("sso.enable", {"provider": "okta"}, 3),
+        entry("member.edit", {"role": "owner", "email": "ada@acme.example"}, 166),
+        entry("member.remove", {"role": "member", "email": "eve@acme.example"}, None),
+    ]
+    other = MEMBER | {"id": "167", "email": "eve@acme.example"}
+    before = write(tmp_path / "before", log, ORGANIZATION, MEMBER, other)
+    changed = {"openMembership": False, "hasAuthProvider": True}
+    now = write(tmp_path / "now", log, ORGANIZATION | changed, MEMBER | {"orgRole": "owner"})
+
+    assert found_in(now, before) == [
+        "openMembership True -> False, and no entry",
+        "single sign-on is on, and no entry",
+        "member ada@acme.example member -> owner, and no entry",
+        "member eve@acme.example is gone, and no entry",
+    ]
+
+
+def test_an_earlier_run_can_be_a_schema_of_the_same_database(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = str(tmp_path / "audit.duckdb")
+    with duckdb.connect(path) as connection:
+        for schema, row in (
+            ("sentry_before", ORGANIZATION),
+            ("sentry", ORGANIZATION | {"openMembership": False}),
+        ):
+            folder = tmp_path / schema
+            write(folder, [entry("org.create", {})], row, MEMBER)
+            connection.execute(f"CREATE SCHEMA {schema}")
+            for name in ("audit_logs", "organizations", "members"):
+                rows = f"read_json('{folder}/{name}.jsonl')"
+                connection.execute(f"CREATE TABLE {schema}.{name} AS SELECT * FROM {rows}")  # noqa: S608  (our own)
+    command = [sys.executable, "-m", "sentry_audit_detections", path, "--before-schema"]
+    for schema, code, words in (
+        ("sentry_before", 3, "openMembership  True -> False, and no entry"),
+        ("sentry_befor", 1, "the schema sentry_befor has no table"),
+    ):
+        done = subprocess.run(
+            [*command, schema, "--fail-on=medium", "--only=13"],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert words in done.stdout + done.stderr
+        assert done.returncode == code

@@ -1,4 +1,4 @@
-"""Why a token may not read something, as far as Sentry tells.
+"""Why a token may not read something, as far as Sentry says.
 
 Every refusal is the same 403 (Sentry 23.7.1). But `/api/0/` names the token's scopes, and an
 organization names the role of the token's user and the scopes that the user has there. It answers
@@ -80,7 +80,7 @@ class Access:
 
     @cached_property
     def scopes(self) -> list[str] | None:
-        """The token's scopes, or None if the server does not tell.
+        """The token's scopes, or None if the server does not say.
 
         Raises:
             SentryError: The request failed.

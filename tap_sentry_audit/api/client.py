@@ -247,7 +247,7 @@ class Client:
         if region.refused is not None:
             self._logger.info(
                 "%s: the server names the region %s, which is not below host: the token does not "
-                "go there, and %s is asked instead",
+                "go there, and the tap asks %s instead",
                 organization,
                 region.refused or "with an odd address",
                 urlsplit(host).netloc,

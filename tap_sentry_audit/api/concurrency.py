@@ -77,7 +77,7 @@ class WorkerPool(Generic[Item, Result]):
 
 
 class ReadAhead(Generic[Key, Result]):
-    """Threads that begin work on keys ahead of whoever takes the results.
+    """Threads that start work on keys ahead of whoever takes the results.
 
     The work on a key gets an `attempt`, a context manager to enter for each of its requests. At
     most `most` keys that nobody waits for have a request on its way or a result that lies ready. A
@@ -87,7 +87,7 @@ class ReadAhead(Generic[Key, Result]):
     def __init__(
         self, work: Callable[[Key, Attempt], Result], keys: Iterable[Key], most: int
     ) -> None:
-        """Start no thread before the first `take`. The keys are begun in their order."""
+        """Start no thread before the first `take`. The keys are started in their order."""
         self._work = work
         self._tasks = {key: _Task[Result]() for key in keys}
         self._to_begin = iter(self._tasks.items())

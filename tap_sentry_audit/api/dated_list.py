@@ -3,7 +3,7 @@
 Sentry 23.7.1 pages releases by OFFSET over `date_added DESC`. Releases of one date have no order
 among themselves, and PostgreSQL may choose another one for the next page: of 2,438 releases, 43
 never came, the same ones in every walk. A release that is deleted during a walk moves all those
-after it up one place, and the next page begins one release too late.
+after it up one place, and the next page starts one release too late.
 
 So each page is requested by date, from just above the end of the one before. A response is a
 single query on the server: whatever appears, disappears or changes places between two of them, a
@@ -145,8 +145,8 @@ def _read_by_walks(fetch: Fetch, span: _Span) -> Generator[ListPage, None, list[
     shown = len(set().union(*(walk.ids for walk in walks)))
     null_rows = max(walk.most_null_rows for walk in walks)
     null = f", at least {null_rows:,} of them null rows," if null_rows else ""
-    walked = f"{MOST_WALKS} walks over {span} passed {numbers} rows{null}"
-    return [f"{walked} and showed {shown:,} different ones"]
+    walked = f"{MOST_WALKS} passes over {span} read {numbers} rows{null}"
+    return [f"{walked} but showed {shown:,} different ones"]
 
 
 @dataclass

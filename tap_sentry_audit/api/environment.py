@@ -1,6 +1,6 @@
 """What the environment says of the network: proxies and certificate authorities.
 
-The variables are those of requests and curl. What is wrong with one is told by its name, before a
+The variables are those of requests and curl. What is wrong with one is reported by name, before a
 request is sent: a proxy's address can hold a password.
 """
 
@@ -80,8 +80,8 @@ def _problem_of_proxy(proxy: str) -> str | None:
         parts = None
     scheme = parts.scheme if parts else ""
     if scheme in {"socks4", "socks4a", "socks5", "socks5h"} and not find_spec("socks"):
-        return "names a SOCKS proxy, which takes a package: install PySocks beside the tap"
+        return "names a SOCKS proxy, which needs another package: install PySocks next to the tap"
     known = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
     if parts is None or not parts.host or scheme not in known:
-        return "is no address of a proxy: write http://name:port, or http://user:password@name:port"
+        return "is not the address of a proxy: write http://name:port, or http://user:password@name:port"
     return None

@@ -8,7 +8,7 @@
   * RetriableError: 5xx, or a 200 with an invalid body
     * RateLimitError: 429
     * HtmlPageError: a 200 with an HTML page
-    * DeadlineError: no whole answer in time
+    * DeadlineError: no complete answer in time
 * InvalidBodyError: raised by parsers; `Client` turns it into a RetriableError
 
 No message contains a body, a header's value or the token: audit entries are personal data.
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 class SentryError(Exception):
     """A request failed.
 
-    `cause` says why, for the user, and as a rule what to do; if that depends on whether the tap
-    tries again, it stands in `cure`. `details` is what was requested and answered.
+    `cause` says why, for the user, and usually what to do; if that depends on whether the tap
+    retries, it is in `cure`. `details` is what was requested and answered.
     """
 
     def __init__(self, cause: str, details: str = "", cure: str = "") -> None:
@@ -86,11 +86,11 @@ class RateLimitError(RetriableError):
 
 
 class HtmlPageError(RetriableError):
-    """200 with an HTML page: another server, or a proxy before it."""
+    """200 with an HTML page: another server, or a proxy in front of it."""
 
 
 class DeadlineError(RetriableError):
-    """No whole answer before the request's deadline."""
+    """No complete answer before the request's deadline."""
 
 
 class InvalidBodyError(ValueError):
@@ -99,13 +99,13 @@ class InvalidBodyError(ValueError):
 
 _UNAUTHORIZED = {
     "Invalid token": (
-        "Sentry does not know this auth_token: it was mistyped or revoked. Copy it once more, or "
+        "Sentry does not know this auth_token: it was mistyped or revoked. Copy it again, or "
         "make a new one"
     ),
     "Token expired": "this auth_token has expired: make a new one",
     "Authentication credentials were not provided.": (
         "Sentry saw no token: something between here and Sentry, such as a reverse proxy, removes "
-        "the Authorization header. Let it pass the header on"
+        "the Authorization header. Configure it to pass the header on"
     ),
 }
 
@@ -223,9 +223,9 @@ def proxy_variable(scheme: str) -> str:
 def _proxy_authentication(scheme: str) -> str:
     variable = proxy_variable(scheme)
     if "@" in os.environ.get(variable, ""):
-        return f"the proxy does not take the user name and password in {variable}: correct them"
+        return f"the proxy does not accept the user name and password in {variable}: correct them"
     return (
-        "the proxy wants a user name and password: put them into "
+        "the proxy needs a user name and password: put them into "
         f"{variable} (http://user:password@name:port)"
     )
 
@@ -287,12 +287,12 @@ _FAILURES: dict[type[BaseException], str] = {
     ),
     ssl.SSLError: "{host} does not speak TLS as expected: check host, its port and https://",
     requests.exceptions.ProxyError: (
-        "The proxy before {host} cannot be used: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+        "The proxy in front of {host} cannot be used: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
     ),
     socket.gaierror: "The name {name} cannot be found: check host and your DNS",
     ConnectionRefusedError: "{host} refused the connection: check host and port",
     requests.Timeout: "{host} did not answer in time (request_timeout_seconds)",
-    requests.exceptions.ContentDecodingError: "{host} sent a body that cannot be unpacked",
+    requests.exceptions.ContentDecodingError: "{host} sent a body that cannot be decompressed",
     LineTooLong: "{host} sent headers that cannot be read",
     requests.exceptions.ChunkedEncodingError: "{host} broke off in the middle of its answer",
 }

@@ -46,7 +46,7 @@ class Cursor:
 
     @classmethod
     def at(cls, milliseconds: int) -> Cursor:
-        """Return the cursor whose page begins with all of a millisecond."""
+        """Return the cursor whose page starts with all of a millisecond."""
         return cls(max(0, milliseconds - 1))
 
     def __str__(self) -> str:
@@ -125,7 +125,7 @@ def parse_list(
         raise InvalidBodyError(message) from None
     older = parse_links(headers.get("Link", "")).get("next")
     if older is None and len(found) >= PAGE_SIZE:
-        message = "it is a full page, and nothing says if there are more (no Link header)"
+        message = "it is a full page, and nothing says whether there are more (no Link header)"
         raise InvalidBodyError(message)
     if older and older.has_results and not older.cursor:
         message = "more rows follow, and nothing says where (an empty cursor in the Link header)"
@@ -163,7 +163,7 @@ class ListCursors:
     """The cursors of one walk along a list, each of which may be used once."""
 
     def __init__(self, first: str | None = None) -> None:
-        """Begin with a cursor, or at the first page."""
+        """Start with a cursor, or at the first page."""
         self._used = {first}
         self._empty = 0
 
@@ -175,11 +175,11 @@ class ListCursors:
 
         """
         if page.older is not None and page.older in self._used:
-            message = "the server leads to a page of a list that it has shown already"
+            message = "the server links to a page of a list that it has already shown"
             raise SentryError(message)
         self._empty = 0 if page.rows or page.null_rows else self._empty + 1
         if page.older is not None and self._empty >= MOST_EMPTY_PAGES:
-            message = "the server promises more rows of a list, and shows empty pages"
+            message = "the server promises more rows of a list but shows empty pages"
             raise SentryError(message)
         self._used.add(page.older)
         return page.older

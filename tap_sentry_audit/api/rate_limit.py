@@ -41,7 +41,7 @@ _TOO_MANY = "the server answered 429 without a time"
 _WINDOW = "the server allows few requests a minute"
 
 _MARGIN = 0.95
-"""Part of the limit to use until we know when the server's windows begin."""
+"""Part of the limit to use until we know when the server's windows start."""
 
 _CATCH_UP = 4
 """How many unused slots of a window may be used later than planned."""
@@ -255,7 +255,7 @@ class RateLimiter:
 
 
 class _Windows:
-    """The server's windows on our clock: how long they are, what fits into each, when they begin.
+    """The server's windows on our clock: how long they are, what fits into each, when they start.
 
     The start of a request and the end of its window (`Reset`) bound the difference of the two
     clocks; many requests narrow it down to the time between two of them. The part that is surely
@@ -267,7 +267,7 @@ class _Windows:
         self._ceiling = requests_per_second
         self._length = 1.0
         self._count = requests_per_second
-        # A window begins between these two, plus any number of lengths.
+        # A window starts between these two, plus any number of lengths.
         self._earliest = -math.inf
         self._latest = math.inf
         self._starts: deque[float] = deque()

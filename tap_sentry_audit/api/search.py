@@ -56,7 +56,7 @@ def read_slices(
         if any(time < start - _DOUBT for time in times) or (
             len(times) > 1 and all(time > end + _DOUBT for time in times)
         ):
-            message = "the server answers other issues than it is asked for: it ignores the search"
+            message = "the server returns issues that it was not asked for: it ignores the search"
             raise SentryError(message)
         hits, most_hits = first.hits, first.most_hits
         is_counted = hits is None or most_hits is None or hits < most_hits

@@ -73,7 +73,7 @@ class Transport(HTTPAdapter):
         wait = requested_wait(response.status_code, limits)
         if wait > LONGEST_WAIT:
             cause = (
-                f"Sentry asks to come back in {wait:.0f} seconds, and the tap waits for at most "
+                f"Sentry asks the tap to come back in {wait:.0f} seconds, but it waits for at most "
                 f"{LONGEST_WAIT:.0f}: run it again later"
             )
             raise SentryError(cause, describe(response))
@@ -81,7 +81,7 @@ class Transport(HTTPAdapter):
         return response
 
     def _send(self, request: PreparedRequest, *args: Any, **options: Any) -> tuple[Response, float]:  # noqa: ANN401  (requests' own)
-        """Return a response and when its request began.
+        """Return a response and when its request started.
 
         A connection that was used before may have been closed meanwhile: the request then goes out
         again at once. Each of these connections can fail so once.
@@ -140,7 +140,7 @@ class Transport(HTTPAdapter):
 
 @contextmanager
 def _naming(request: PreparedRequest) -> Iterator[None]:
-    """Let an error name its request: one that breaks off a body does not."""
+    """Let an error name its request: one that truncates a body does not."""
     try:
         yield
     except RequestException as error:
@@ -157,7 +157,7 @@ class _WatchedConnection(HTTPConnection):
         """Return a new socket, before any TLS.
 
         urllib3 has no public name for it; its SOCKS connections override it too (2.8). Looking up
-        a name cannot be broken off, and a name can have many addresses: so another thread does it.
+        a name cannot be interrupted, and a name can have many addresses: so another thread does it.
         """
         made: SimpleQueue[socket.socket | Exception] = SimpleQueue()
         connect = super()._new_conn

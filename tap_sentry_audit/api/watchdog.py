@@ -1,7 +1,7 @@
 """A deadline for each request as a whole: name, connection, headers and body.
 
-The timeout of a socket starts anew with each byte, so a server that sends one now and then could
-hold a request for ever. One thread per run looks at all requests on their way, and shuts down the
+The timeout of a socket restarts with each byte, so a server that sends one now and then could
+hold a request forever. One thread per run looks at all requests on their way, and shuts down the
 sockets of those that are past their deadline: whatever blocks on a socket then wakes up.
 """
 
@@ -69,7 +69,7 @@ class Watchdog:
         self._patience = patience
         self._lock = threading.Lock()
         self._here = threading.local()
-        # In the order in which they began, which is that of their deadlines.
+        # In the order in which they started, which is that of their deadlines.
         self._watches: dict[Watch, None] = {}
         self._thread: threading.Thread | None = None
         self._told_until = 0.0
@@ -144,7 +144,7 @@ class Watchdog:
             if all(watch.is_told for watch in late):
                 return None
             is_news = now > self._told_until or not any(watch.is_told for watch in late)
-            # One line stands for all that hang at the same time.
+            # One line covers all that hang at the same time.
             for watch in late:
                 watch.is_told = True
             if not is_news:
@@ -153,6 +153,6 @@ class Watchdog:
             self._told_until = first.deadline
         end = time_of_day(time.time() + first.left)
         return (
-            f"{first.request}: no whole answer for {now - first.began:.0f} s; "
-            f"waiting until {end} at most ({first.left:.0f} s)"
+            f"{first.request}: no complete answer for {now - first.began:.0f} s; "
+            f"waiting until {end} at the latest ({first.left:.0f} s)"
         )

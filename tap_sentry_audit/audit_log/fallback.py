@@ -48,7 +48,7 @@ def read_log(
     except (CursorIgnoredError, BadRequestError) as error:
         if has_begun:
             # We no longer know all that was delivered, so it must not be read again.
-            message = "the server no longer answers what it is asked; run again"
+            message = "the server no longer answers as it was asked to: run again"
             raise SentryError(message) from error
         on_fallback()
         yield from read_along_server_cursors(fetch, start, end)
@@ -80,13 +80,13 @@ def read_along_server_cursors(
             if is_past:
                 break
             if page.older is None and page.rows >= PAGE_SIZE:
-                message = "a page of the log is full, and the server does not say what follows"
+                message = "a page of the log is full, but the server does not say what follows"
                 raise SentryError(message)
             if page.older is None or not page.older.has_results:
                 break
             ids = {entry.id for entry in page.entries}
             if page.older.cursor in used or not page.rows or (ids and ids <= shown):
-                message = "the server promises more entries, and shows none that it has not shown"
+                message = "the server promises more entries but shows only known ones"
                 raise SentryError(message)
             cursor, shown = page.older.cursor, ids
         before: set[str] = set()

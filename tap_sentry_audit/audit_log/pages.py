@@ -95,7 +95,7 @@ class Page:
     """One page, its `entries` oldest first. `server_time` is as in `timestamps.server_time`.
 
     `null_rows` counts the rows that hold no entry: those that Sentry failed to serialize, for which
-    it sends `null` (23.7.1), and `odd_rows`, which lack an id or a time that can be used.
+    it sends `null` (23.7.1), and `odd_rows`, which lack a usable id or time.
     `page_size` is how many rows a full page has, as far as that is known: a server may have other
     ideas of it.
     """
@@ -176,7 +176,7 @@ def _describe_odd_rows(count: int, query: Query, page: Page) -> str:
     if page.entries:
         first, last = format_time(page.entries[0].created), format_time(page.entries[-1].created)
         where += f", whose entries are from {first} to {last}"
-    why = "without an id or a time that can be used, or nested too deeply"
+    why = "without a usable id or time, or nested too deeply"
     return f"{what} left out, {why}: {where}"
 
 

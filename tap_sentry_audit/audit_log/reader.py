@@ -2,7 +2,7 @@
 
 Sentry sends pages newest first and reorders entries of the same microsecond on each request, so
 its own pagination loses some of them where a page ends between them. This reader goes forward in
-time, and each page begins at the whole millisecond in which the one before ended: a millisecond
+time, and each page starts at the whole millisecond in which the one before ended: a millisecond
 is delivered only once all of it was in one page, or was read by itself (`ties`).
 """
 
@@ -165,7 +165,7 @@ class _WorkerPool:
 
 
 def _read_step(fetch: Fetch, millisecond: int, page: Page | None = None) -> Step:
-    """Read the page that begins at a millisecond, or a tie that is wider than a page."""
+    """Read the page that starts at a millisecond, or a tie that is wider than a page."""
     page = page or fetch(Query(Cursor.at(millisecond)))
     if page.entries and to_milliseconds(page.entries[0].created) < millisecond - 1:
         # No cursor lies before 1970, but the first one shows what does.

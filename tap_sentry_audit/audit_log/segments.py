@@ -83,7 +83,7 @@ class Step:
 class Segment:
     """A part of the range, from `position` to before `end` in milliseconds.
 
-    If `end` is None, it goes on to the newest entry. `pace` is how many milliseconds a page
+    If `end` is None, it continues to the newest entry. `pace` is how many milliseconds a page
     covered when this was last known.
     """
 
@@ -101,7 +101,7 @@ class Schedule:
     """The segments of one range, with the chunks that wait for delivery."""
 
     def __init__(self, start: int, end: int | None, first: Step) -> None:
-        """Begin with one segment, whose first step has been read."""
+        """Start with one segment, whose first step has been read."""
         self._segments = [Segment(start, end)]
         self._now = to_milliseconds(first.chunk.server_time)
         self._waiting = 0
@@ -209,7 +209,7 @@ class Schedule:
         longest = max(known, key=self._rest, default=None)
         if longest is None or (rest := self._rest(longest)) < _LEAST_REST:
             return None
-        # Segments that begin together get staggered lengths, so that they end one by one: then
+        # Segments that start together get staggered lengths, so that they end one by one: then
         # half as much waits as if they ended together.
         most = _PIECE * min(1.0, len(self._segments) / width)
         pages = min(rest / 2, max(_LEAST_PIECE, min(rest / width, most)))

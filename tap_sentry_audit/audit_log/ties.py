@@ -177,7 +177,7 @@ class _Reading:
         ):
             return True
         if not page.null_rows:
-            # The page is complete: what it lacks is no longer there.
+            # The page is complete: what it lacks no longer exists.
             shown = {entry.id for entry in page.entries}
             self._gone |= {
                 key for key, kind in self._kinds.items() if part.includes(kind) and key not in shown

@@ -42,7 +42,7 @@ _PATIENCE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """An organization's log: where to go on, and a `fetch` that has the first page already."""
+    """An organization's log: where to continue, and a `fetch` that has the first page already."""
 
     bookmark: Bookmark
     fetch: Fetch
@@ -195,8 +195,8 @@ class AuditLogs(IncrementalStream):
     def _chunks(self, organization: str, fetch: Fetch, bookmark: Bookmark) -> Iterator[Chunk]:
         warn = partial(
             self.logger.warning,
-            "%s: this server does not take cursors that it did not make. Its own are "
-            "followed, which is slower; where entries share a time, it may lose some",
+            "%s: this server does not accept cursors that it did not make. The tap "
+            "follows its own, which is slower and may lose entries that share a time",
             organization,
         )
         width = self.tap.client.rate_limiter.width

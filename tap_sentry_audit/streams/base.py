@@ -121,7 +121,7 @@ class SentryTap(ConfiguredTap):
         command = super().get_singer_command()
         console.set_up()
         command.help = (
-            "Reads the audit log of Sentry organizations, whole, and writes it to stdout as Singer "
+            "Read the complete audit log of Sentry organizations, and write it to stdout as Singer "
             f"messages.\n\nExample: {config.NAME} --config=ENV | target-jsonl"
         )
         command.epilog = f"Documentation: {config.DOCUMENTATION}"
@@ -259,7 +259,9 @@ class SentryTap(ConfiguredTap):
                 self.close_state()
             except OSError:  # stdout is closed
                 signals.end(signum, "its last STATE could not be written", 1)
-            signals.end(signum, "its last STATE holds all that it sent", self.outcome.has_failed)
+            signals.end(
+                signum, "its last STATE covers everything that it sent", self.outcome.has_failed
+            )
 
     @classmethod
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
@@ -269,7 +271,7 @@ class SentryTap(ConfiguredTap):
         """
         if value != CliTestOptionValue.All.value:
             if value not in {each.value for each in CliTestOptionValue}:
-                message = f"--test={value} is no test: write --test or --test=schema"
+                message = f"--test={value} is not a test: write --test or --test=schema"
                 raise click.UsageError(message)
             super().cb_test(ctx, param, value)
             return
@@ -332,7 +334,7 @@ class SentryStream(RESTStream[str | None]):
 
     @cached_property
     def progress(self) -> Progress:
-        """What people see while the stream is read; it begins with the first partition."""
+        """What people see while the stream is read; it starts with the first partition."""
         return Progress(self.name, self.nouns, len(self.tap.settings.slugs), self.logger)
 
     @cached_property
@@ -578,7 +580,7 @@ class SentryStream(RESTStream[str | None]):
             self.logger.warning("%s: Sentry could not show %s (null rows)", organization, what)
 
     def explain(self, organization: str, error: Exception) -> SentryError:
-        """Return the error that tells people why an organization could not be read."""
+        """Return the error that says why an organization could not be read."""
         if isinstance(error, ForbiddenError):
             access = self.tap.access
             return access.explain(organization, self.name, self.scopes, error)
@@ -595,7 +597,7 @@ class SentryStream(RESTStream[str | None]):
         self._report(organization, self.explain(organization, error), is_end=True)
 
     def report(self, organization: str, problem: SentryError | str) -> None:
-        """Report a problem. The run goes on, and fails at its end."""
+        """Report a problem. The run continues, and fails at its end."""
         error = SentryError(problem) if isinstance(problem, str) else problem
         self._report(organization, error, is_end=False)
 

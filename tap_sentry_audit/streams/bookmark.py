@@ -67,7 +67,7 @@ class Bookmark:
         newest = parse_time(str(state[VALUE]))
         kept = state.get(LOOKBACK, {})
         if not isinstance(kept, dict):
-            message = "the lookback is no object"
+            message = "the lookback is not an object"
             raise TypeError(message)
         since, ids = newest, {}
         if kept:
@@ -148,6 +148,6 @@ class Bookmark:
         if now == self._forgotten:
             return
         self._forgotten = now
-        # A second more than the lookback: searches in whole seconds begin earlier.
+        # A second more than the lookback: searches in whole seconds start earlier.
         while self._ids and next(iter(self._ids.values())) < now - self._seconds - 1:
             self._ids.popitem(last=False)

@@ -29,7 +29,7 @@ def read_catalog_file(file: IO[str]) -> str:
         text = file.read()
         msgspec.json.decode(text, type=_Catalog)
     except UnicodeDecodeError:
-        problem = "its file is no text in UTF-8"
+        problem = "its file is not UTF-8 text"
     except RecursionError:
         problem = "it is nested too deeply"
     except msgspec.ValidationError as error:
@@ -38,5 +38,5 @@ def read_catalog_file(file: IO[str]) -> str:
         problem = f"its file is not JSON: {error}"
     else:
         return text
-    message = f"the catalog cannot be used ({problem}): make it anew with --discover"
+    message = f"the catalog cannot be used ({problem}): create it again with --discover"
     raise CatalogError(message)

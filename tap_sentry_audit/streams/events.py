@@ -102,7 +102,7 @@ class Events(IncrementalStream):
                 with spool:
                     rows = _oldest_first(spool, project.bookmark, project.end, server_time)
                     yield from self.unsent(rows, project.bookmark)
-                # Events since the run began are left to the next one.
+                # Events since the run started are left to the next one.
                 self.end(project.bookmark, context, min(server_time, project.end))
                 self._end_without_events(project, context)
                 self.summary.newest = project.bookmark.newest
@@ -128,7 +128,7 @@ class Events(IncrementalStream):
 
     @cached_property
     def _projects(self) -> list[_Project]:
-        """Every project of every organization that can be read, as the run begins."""
+        """Every project of every organization that can be read, as the run starts."""
         found = []
         for organization in self.tap.settings.slugs:
             try:
@@ -236,7 +236,7 @@ class Events(IncrementalStream):
                 self.report(organization, f"the events of project {project.slug} cannot be read")
             else:
                 self.logger.warning(
-                    "%s: project %s is left out: it is no longer there", organization, project.slug
+                    "%s: project %s is left out: it no longer exists", organization, project.slug
                 )
 
 

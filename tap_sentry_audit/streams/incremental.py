@@ -126,8 +126,8 @@ class IncrementalStream(SentryStream):
         # Ahead of both clocks, it would skip the records until then.
         if newest and newest > datetime.now(UTC) and newest > server_time():
             message = (
-                f"the bookmark in the state, {format_time(newest)}, lies ahead of the server's "
-                "clock and of this machine's: set replication_key_value to the time of the newest "
+                f"the bookmark in the state, {format_time(newest)}, is ahead of the server's "
+                "clock and this machine's: set replication_key_value to the time of the newest "
                 "record that your target has, or leave the bookmark out to read everything again"
             )
             raise SentryError(message)

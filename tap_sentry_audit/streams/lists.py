@@ -231,7 +231,8 @@ class Releases(ListStream):
             del parameters["status"]
             first = fetch({})
             self.logger.warning(
-                "%s: this Sentry does not take an empty status=, so archived releases are not read",
+                "%s: this Sentry does not accept an empty status=, so archived releases are not "
+                "read",
                 context["organization"],
             )
         for page in read_whole(first, fetch):

@@ -127,7 +127,7 @@ def _wait_for_room(size: int) -> None:
     try:
         pipe = sys.stdout.fileno()
         capacity = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
-    except OSError:  # it is no pipe
+    except OSError:  # it is not a pipe
         return
     if capacity < size:
         with suppress(OSError):  # it cannot be made so long

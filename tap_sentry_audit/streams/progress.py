@@ -34,8 +34,8 @@ _ESTIMATE_SECONDS = 5.0
 
 _RECENT_SECONDS = 10.0
 _SURE = 2.0
-"""The time left is told if it is the same, up to this factor, by how fast it went lately and on the
-whole: where most entries lie in a short time, there is no telling."""
+"""The time left is shown if recent speed and overall speed give the same, up to this factor: where
+most entries lie in a short time, it cannot be known."""
 
 _SHORTEST_BAR = 10
 _SHORTEST_LABEL = 12
@@ -53,7 +53,7 @@ class Progress:
         logger: logging.Logger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin; `nouns` name one record and many, `clock` counts seconds."""
+        """Start; `nouns` name one record and many, `clock` counts seconds."""
         self._stream = stream
         self._nouns = nouns
         self._organizations = organizations
@@ -71,7 +71,7 @@ class Progress:
         self._recent = deque([(self._began, 0.0)])
 
     def begin(self, organization: str) -> None:
-        """Begin with an organization."""
+        """Start with an organization."""
         self._organization = organization
 
     def show(
@@ -126,7 +126,7 @@ class Progress:
         return f"{self._done:,} of {self._organizations:,} organizations"
 
     def _left(self, now: float, part: float) -> str:
-        """Return how long it may still take, as text; empty as long as there is no telling."""
+        """Return how long it may still take, as text; empty as long as it is not known."""
         self._recent.append((now, part))
         while self._recent[1][0] <= now - _RECENT_SECONDS:
             self._recent.popleft()
@@ -162,7 +162,7 @@ class Span:
     """
 
     def __init__(self, end: Callable[[], datetime]) -> None:
-        """Begin with the first time that is reached."""
+        """Start with the first time that is reached."""
         self._find_end = end
         self._start: datetime | None = None
         self._end: datetime | None = None

@@ -75,7 +75,7 @@ def mask_audit_record(record: dict[str, Json]) -> None:
     """
     found = mask_fields(record)
     event, data, aside = record["event"], record["data"], record[ADDITIONAL]
-    # In other events `key` is no secret, but the name of a tag, for example.
+    # In other events `key` is not a secret but the name of a tag, for example.
     if isinstance(data, dict) and "key" in data and str(event).startswith("api-key."):
         data["key"] = mask_value(data["key"], found)
     _mask_api_key(record["actor"], found)

@@ -64,11 +64,11 @@ def read_state_file(file: IO[str]) -> str:
             return text
         why = "its file is empty"
     except UnicodeDecodeError:
-        why = "its file is no text in UTF-8"
+        why = "its file is not UTF-8 text"
     except msgspec.ValidationError:
-        why = "its file holds JSON, but no object"
+        why = "its file holds JSON, but not an object"
     except (msgspec.DecodeError, RecursionError):
-        why = "its file is not one JSON object: it is broken off, or has more than one line"
+        why = "its file is not one JSON object: it is truncated, or has more than one line"
     raise StateError(why)
 
 
@@ -92,7 +92,7 @@ def _problems(state: dict[str, Any], streams: Collection[str]) -> Iterator[str]:
         yield str(error)
         return
     if bookmarks and not bookmarks.keys() & set(streams):
-        yield "it has no bookmark of a stream of this tap, so it is another tap's"
+        yield "it has no bookmark for a stream of this tap, so it belongs to another tap"
     for name, stream in bookmarks.items():
         raw = state["bookmarks"][name]
         for bookmark in (raw, *raw.get("partitions", ())):
@@ -121,7 +121,7 @@ def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
         if inner is None:
             break
         if not isinstance(inner, dict):
-            why = "what it wraps is no object"
+            why = "what it wraps is not an object"
             raise StateError(why)
         state = inner
     return state

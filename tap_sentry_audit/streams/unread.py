@@ -31,8 +31,9 @@ def unread_option() -> click.Option:
         ["--unread-for"],
         type=click.IntRange(1, _MOST_MINUTES),
         metavar="MINUTES",
-        help="Read nothing; list organizations whose audit log the --state says was not read "
-        "for so long, and exit with 3 if there are any. With --config, only those in it count.",
+        help="Read nothing; list the organizations whose audit log has not been read to its end "
+        "for that long, according to --state, and exit with 3 if there are any. With --config, "
+        "only those in it count.",
     )
 
 
@@ -48,7 +49,7 @@ class Report:
         """Return the lines, and a last one that sums them up."""
         span = f"the last {self.minutes} minutes"
         if not self.organizations:
-            return "The state has no organization: nothing was ever read with it"
+            return "The state has no organization: nothing has ever been read with it"
         if not self.unread:
             return f"Organizations: {self.organizations}, all read to their end in {span}"
         summary = (

@@ -2,7 +2,7 @@
 
     make fuzz                        ten minutes
     make fuzz MINUTES=1 SEED=7       from another seed
-    make fuzz AGAINST=v0.1.0         beside another revision of this repository
+    make fuzz AGAINST=v0.1.0         next to another revision of this repository
 
 It knows the promise only: each entry once, none missing, whatever ended the runs; and no secret.
 It imports neither the tap nor the stand-in for Sentry (`fake_sentry`).

@@ -1,7 +1,7 @@
 """What the tap writes to stdout, and its exit code, kept as files: any change of them is seen.
 
     python -m testing.golden            compare, and name the cases that differ
-    python -m testing.golden --write    write the files anew
+    python -m testing.golden --write    regenerate the files
     python -m testing.golden stops      the cases whose names begin with "stops" alone
 
 Each case in `cases` plays one or more runs of the tap against a local server; the messages of each

@@ -11,7 +11,7 @@ from testing.golden.corpus import difference, path, played
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="golden")
-    parser.add_argument("--write", action="store_true", help="write the files anew")
+    parser.add_argument("--write", action="store_true", help="regenerate the files")
     parser.add_argument("prefix", nargs="?", default="", help="how the cases' names begin")
     asked = parser.parse_args()
     names = [name for name in CASES if name.startswith(asked.prefix)]

@@ -62,13 +62,15 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return finding(tmp_path_factory.mktemp("wheels"))
 
 
-def copy_loaders(project: Path) -> None:
-    """Copy the targets' entries, as the page asks for in a project of one's own."""
+def copy_plugins(project: Path) -> None:
+    """Copy the entries of targets and mapper, as the page asks for in a project of one's own."""
     yaml, path = YAML(pure=True), project / "meltano.yml"
     content, ours = yaml.load(path), YAML(pure=True).load(ROOT / "meltano.yml")
     wanted = {"target-jsonl", "target-duckdb"}
     loaders = [each for each in ours["plugins"]["loaders"] if each["name"] in wanted]
-    content["plugins"]["loaders"] = loaders
+    [mapper] = ours["plugins"]["mappers"]
+    mapper["pip_url"] = mapper["pip_url"].replace("plugins", f"{ROOT}/plugins")
+    content["plugins"] |= {"loaders": loaders, "mappers": [mapper]}
     yaml.dump(content, path)
 
 
@@ -94,7 +96,7 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
         follow(f"meltano init --no-usage-stats {project}", tmp_path, variables)
         recipe = filled_in(INSTALL["own-project"], **{"/srv/tap-sentry-audit": ROOT})
         follow(recipe, project, variables)
-        copy_loaders(project)
+        copy_plugins(project)
         follow("meltano install", project, variables)
 
         said = follow(INSTALL["meltano-connection"], project, variables)
@@ -102,6 +104,11 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
         follow("meltano run tap-sentry-audit target-jsonl", project, variables)
         assert {path.name for path in project.glob("output/*.jsonl")} == {"audit_logs.jsonl"}
         assert ids_in(project / "output/audit_logs.jsonl") == ids_of(log)
+
+        ocsf = "meltano run --state-id-suffix=ocsf tap-sentry-audit sentry-ocsf target-jsonl"
+        follow(ocsf, project, variables)
+        found = lines(project / "output/ocsf_events.jsonl")
+        assert sorted(event["uid"] for event in found) == ids_of(log)
 
         follow("meltano select tap-sentry-audit members '*'", project, variables)
         log.add([entries.micros(entries.UNTIL)])
@@ -132,7 +139,7 @@ def test_a_project_of_ones_own_reads_the_audit_log_and_only_that(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def pipx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a pipx of its own, installed from PyPI, with `pip` beside it."""
+    """Return the folder of a pipx of its own, installed from PyPI, with `pip` next to it."""
     folder = tmp_path_factory.mktemp("pipx")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     subprocess.run([folder / "bin/pip", "install", "--quiet", "pipx"], check=True)

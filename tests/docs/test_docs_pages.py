@@ -1,4 +1,4 @@
-"""The pages themselves: links that lead somewhere, tested blocks, a short README."""
+"""The pages themselves: links that lead somewhere, tested blocks, short READMEs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pytest
 
 from testing.recipes import ROOT, blocks
 
-README = ROOT / "README.md"
-PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
-TESTED = [*PAGES, ROOT / "CONTRIBUTING.md"]
+INDEX = ROOT / "docs" / "README.md"
+OWN_PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PLUGINS = [ROOT / "plugins" / name for name in ("target-otlp", "tap-captivateiq-audit")]
+READMES = [ROOT / "README.md", *(plugin / "README.md" for plugin in PLUGINS)]
+PAGES = [*OWN_PAGES, *READMES[1:], *(page for each in PLUGINS for page in each.glob("docs/*.md"))]
+TESTED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "examples/page/README.md"]
 MOST_WORDS = 900
 OURS = "tap-sentry-audit|target-otlp|tap-captivateiq-audit"
 
@@ -94,15 +97,18 @@ def test_every_named_block_is_used_by_a_test_of_its_page(path: Path) -> None:
     assert {each.name for each in blocks(path.read_text("utf-8")) if each.name} == used
 
 
-def test_readme_can_be_read_in_three_minutes() -> None:
-    assert len(README.read_text("utf-8").split()) <= MOST_WORDS
+@pytest.mark.parametrize("path", READMES, ids=name_of)
+def test_a_readme_can_be_read_in_three_minutes(path: Path) -> None:
+    assert len(path.read_text("utf-8").split()) <= MOST_WORDS
 
 
-def test_every_page_is_reached_from_the_index() -> None:
-    index = ROOT / "docs" / "README.md"
+@pytest.mark.parametrize("index", [INDEX, *READMES[1:]], ids=name_of)
+def test_every_page_is_reached_from_the_index(index: Path) -> None:
     listed = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    pages = OWN_PAGES if index == INDEX else sorted(index.parent.glob("docs/*.md"))
 
-    assert [name_of(page) for page in PAGES if page not in {*listed, index}] == []
+    assert len(pages) > 3
+    assert [name_of(page) for page in pages if page not in {*listed, index}] == []
 
 
 @pytest.mark.parametrize("path", TESTED, ids=name_of)
@@ -116,7 +122,7 @@ def test_no_block_takes_a_package_of_ours_from_pypi_where_it_is_not_yet(path: Pa
 def test_the_example_of_the_environment_has_every_variable_that_the_docs_use() -> None:
     example = (ROOT / ".env.example").read_text("utf-8")
     generated = ROOT / "docs" / "settings.md"
-    text = "".join(page.read_text("utf-8") for page in PAGES if page != generated)
+    text = "".join(page.read_text("utf-8") for page in OWN_PAGES if page != generated)
     used = set(re.findall(r"\b(?:TAP_SENTRY_AUDIT|TARGET_[A-Z]+|AUDIT)_[A-Z_]+\b", text))
 
     # The address of the database as a whole stands in for the variables of its parts.

@@ -10,4 +10,4 @@ SELECT organization, id, dateCreated, event, actorName, ipAddress,
 FROM audit_logs CROSS JOIN period
 WHERE dateCreated >= since AND dateCreated < until
   AND event = 'org.edit'
-  AND (data->>'require_2fa') LIKE 'to False%'
+  AND (data->>'require_2fa') LIKE '%to False%'

@@ -5,6 +5,7 @@
 -- false positives: Clearing up old projects; an identity provider that removes leavers through
 --   SCIM.
 -- events: *.remove, project.remove-with-origin, sentry-app.uninstall, member.leave-team
+-- note: Deleted issues (issue.delete) are not counted: many at once are everyday work.
 -- link: https://docs.sentry.io/organization/membership/
 WITH removals AS (
   SELECT *, coalesce(actorId, actorName, '') AS who

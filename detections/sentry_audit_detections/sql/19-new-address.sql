@@ -12,7 +12,7 @@ WITH seen AS (
     ) AS turn,
     min(dateCreated) OVER (PARTITION BY organization, actorId) AS first_seen
   FROM audit_logs
-  WHERE actorId IS NOT NULL AND ipAddress IS NOT NULL
+  WHERE actorId IS NOT NULL AND ipAddress <> ''
 )
 SELECT organization, id, dateCreated, event, actorName, ipAddress,
   'first time from ' || ipAddress AS detail

@@ -1,10 +1,11 @@
 -- title: Alarms silenced in a row
 -- severity: medium
--- meaning: Somebody muted, disabled or removed three alerts within ten minutes. The entry found
+-- meaning: Somebody muted, disabled or removed three alerts or monitors within ten minutes. The entry found
 --   is the third.
 -- false positives: Maintenance; clearing up alerts.
--- events: rule.mute, rule.disable, rule.remove, alertrule.mute, alertrule.remove
--- note: Sentry 23.7.1 knows no rule.disable. What somebody mutes for themselves only has no
+-- events: rule.mute, rule.disable, rule.remove, alertrule.mute, alertrule.remove;
+--   monitor.remove; detector.remove, workflow.remove
+-- note: Sentry 23.7.1 knows no rule.disable, detectors or workflows. What somebody mutes for themselves only has no
 --   entry.
 -- link: https://docs.sentry.io/product/alerts/
 WITH silenced AS (
@@ -12,7 +13,7 @@ WITH silenced AS (
   FROM audit_logs CROSS JOIN period
   WHERE dateCreated >= since - INTERVAL '20 minutes' AND dateCreated < until
     AND event IN ('rule.mute', 'rule.disable', 'rule.remove', 'alertrule.mute',
-      'alertrule.remove')
+      'alertrule.remove', 'monitor.remove', 'detector.remove', 'workflow.remove')
 ), counted AS (
   SELECT *,
     count(*) OVER (

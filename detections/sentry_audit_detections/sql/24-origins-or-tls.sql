@@ -13,4 +13,6 @@ SELECT organization, id, dateCreated, event, actorName, ipAddress,
 FROM audit_logs CROSS JOIN period
 WHERE dateCreated >= since AND dateCreated < until
   AND event = 'project.edit'
-  AND ((data->>'sentry:origins') LIKE '%"*"%' OR (data->>'sentry:verify_ssl') = 'false')
+  AND ((data->>'sentry:origins') LIKE '%"*"%'
+    OR (data->>'sentry:origins') = '*'
+    OR (data->>'sentry:verify_ssl') = 'false')

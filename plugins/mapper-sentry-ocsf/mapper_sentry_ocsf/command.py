@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -17,10 +16,17 @@ from mapper_sentry_ocsf.messages import OutputError, StoppedError
 from mapper_sentry_ocsf.signals import handle_signals
 
 if TYPE_CHECKING:
+    import logging
     from typing import NoReturn
 
-# How the SDK reads settings and counts lines: users want to know about entries.
-_HIDDEN_LINES = ("Skipping parse of env var", "Parsing env var", "Reader '%s' completed")
+# How the SDK reads settings and counts lines: users want to know about entries. What is wrong with
+# the settings is to be the last line.
+_HIDDEN_LINES = (
+    "Config validation failed",
+    "Skipping parse of env var",
+    "Parsing env var",
+    "Reader '%s' completed",
+)
 
 
 def run() -> NoReturn:
@@ -51,7 +57,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 
 def _is_shown(line: logging.LogRecord) -> bool:
-    return line.levelno > logging.INFO or not str(line.msg).startswith(_HIDDEN_LINES)
+    return not str(line.msg).startswith(_HIDDEN_LINES)
 
 
 def _explain(error: Exception) -> list[str]:

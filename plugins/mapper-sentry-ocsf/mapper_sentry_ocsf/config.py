@@ -71,7 +71,16 @@ def _flag(value: object) -> bool:
 
 def _severities(value: object) -> dict[str, int]:
     """Parse severities by event; Meltano turns a name such as org.edit into nested objects."""
-    return {name: _severity(name, word) for name, word in _flat(value).items()}
+    words = _flat(value)
+    found = {
+        name: SEVERITIES[word]
+        for name, given in words.items()
+        if (word := str(given).capitalize()) in SEVERITIES
+    }
+    if wrong := [f"{words[name]!r} for {name}" for name in words if name not in found]:
+        *others, last = SEVERITIES
+        _refuse(f"has {' and '.join(wrong)}: write {', '.join(others)} or {last}")
+    return found
 
 
 def _flat(value: object) -> dict[str, object]:
@@ -87,13 +96,6 @@ def _flat(value: object) -> dict[str, object]:
     if len(found) < len(pairs):
         _refuse("has an event twice, with dots and as an object in an object: leave one out")
     return found
-
-
-def _severity(event: str, word: object) -> int:
-    severity = SEVERITIES.get(word.capitalize()) if isinstance(word, str) else None
-    if severity is None:
-        _refuse(f"has {word!r} for {event}: write {', '.join(SEVERITIES)}")
-    return severity
 
 
 _JSON_TYPES = {bool: "boolean", dict: "object"}
@@ -192,18 +194,32 @@ def parse_settings(config: Mapping[str, object]) -> Settings:
     return Settings(**values)
 
 
-def remarks(config: Mapping[str, object], settings: Settings, events: Collection[str]) -> list[str]:
+def remarks(
+    config: Mapping[str, object],
+    settings: Settings,
+    events: Collection[str],
+    environment: Mapping[str, str],
+) -> list[str]:
     """Return what a user should know about settings that can be used.
 
     `events` are the names of those that the table has.
     """
-    found = [
+    variable = f"{_PREFIX}SEVERITY_BY_EVENT"
+    found = []
+    if not settings.severity_by_event and environment.get(variable, "{}").strip("{ }"):
+        # Meltano 4.4.1 loses names with dots in variables, without a word.
+        found.append(
+            f"{variable} is set, but does not count: in Meltano, write objects in objects such as "
+            '{"member": {"invite": "High"}} instead of names with dots; elsewhere, give '
+            "--config ENV"
+        )
+    found += [
         f"There is no setting {name!r}; it is ignored{_hint(name, _PARSERS)}"
         for name in sorted(name for name in config.keys() - _PARSERS.keys())
         if config[name] is not None
     ]
     return found + [
-        f"severity_by_event: the table has no event {name!r}{_hint(name, events)}"
+        f"severity_by_event: the table has no event {name!r}, but Sentry may{_hint(name, events)}"
         for name in sorted(settings.severity_by_event.keys() - set(events))
     ]
 

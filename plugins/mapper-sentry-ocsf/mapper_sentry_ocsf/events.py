@@ -124,6 +124,9 @@ class EventMapper:
         return event
 
     def _event(self, entry: _Entry) -> Object:
+        if not entry.id or not entry.dateCreated:
+            error = f"is an audit entry without {'dateCreated' if entry.id else 'id'}"
+            raise UnusableEntryError(error)
         row, common = self._template(entry.event)
         data = entry.data if isinstance(entry.data, dict) else {}
         event: Object = {
@@ -350,26 +353,19 @@ def _is_ip(text: str) -> bool:
 def _convert(record: object) -> _Entry:
     """Return an entry of other types than the tap declares, as far as they have a meaning.
 
-    Raises:
-        UnusableEntryError: It is no object, or has no id or no time.
-
+    Raises UnusableEntryError if it is no object.
     """
     if not isinstance(record, dict):
         error = "is an audit entry that is no object"
         raise UnusableEntryError(error)
-    texts = {name: _text(record.get(name)) for name in ("id", "dateCreated", "event")}
-    for name in ("id", "dateCreated"):
-        if not texts[name]:
-            error = f"is an audit entry without {name}"
-            raise UnusableEntryError(error)
     target = record.get("targetUser")
     detail = record.get("targetUserDetail")
     number = record.get("targetObject")
     user = _as_user(detail if detail is not None else target if isinstance(target, dict) else None)
     return _Entry(
-        id=texts["id"] or "",
-        dateCreated=texts["dateCreated"] or "",
-        event=texts["event"] or "",
+        id=_text(record.get("id")) or "",
+        dateCreated=_text(record.get("dateCreated")) or "",
+        event=_text(record.get("event")) or "",
         organization=_text(record.get("organization")),
         actor=_as_user(record.get("actor")),
         ipAddress=_text(record.get("ipAddress")),

@@ -175,7 +175,8 @@ class MapperSentryOcsf(InlineMapper):
                 "There was no stream %r in the input: everything was passed on as it is", stream
             )
             return
-        self.logger.info("%s entries mapped to OCSF %s", f"{self._mapped:,}", table().ocsf_version)
+        entries = "1 entry" if self._mapped == 1 else f"{self._mapped:,} entries"
+        self.logger.info("%s mapped to OCSF %s", entries, table().ocsf_version)
         if unknown := sorted(self.events.unknown):
             shown = [name if _NAME.fullmatch(name) else "…" for name in unknown[:_MOST_NAMED]]
             more = ", …" if len(unknown) > _MOST_NAMED else ""
@@ -244,7 +245,7 @@ class MapperSentryOcsf(InlineMapper):
             problems = error.problems
         else:
             problems = []
-            for remark in remarks(self.config, settings, table().events):
+            for remark in remarks(self.config, settings, table().events, os.environ):
                 self.logger.warning(remark)
         if problems and raise_errors:
             message = "the settings cannot be used"

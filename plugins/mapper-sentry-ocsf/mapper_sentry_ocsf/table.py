@@ -16,7 +16,10 @@ USER, TEAM, ACTOR = "user", "team", "actor"
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What changes if `data` has a key whose value is one of some, ends with one, or is there."""
+    """What changes if `data` has a key whose value is one of some, ends with one, or is there.
+
+    A list is one of some if it holds one, and is not there if it is empty.
+    """
 
     key: str
     is_: list[Any] | None = msgspec.field(default=None, name="is")
@@ -34,9 +37,14 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         value = data[self.key]
         if self.ends_with is not None:
             return str(value).endswith(tuple(self.ends_with))
+        if self.is_present:
+            # `[]`, or a text such as `from ['card'] to []`.
+            return not str(value).endswith("[]")
+        values = value if isinstance(value, list) else [value]
         # 0 is no False: both come from JSON.
-        is_one = any(type(value) is type(one) and value == one for one in self.is_ or ())
-        return self.is_present or is_one
+        return any(
+            type(each) is type(one) and each == one for each in values for one in self.is_ or ()
+        )
 
 
 class Activity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

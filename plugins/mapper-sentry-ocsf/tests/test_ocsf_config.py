@@ -71,7 +71,10 @@ def test_a_severity_of_an_event_that_is_not_in_the_table_gets_a_hint() -> None:
 
     assert run.log("WARNING")[:2] == [
         "There is no setting 'split_by_clas'; it is ignored: did you mean split_by_class?",
-        "severity_by_event: the table has no event 'member.invit': did you mean member.invite?",
+        (
+            "severity_by_event: the table has no event 'member.invit', but Sentry may: did you "
+            "mean member.invite?"
+        ),
     ]
 
 
@@ -81,19 +84,20 @@ def test_every_problem_is_named_at_once() -> None:
         input_stream=5,
         output_stream="a b",
         split_by_class="no",
-        severity_by_event={"org.edit": "hot"},
+        severity_by_event={"org.edit": "hot", "rule.edit": 2, "rule.mute": "Low"},
     )
 
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.errors[:4] == [
+    assert run.errors == [
         "input_stream is not a text: put it in quotes",
         "output_stream has spaces or line breaks: write a name such as ocsf_events",
         "split_by_class is 'no': write true or false",
         (
-            "severity_by_event has 'hot' for org.edit: write Unknown, Informational, Low, "
-            "Medium, High, Critical, Fatal"
+            "severity_by_event has 'hot' for org.edit and 2 for rule.edit: write Unknown, "
+            "Informational, Low, Medium, High, Critical or Fatal"
         ),
     ]
+    assert run.stderr.rstrip().endswith("Critical or Fatal")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,20 @@ def test_severities_that_are_none_are_named(value: object, problem: str) -> None
 
     assert run.returncode == 1
     assert run.errors[0].startswith(f"severity_by_event {problem}")
+
+
+def test_severities_that_meltano_loses_on_the_way_are_missed(tmp_path: Path) -> None:
+    # What Meltano 4.4.1 makes of names with dots in a variable; that it sets the variable too.
+    path = tmp_path / "config.json"
+    path.write_text('{"severity_by_event": {}}')
+    given = {"MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT": '{"member.invite": "High"}'}
+    run = forked.run("mapper_sentry_ocsf", [f"--config={path}"], ENVIRONMENT | given)
+
+    assert run.log("WARNING")[0] == (
+        "MAPPER_SENTRY_OCSF_SEVERITY_BY_EVENT is set, but does not count: in Meltano, write "
+        'objects in objects such as {"member": {"invite": "High"}} instead of names with dots; '
+        "elsewhere, give --config ENV"
+    )
 
 
 def test_every_variable_that_cannot_be_used_is_named_at_once() -> None:

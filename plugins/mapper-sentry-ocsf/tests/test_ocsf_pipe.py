@@ -165,6 +165,10 @@ def test_events_that_the_table_lacks_are_mapped_and_named_once() -> None:
         ),
         (b'{"type":"RECORD","stream":"audit_logs","record":{}}', "is an audit entry without id"),
         (
+            b'{"type":"RECORD","stream":"audit_logs","record":{"id":"","dateCreated":"hidden"}}',
+            "is an audit entry without id",
+        ),
+        (
             b'{"type":"RECORD","stream":"audit_logs","record":{"id":"1","dateCreated":null}}',
             "is an audit entry without dateCreated",
         ),
@@ -235,6 +239,10 @@ def test_a_record_before_its_schema_is_refused() -> None:
 
     expected = "Line 1 of the input is a RECORD of audit entries that no SCHEMA came before."
     assert refusal(run) == expected
+
+
+def test_one_entry_is_said_to_be_one() -> None:
+    assert "1 entry mapped to OCSF 1.8.0" in run_mapper([SCHEMA, record()]).log("INFO")
 
 
 def test_no_input_at_all_is_no_error() -> None:

@@ -32,7 +32,7 @@ class Bookmark:
         newest: datetime | None = None,
         ids: Mapping[str, int] | None = None,
     ) -> None:
-        """Begin with nothing delivered, at `since` or at the start of the log.
+        """Start with nothing delivered, at `since` or at the start of the log.
 
         Or continue after `newest`, with the ids (and their seconds since 1970) from `since` on.
         """
@@ -75,7 +75,7 @@ class Bookmark:
         return max(self._since, self.newest - self._lookback)
 
     def is_ahead_of(self, latest: datetime) -> bool:
-        """Whether entries up to a time would be passed over, or taken for delivered."""
+        """Whether entries up to a time would be skipped, or count as delivered."""
         return any(time and time > latest for time in (self.newest, self.start))
 
     def has(self, entry_id: str) -> bool:

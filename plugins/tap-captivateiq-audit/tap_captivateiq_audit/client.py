@@ -37,7 +37,7 @@ PAGE_SIZE = 100
 """Entries of a page. The most that the API allows is not known."""
 
 _TIMEOUT = 60
-"""Seconds for a whole answer: the server itself gives up after 30."""
+"""Seconds for a complete answer: the server itself gives up after 30."""
 _MAX_SECONDS = 300.0
 _MAX_SECONDS_OF_429 = 4000.0
 _MAX_BACKOFF = 60.0
@@ -49,7 +49,7 @@ _SLOW = 10.0
 """Seconds after which a 502 means that the page was too large, and not that the API is down."""
 _PAGES_UNTIL_LARGER = 20
 _TICK = timedelta(seconds=1)
-"""The server's clock may be so much later than its header `Date`, which has whole seconds."""
+"""By how much the server's clock may be later than its header `Date`, which has whole seconds."""
 _TOO_SLOW = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _RETRIABLE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, *_TOO_SLOW}
 _REFUSALS: dict[int, str] = {
@@ -62,7 +62,7 @@ _REFUSALS: dict[int, str] = {
         "and its user may read audit logs"
     ),
     HTTPStatus.NOT_FOUND: "there is no audit log at {url} (404): check api_url",
-    HTTPStatus.BAD_REQUEST: "the API does not take these days (400): {days}; check start_date",
+    HTTPStatus.BAD_REQUEST: "the API does not accept these days (400): {days}; check start_date",
 }
 _log = logging.getLogger(NAME)
 
@@ -71,7 +71,7 @@ _log = logging.getLogger(NAME)
 class _RetriableFailure:
     """A failure that may pass; `wait` is the seconds that the server asks to wait.
 
-    `max_seconds` is how long failures of this kind may go on.
+    `max_seconds` is how long failures of this kind may last.
     """
 
     what: str
@@ -129,7 +129,7 @@ class Client:
 
     @property
     def began(self) -> datetime:
-        """When the days last asked for were first asked for, by the earlier of the two clocks."""
+        """When the days of the last request were first asked for, by the earlier clock."""
         return self._began
 
     @property
@@ -162,8 +162,12 @@ class Client:
             pause = backed_off if result.wait is None else result.wait
             so_far = lasted.get(result.max_seconds, 0.0) + took
             if so_far + pause > result.max_seconds:
-                asked = f"asks to wait {pause / 60:.0f} minutes more" if result.wait else "goes on"
-                message = f"{result.what}; this {asked} after {so_far / 60:.0f} minutes"
+                asked = (
+                    f"it asks to wait another {pause / 60:.0f} minutes"
+                    if result.wait
+                    else "gave up"
+                )
+                message = f"{result.what}; {asked} after {so_far / 60:.0f} minutes"
                 raise ApiError(message)
             lasted[result.max_seconds] = so_far + pause
             _log.warning("%s: trying again in %.0f s", result.what, pause)
@@ -188,7 +192,7 @@ class Client:
             what = f"{self._url} cannot be reached ({_cause(error)})"
             return _RetriableFailure(what, is_too_slow=isinstance(error, requests.ReadTimeout))
         if response is None:
-            what = f"{self._url} gave no whole answer within {self._timeout:g} s"
+            what = f"{self._url} did not answer in full within {self._timeout:g} s"
             return _RetriableFailure(what, is_too_slow=True)
         self._server_time = _parse_date(response.headers.get("Date", "")) or datetime.now(UTC)
         status = response.status_code
@@ -197,12 +201,12 @@ class Client:
                 page = parse_page(response.json(parse_float=Decimal))
                 return replace(page, asked=limit, until=self._server_time + _TICK)
             except (TypeError, ValueError, RecursionError):
-                what = f"{self._url} answered something else than a list of entries"
+                what = f"{self._url} answered with something other than a list of entries"
                 return _RetriableFailure(what)
         asked = parse_retry_after(response.headers, self._clock.time())
         pause = asked + _LATER if asked else None  # at once would be too often again
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            what = "the API was asked too often (429)"
+            what = "the API received too many requests (429)"
             return _RetriableFailure(what, pause, max_seconds=_MAX_SECONDS_OF_429)
         if status in _RETRIABLE:
             what = f"{self._url} answered {status}"
@@ -212,7 +216,7 @@ class Client:
     def _get(self, parameters: Mapping[str, str | None]) -> requests.Response | None:
         """Return the response, whole, or None if it does not come in time.
 
-        The timeout of a socket begins anew with each byte. So the request has a thread of its own,
+        The timeout of a socket restarts with each byte. So the request has a thread of its own,
         which is left behind with its connection, whatever it waits for.
         """
         answer: Future[requests.Response] = Future()
@@ -236,7 +240,7 @@ class Client:
         status = response.status_code
         if status == HTTPStatus.FORBIDDEN and response.text.lstrip().startswith("<"):
             return (
-                "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
+                "a firewall in front of CaptivateIQ refuses this machine (403): ask CaptivateIQ to "
                 "let its address through"
             )
         if status in _REFUSALS:
@@ -249,7 +253,7 @@ class Client:
 def _backoffs() -> Iterator[float]:
     """Yield seconds to wait: about 1, 2, 4 and so on up to 60, each with jitter."""
     longest = backoff.expo(max_value=_MAX_BACKOFF)
-    next(longest)  # the library's generators begin with a value that is not meant
+    next(longest)  # the library's generators start with a value to ignore
     for most in longest:
         yield most / 2 + backoff.full_jitter(most / 2)
 

@@ -26,7 +26,7 @@ NAME = "tap-captivateiq-audit"
 API_URL = "https://api.captivateiq.com/ciq/v1"
 
 _PREFIX = "TAP_CAPTIVATEIQ_AUDIT_"
-"""What the names of environment variables begin with."""
+"""The prefix of environment variables."""
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
@@ -36,7 +36,7 @@ _RECOGNIZABLE = 8
 
 _EARLIEST = datetime(1970, 1, 3, tzinfo=UTC)
 _WRITE_URL = f"write {API_URL}"
-_NO_URL = f"is no URL: {_WRITE_URL}"
+_NO_URL = f"is not a URL: {_WRITE_URL}"
 _NO_BATCHES = (
     "cannot be used: a STATE would come before the BATCH that holds its records, and batch files "
     "would bypass stream_maps and the selection of fields: take it out of the settings"
@@ -71,7 +71,7 @@ def _text(value: object) -> str:
 def _token(value: object) -> str:
     text = _text(value)
     if not (text.isascii() and text.isprintable()) or " " in text:
-        _refuse("has spaces, line breaks or characters that no token has: copy it once more")
+        _refuse("has spaces, line breaks or characters that no token has: copy it again")
     return text
 
 
@@ -84,13 +84,11 @@ def _url(value: object) -> str:
         _refuse(_NO_URL)
     host = url.hostname or ""
     if url.username or url.password or url.query or url.fragment:
-        _refuse(f"has more in it than an address: {_WRITE_URL}")
+        _refuse(f"contains more than an address: {_WRITE_URL}")
     if not host or port == 0 or not text.isprintable() or " " in text:
         _refuse(_NO_URL)
     if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
-        _refuse(
-            f"does not begin with https://, and the token must not be seen by others: {_WRITE_URL}"
-        )
+        _refuse(f"does not start with https://, so others could see the token: {_WRITE_URL}")
     return text.rstrip("/")
 
 
@@ -105,9 +103,9 @@ def _time(value: object) -> datetime:
     try:
         time = parse_time(_text(value))
     except (ValueError, OverflowError):
-        _refuse(f"is {value!r}, which is no date: write 2026-01-31 or 2026-01-31T08:00:00Z")
+        _refuse(f"is {value!r}, which is not a date: write 2026-01-31 or 2026-01-31T08:00:00Z")
     if time < _EARLIEST:
-        _refuse(f"is {value!r}, before anything can be: write {_EARLIEST.date()} or later")
+        _refuse(f"is {value!r}, before any entry can exist: write {_EARLIEST.date()} or later")
     return time
 
 
@@ -172,7 +170,7 @@ class Settings:
     api_token: str = _setting(
         _token,
         "API token",
-        "Made in CaptivateIQ, in your profile on the tab API Tokens.",
+        "Create it in CaptivateIQ: in your profile, on the tab API Tokens.",
         example="0123456789abcdef",
         missing="make one in CaptivateIQ, in your profile on the tab API Tokens",
     )
@@ -180,14 +178,14 @@ class Settings:
         _time,
         "Start date",
         "Where a first run begins: a date or date-time, in UTC unless it names a zone. Default: "
-        "all there is.",
+        "everything.",
         example="2026-01-31",
     )
     backfill: bool = _setting(
         _flag,
         "Backfill",
-        "false: a first run reads nothing of the past, records the position, and the next run "
-        "goes on from there.",
+        "false: a first run reads nothing from the past and records the position; the next run "
+        "continues from there.",
         default=True,
         example=False,
     )
@@ -202,14 +200,14 @@ class Settings:
     requests_per_second: int = _setting(
         _Whole(1, 100),
         "Requests per second",
-        "Most requests a second: 5 on the Standard plan, 15 on Enterprise.",
+        "Maximum number of requests per second: 5 on the Standard plan, 15 on Enterprise.",
         default=5,
         example=15,
     )
     requests_per_hour: int = _setting(
         _Whole(1, 100_000),
         "Requests per hour",
-        "Most requests an hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
+        "Maximum number of requests per hour: 1,500 on the Standard plan, 6,000 on Enterprise.",
         default=1500,
         example=6000,
     )
@@ -318,7 +316,7 @@ def parse_variables(
                 _PARSERS[name](found[name])
         except _InvalidValueError as problem:
             problems.append(f"{name} (from {variable}) {problem}")
-    # The SDK passes over what is no setting.
+    # The SDK ignores what is not a setting.
     if environment.get(f"{_PREFIX}BATCH_CONFIG", "").strip() not in {"", "null"}:
         problems.append(f"batch_config (from {_PREFIX}BATCH_CONFIG) {_NO_BATCHES}")
     if problems:
@@ -362,7 +360,7 @@ def load_dotenv_file() -> Path | None:
 
     It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
     `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it
+    too. Returns None if there is no such file, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises SettingsError if it cannot be read.

@@ -1,25 +1,25 @@
-"""Reads the entries of some days whole, though the API promises neither an order nor stable pages.
+"""Reads all entries of some days, though the API promises neither an order nor stable pages.
 
-The rows are passed by offset, from the first to the last, and this is repeated until one of three
-things shows that nothing is missing which was there all the while:
+It walks over the rows by offset, from the first to the last, and repeats this until one of three
+things shows that no row is missing that was there all the time:
 
-- Of the rows that the server had at a moment, as many are known as there were. An entry that was
-  seen both before and after the moment is one of them, whatever the order, and whatever came or
-  went. A page that holds all rows shows it at once; otherwise it takes a second pass.
+- Of the rows that the server had at one moment, as many are known as there were. An entry that was
+  seen both before and after that moment is one of them, whatever the order, and whatever came or
+  went. A page that holds all rows shows this at once; otherwise it takes a second pass.
 - A pass was orderly: the rows came by time, each page held the last entry of the one before, and
-  the server's count never fell. What was behind that entry came behind it. Besides, as many
-  different rows were seen as the server counts.
-- Two passes were orderly, the second one showed what the first did, and what else it showed is
-  newer: so many rows were passed the first time.
+  the server's count never fell. So whatever came after that entry then still comes after it. And
+  as many different rows were seen as the server counts.
+- Two passes were orderly, the second one showed what the first did, and whatever else it showed is
+  newer: the first pass went over as many rows.
 
-The server's count is not needed, and not believed once it is less than what the server shows, or
-more by the same number twice: the rows can be counted by passing them. No count at all could show
-that an entry is missing which, in an orderly pass, changed places with one of the same second,
-while between the same two requests one entry went away and another came, or a row without an id
-moved.
+The server's count is not needed, and not believed once it is lower than what the server shows, or
+twice higher by the same number: walking over the rows counts them, too. No count at all could
+reveal one gap: in an orderly pass, an entry changes places with another of the same second, and
+between the same two requests one entry disappears and another one arrives, or a row without an id
+moves.
 
-Entries that come in meanwhile make no pass longer than what was there before it: a pass is over
-where the server's count says so twice, or where some pages show nothing but what is newer.
+Entries that arrive meanwhile make no pass longer than what was there before it: a pass is over when
+the server's count says so twice, or when some pages show only newer entries.
 """
 
 from __future__ import annotations
@@ -42,41 +42,41 @@ if TYPE_CHECKING:
 Fetch: TypeAlias = "Callable[[Days, int], Page]"
 """Fetches the rows of some days from an offset on."""
 _Name: TypeAlias = "tuple[str, datetime | int | None, int]"
-"""What a row is known by: its id and time, and how many such ones its page has up to it. Without an
-id, it is no text and the row's content."""
+"""Identifies a row: its id and time, and how many like it its page has up to there. Without an id:
+an empty text and the row's content."""
 _Key: TypeAlias = "tuple[_Name | None, int]"
-"""What a row is known by as long as rows are in order: its name and 0, or, without an id, the name
-of the last row that has one, and the distance to it."""
+"""Identifies a row as long as rows are in order: its name and 0, or, without an id, the name of the
+last row that has one, and the distance to it."""
 
 _MOST_PASSES = 40
 _MOST_REQUESTS, _MOST_ROUNDS = 500, 4
-"""With more than one pass, there are at most so many requests, or as many as so many first passes
-took: 500 are a third of an hour's budget on CaptivateIQ's Standard plan."""
+"""The most requests if there is more than one pass: a number, or a multiple of what the first pass
+took. 500 are a third of an hour's budget on CaptivateIQ's Standard plan."""
 _MOST_GROWTH, _FREE_GROWTH = 4, 1000
-"""A pass goes as far as so many times what the server counted at its beginning, and so many rows
-more: newer entries that come on top push the last ones on."""
+"""How far a pass goes: a multiple of what the server counted at its start, plus some rows, because
+newer entries that come on top push the last ones further."""
 _MOST_REPEATING, _FEW = 20, 10
-"""How many pages in a row may show nothing but what the same pass has shown, or at most this part
-of a page."""
+"""How many consecutive pages may show only what the same pass has already shown, except for at most
+this part of a page."""
 _LATE_PAGES = 3
-"""After so many pages in a row with nothing but what came in meanwhile, a pass is over."""
+"""A pass is over after this many consecutive pages that hold only what arrived meanwhile."""
 _ENOUGH_STEPS = 10
-"""How many steps in time, all in one direction, are no chance."""
+"""How many steps in time, all in one direction, rule out chance."""
 _PARTING = 0.38
-"""What part of its first page each pass repeats more than the pass before, modulo 1."""
+"""By which part of its first page each pass overlaps more than the pass before, modulo 1."""
 _SMALL = 100
-"""With fewer rows, a page that the server calls the only one is believed to be."""
+"""With fewer rows than this, we believe a server that calls a page the only one."""
 _MOVING = "entries come and go or change places while they are read, or are never shown"
 _LIMITED = "they end at a round number, which may be the most that it shows"
 _FAST = "entries come in as fast as they are read"
 _LEAST_LIMIT, _ROUND = 1000, 100
-"""Where the rows end at a round number from here on, it may be a limit to what the API shows."""
+"""If the rows end at a round number from here on, the API may not show more."""
 
 
 def read_days(fetch: Fetch, days: Days, flaws: Flaws) -> dict[str, Entry]:
     """Return all entries of some days, by id.
 
-    `flaws` is told what is wrong with them, several times for the same ones.
+    `flaws` learns what is wrong with them, several times for the same ones.
     Raises ApiError if the server does not show all that it has in a sensible number of requests.
     """
     reading = _Reading(fetch, days, flaws)
@@ -95,7 +95,7 @@ def read_days(fetch: Fetch, days: Days, flaws: Flaws) -> dict[str, Entry]:
 
 
 class _SpentError(Exception):
-    """As many requests were sent as are sensible."""
+    """The sensible number of requests is used up."""
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class _Pass:
 
     is_orderly: bool = True
     is_blind: bool = False
-    """Whether two pages could not be joined, as one had only rows without an id."""
+    """Whether two pages could not be joined, because one had only rows without an id."""
     rows: dict[_Key, datetime | None] = field(default_factory=dict)
     end: int = 0
     total: int | None = None
@@ -125,9 +125,9 @@ class _Pass:
     """Whether `end` is all that there was at its last request."""
 
     def continues(self, before: _Pass) -> bool:
-        """Whether nothing can be missing in the pass before, of which this one shows all.
+        """Whether this pass shows all of the one before, and nothing can be missing in that one.
 
-        What else this one shows may have been there, unseen, at the end of the one before.
+        Whatever else this one shows may have been there, unseen, at the end of the one before.
         """
         if not (self.is_orderly and before.is_orderly and before.rows.keys() <= self.rows.keys()):
             return False
@@ -155,9 +155,9 @@ class _Reading:
         self._most_rows: int | None = None
         self._longest, self._joins, self._broken_joins = 0, 0, 0
         self._announces = False
-        """Whether the server has told of a next page."""
+        """Whether the server has announced a next page."""
         self._until: datetime | None = None
-        """After this time by the server's clock, entries have come in meanwhile."""
+        """Entries after this time, by the server's clock, have arrived meanwhile."""
         self._total: int | None = None
         self._totals: set[int | None] = set()
         self._counts = True
@@ -171,7 +171,7 @@ class _Reading:
         self._least_unseen: int | None = None
 
     def make_pass(self, number: int) -> bool:
-        """Pass all rows; return whether nothing is missing, as soon as that is known.
+        """Walk over all rows; return whether nothing is missing, as soon as that is known.
 
         `number` is how many passes were made before.
         """
@@ -207,7 +207,7 @@ class _Reading:
         )
 
     def _has_caught_up(self, seen: int) -> bool:
-        """Whether to begin anew, to see what came in on top since the pass began.
+        """Whether to start over, to see what came in on top since the pass started.
 
         That is so when this pass has shown what came since the one before, and reached what that
         one showed. `seen` is how many rows were seen before the last page.
@@ -236,7 +236,7 @@ class _Reading:
     def _pages(self, number: int) -> Iterator[set[_Name]]:
         """Fetch the pages of a pass; yield the names of what each shows.
 
-        Each page begins with an entry of the one before. A pass ends with the page that has nothing
+        Each page starts with an entry of the one before. A pass ends with the page that has nothing
         more: some servers never announce a next page, or always do.
         """
         overlap, repeating, late = 0, 0, 0
@@ -270,8 +270,8 @@ class _Reading:
                 return
             self._check_progress(start, end, repeating)
             was_at_end = is_at_end
-            # Each pass parts the pages elsewhere: a server may order what is of the same second by
-            # the page that is asked for, and never show some of it at the same offsets.
+            # Each pass cuts the pages elsewhere: a server may order entries of one second depending
+            # on the requested page, and never show some of them at the same offsets.
             part = number * _PARTING % 1 if start == 0 else 0
             wanted = max(1, int(len(keys) * part))
             overlap = _overlap(names, wanted) if end > offset else 0
@@ -289,7 +289,7 @@ class _Reading:
     def _take(
         self, page: Page, names: list[_Name], keys: list[_Key], start: int, joint: _Name | None
     ) -> None:
-        """Take a page in; `joint` is a row that it should hold, if it has a known one."""
+        """Take a page in; `joint` is a row that it should hold, if there is a known one."""
         rows = page.rows
         times = [row.created if isinstance(row, Entry) else None for row in rows]
         self._until = self._until or page.until
@@ -321,7 +321,7 @@ class _Reading:
         self._flaws.odd_rows(self._days, start, odd)
 
     def _note_steps(self, page: Page) -> bool:
-        """Note in which direction time goes on a page; return whether it is that of the pass."""
+        """Note in which direction time runs on a page; return whether it is that of the pass."""
         times = [entry.created for entry in page.entries]
         steps = [(after > before) - (after < before) for before, after in pairwise(times)]
         is_one_way = not {-1, 1} <= {*steps} and sum(steps) * self._steps >= 0
@@ -344,10 +344,10 @@ class _Reading:
             self._last_seen[name] = self._requests
 
     def _is_late(self, page: Page, names: list[_Name], final: _Name | None) -> bool:
-        """Whether a page has nothing behind the final row before it, or only what came meanwhile.
+        """Whether a page has nothing after the final row before it, or only what came meanwhile.
 
-        A page that is full could have ended there by chance. What the server calls the last page
-        is one if it is short and another one was not called so.
+        A full page could have ended there by chance. What the server calls the last page is the
+        last if it is short and the server did not call another one so.
         """
         size = len(names)
         place = _find(final, names) if final else None
@@ -359,7 +359,7 @@ class _Reading:
         return (has_old and self._is_new(behind)) or (is_short and (is_last or not behind))
 
     def _is_new(self, rows: list[Entry | OddRow]) -> bool:
-        """Whether there are rows, and all came in since the days were asked for first."""
+        """Whether there are rows, and all have arrived since the days were first requested."""
         times = [row.created if isinstance(row, Entry) else None for row in rows]
         return bool(times) and all(map(self._is_newer, times))
 
@@ -374,7 +374,7 @@ class _Reading:
             raise self.failure(_FAST)
 
     def _ignores_offset(self, start: int) -> bool:
-        """Whether the server shows at an offset what it shows at none, twice."""
+        """Whether the server shows the same rows at an offset and at none, twice."""
         for _ in range(2):
             top, there = (_names(self._fetch(self._days, offset)) for offset in (0, start))
             place = _find(top[0], there) if top else None
@@ -403,28 +403,28 @@ class _Reading:
             has = f"counts {self._total:,} entries from {self._days}"
         else:
             rows = max(self._pass.end, self._before.end)
-            has = f"does not count the entries from {self._days}, lists {rows:,}"
+            has = f"does not count the entries from {self._days}, lists {rows:,} of them"
         if why == _MOVING and self._broken_joins * 2 > self._joins > _ENOUGH_STEPS:
-            why = f"the order changes from request to request, at most {self._longest:,} a page"
+            why = f"the order changes from request to request, at most {self._longest:,} per page"
             cure = "a stable order or larger pages"
         message = (
-            f"the server {has} and shows {len(self._last_seen):,} different ones, with "
-            f"{self._requests} requests: {why}. Run again later; if it stays so, ask CaptivateIQ "
-            f"for {cure}, and tell us"
+            f"the server {has} but shows {len(self._last_seen):,} different ones in "
+            f"{self._requests} requests: {why}. Run again later; if that does not help, ask "
+            f"CaptivateIQ for {cure}, and tell us"
         )
         return ApiError(message)
 
     def _repeated(self, start: int) -> ApiError:
         message = (
-            f"the server shows the same entries from {self._days} at any offset, {start:,} was the "
-            f"last: whether there are others than these {len(self._last_seen):,} nobody can "
-            "know. Ask CaptivateIQ why the parameter offset has no effect, and tell us"
+            f"the server shows the same entries from {self._days} at any offset, up to {start:,}: "
+            f"there may be others besides these {len(self._last_seen):,}. Ask CaptivateIQ why the "
+            "parameter offset has no effect, and tell us"
         )
         return ApiError(message)
 
 
 def _names(page: Page) -> list[_Name]:
-    """Return what the rows of a page are known by, wherever they are.
+    """Return what identifies the rows of a page, wherever they are.
 
     Rows without an id are known by their content; equal ones on two pages may be one that moved.
     """
@@ -439,9 +439,9 @@ def _names(page: Page) -> list[_Name]:
 
 
 def _keys(page: Page, names: list[_Name], before: _Key) -> list[_Key]:
-    """Return what the rows of a page are known by as long as they are in order.
+    """Return what identifies the rows of a page as long as they are in order.
 
-    `before` is what the row before the page is known by.
+    `before` identifies the row before the page.
     """
     keys: list[_Key] = []
     named, distance = before
@@ -462,8 +462,8 @@ def _find(name: _Name, names: list[_Name]) -> int | None:
 def _overlap(names: list[_Name], wanted: int) -> int:
     """Return how many rows the next page should repeat.
 
-    They begin with a row that has an id, and are at least as many as wanted. Otherwise there are
-    none of them: to repeat the whole page, the offset could not advance.
+    They start with a row that has an id, and are at least as many as wanted. Otherwise there are
+    none: if the whole page were repeated, the offset could not advance.
     """
     for index in range(len(names) - wanted, 0, -1):
         if names[index][0]:

@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class OddRow:
-    """A row that is no entry: it has no usable id (then `id` is None), or no usable time.
+    """A row that is not an entry: it has no usable id (then `id` is None), or no usable time.
 
     `content` is equal for equal rows.
     """
@@ -74,7 +74,7 @@ class Page:
 
 
 def parse_page(body: object) -> Page:
-    """Return the JSON body of a response as a page, or raise TypeError if it is no list of rows."""
+    """Return the JSON body of a response as a page; TypeError means it is not a list of rows."""
     if not isinstance(body, dict) or not isinstance(body.get("data"), list):
         message = "not a list of entries"
         raise TypeError(message)
@@ -108,7 +108,7 @@ def _parse_created(value: object) -> datetime | None:
 def parse_time(text: str) -> datetime:
     """Return the UTC time of an ISO 8601 text, which is in UTC if it has no zone.
 
-    A leap second is the second after it. A text that is no time raises OverflowError or ValueError.
+    A leap second is the second after it. Other text raises OverflowError or ValueError.
     """
     # RFC 3339 allows small letters, and a second 60.
     text = text.upper()

@@ -22,7 +22,7 @@ class RateLimiter:
     """
 
     def __init__(self, per_second: int, per_hour: int, clock: Clock | None = None) -> None:
-        """Begin with no requests."""
+        """Start with no requests."""
         self._limits = ((per_second, _SECOND), (per_hour, _HOUR))
         self._clock = clock or Clock()
         self._started: deque[float] = deque(maxlen=max(per_second, per_hour))

@@ -6,7 +6,7 @@ begins. This module is correct whatever the answers are:
 
 - A chunk of days is read, several times if need be, until nothing in it can be missing
   (`tap_captivateiq_audit.days`). Rows that move between pages meanwhile are not lost.
-- The next chunk begins with the day on which the last one ended. So no day is left out, and what
+- The next chunk starts with the day on which the last one ended. So no day is left out, and what
   both contain is passed on once. Each chunk is sorted: from chunk to chunk, the oldest come first.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tap_captivateiq_audit.flaws import Flaws
 
 _FIRST_DAY = date(1970, 1, 1)
-"""Where a search for the first entry begins."""
+"""Where a search for the first entry starts."""
 _DAY = timedelta(days=1)
 _LAST_DAYS = 3
 _FEW, _MANY = 100, 1000
@@ -39,7 +39,7 @@ _in_order = attrgetter("created", "id")
 def read_entries(fetch: Fetch, since: datetime, today: date, flaws: Flaws) -> Iterator[list[Entry]]:
     """Yield the entries from a time on, oldest first, each once, in lists.
 
-    `today` is today's date in UTC; the last list has the entries up to now. `flaws` is told
+    `today` is today's date in UTC; the last list has the entries up to now. `flaws` learns
     what is wrong, as in `read_days`. Raises ApiError if a chunk cannot be read
     completely.
     """

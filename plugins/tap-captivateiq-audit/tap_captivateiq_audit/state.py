@@ -16,7 +16,7 @@ from tap_captivateiq_audit.exceptions import StateError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ANEW = "leave --state out to read all anew"
+_ANEW = "leave --state out to read everything again"
 _CURE = f"give the last state that the target wrote, or {_ANEW}"
 _KEYS = {"replication_key", VALUE, LOOKBACK, "starting_replication_value"}
 """What this tap and the SDK write into a stream's bookmark."""
@@ -41,13 +41,13 @@ def read_state_file(file: IO[str]) -> str:
         _refuse("the state file is not text in UTF-8")
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            _refuse("the state file holds more than one state", "keep its last line alone")
+            _refuse("the state file holds more than one state", "keep only its last line")
         where = f"line {error.lineno}, column {error.colno}"
-        _refuse(f"the state file is not JSON, or is broken off (at {where})")
+        _refuse(f"the state file is not JSON, or is truncated (at {where})")
     except (ValueError, RecursionError):  # a number too long, or brackets too deep
         _refuse("the state file is not the JSON of a state")
     if not isinstance(content, dict):
-        _refuse(f"the state file holds {_kind(content)} and no JSON object")
+        _refuse(f"the state file holds {_kind(content)} instead of a JSON object")
     return text
 
 
@@ -55,7 +55,7 @@ def parse_bookmarks(state: object, stream: str) -> dict[str, dict[str, object]]:
     """Return the bookmarks of a state by stream: empty for a first run.
 
     The state may be a STATE message, wrapped as by `meltano state get`, or in `value`. Raises
-    StateError if it is no state, is another tap's, or its bookmark for `stream` is invalid.
+    StateError if it is not a state, is another tap's, or its bookmark for `stream` is invalid.
     """
     state = _unwrap(state)
     bookmarks = state.get("bookmarks") if state else {}
@@ -65,9 +65,7 @@ def parse_bookmarks(state: object, stream: str) -> dict[str, dict[str, object]]:
         _refuse("the state's bookmarks are not an object of objects")
     if bookmarks and stream not in bookmarks:
         others = _names(bookmarks)
-        _refuse(
-            f"the state is another tap's: it has bookmarks for {others} and none for {stream!r}"
-        )
+        _refuse(f"the state is another tap's: it has bookmarks for {others} but not for {stream!r}")
     _check(bookmarks.get(stream, {}), stream)
     return bookmarks
 
@@ -97,7 +95,9 @@ def _check(bookmark: Mapping[str, object], stream: str) -> None:
     try:
         Bookmark.from_state(bookmark, timedelta())
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        _refuse(f"the bookmark for {stream!r} in the state cannot be read", f"mend it, or {_ANEW}")
+        _refuse(
+            f"the bookmark for {stream!r} in the state cannot be read", f"correct it, or {_ANEW}"
+        )
 
 
 def _names(keys: Mapping[str, object] | set[str]) -> str:

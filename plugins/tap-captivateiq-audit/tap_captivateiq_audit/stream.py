@@ -32,9 +32,9 @@ _STATE_SECONDS = 10
 """While entries arrive, a STATE message and a line of progress appear at least this often."""
 
 _AHEAD = (
-    "the bookmark in the state lies ahead of the server's clock and of this machine's, and what "
-    "comes until then would be passed over: set its replication_key_value to the time of the last "
-    "entry that you have, or leave --state out to read all anew"
+    "the bookmark in the state is ahead of the server's clock and this machine's, so entries "
+    "until then would be skipped: set its replication_key_value to the time of the last entry "
+    "that you have, or leave --state out to read everything again"
 )
 
 

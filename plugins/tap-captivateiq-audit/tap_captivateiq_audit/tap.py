@@ -71,8 +71,9 @@ class TapCaptivateiqAudit(Tap):
 
     @classmethod
     def get_singer_command(cls) -> click.Command:
-        """Return the command, whose help ends with an example."""
+        """Return the command, whose help says what it does and ends with an example."""
         command = super().get_singer_command()
+        command.help = "Read CaptivateIQ's audit log, and write it to stdout as Singer messages."
         command.epilog = _EPILOG
         return command
 
@@ -115,7 +116,7 @@ class TapCaptivateiqAudit(Tap):
                 end = "its last STATE could not be written"
             else:
                 code = int(stream is not None and stream.has_failed)
-                end = "its last STATE holds all that it sent"
+                end = "its last STATE covers everything that it sent"
         line = f"{self.name} was stopped by {signal.Signals(signum).name}: {end}\n"
         with suppress(OSError):
             os.write(_STDERR, line.encode())

@@ -130,14 +130,16 @@ def test_an_answer_that_comes_byte_by_byte_is_waited_for_as_long_as_any_other(
         assert client(server, clock, timeout=0.3).fetch(DAYS, 0).entries
         assert len(server.requests) == 2
     (line,) = caplog.messages
-    assert re.search(r"/audit-logs/ gave no whole answer within 0\.3 s: trying again in 1 s$", line)
+    assert re.search(
+        r"/audit-logs/ did not answer in full within 0\.3 s: trying again in 1 s$", line
+    )
 
 
 def test_an_hour_of_429_is_waited_for_and_no_more(clock: StandingClock) -> None:
     told = failure(clock, *[Reply(429)] * 200)
 
     assert re.fullmatch(
-        r"the API was asked too often \(429\); this goes on after 6[567] minutes", told
+        r"the API received too many requests \(429\); gave up after 6[567] minutes", told
     )
     assert 3600 < sum(clock.waits) <= 4000
 
@@ -145,7 +147,7 @@ def test_an_hour_of_429_is_waited_for_and_no_more(clock: StandingClock) -> None:
 def test_a_longer_wait_than_anybody_has_is_not_begun(clock: StandingClock) -> None:
     told = failure(clock, Reply(429, headers={"Retry-After": "7200"}))
 
-    assert told.endswith("(429); this asks to wait 120 minutes more after 0 minutes")
+    assert told.endswith("(429); it asks to wait another 120 minutes after 0 minutes")
     assert not clock.waits
 
 
@@ -159,7 +161,7 @@ def test_an_hour_that_was_waited_for_does_not_count_as_trouble(clock: StandingCl
 def test_a_server_that_stays_broken_is_given_up_after_minutes(clock: StandingClock) -> None:
     told = failure(clock, *[Reply(500)] * 200)
 
-    assert re.search(r"/audit-logs/ answered 500; this goes on after [45] minutes$", told)
+    assert re.search(r"/audit-logs/ answered 500; gave up after [45] minutes$", told)
     assert sum(clock.waits) <= 300
 
 
@@ -176,11 +178,11 @@ def test_a_server_that_stays_broken_is_given_up_after_minutes(clock: StandingClo
         ),
         (
             Reply(403, b"<html>Request blocked</html>", HTML),
-            "a firewall before CaptivateIQ refuses this machine (403): ask CaptivateIQ to let its",
+            "a firewall in front of CaptivateIQ refuses this machine (403): ask CaptivateIQ to let",
         ),
         (
             Reply(400, b'{"start_date": ["Enter a valid date."]}', JSON),
-            "does not take these days (400): 2026-01-01 to 2026-01-09; check start_date",
+            "does not accept these days (400): 2026-01-01 to 2026-01-09; check start_date",
         ),
         (Reply(418, b"\xff"), "answered 418"),
         (Reply(422, f'{{"error": "{TOKEN} of john@example.com"}}'.encode(), JSON), "answered 422"),

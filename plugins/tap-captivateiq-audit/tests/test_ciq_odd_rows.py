@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SINCE = f"{NOW - timedelta(hours=6):%Y-%m-%d}"
 FIRST_DAY = f"{NOW - timedelta(hours=6, days=1):%Y-%m-%d}"
 REPORT = (
-    f"left out, without an id or a created_at that can be used: the page at offset 0 of {FIRST_DAY}"
+    f"left out for lack of a usable id or created_at: see the page at offset 0 of {FIRST_DAY}"
     " to now"
 )
 

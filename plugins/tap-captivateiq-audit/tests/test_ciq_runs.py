@@ -208,7 +208,7 @@ def test_a_count_that_is_too_high_fails_the_run_but_does_not_stop_it() -> None:
     assert (run.returncode, run.ids) == (1, ids(hours(3)))
     assert run.state
     error = run.log("ERROR")[-1]
-    assert re.match("the server counts 4 entries from .* and never shows more than 3, which", error)
+    assert re.match("the server counts 4 entries from .* but never shows more than 3, all", error)
 
 
 def test_entries_of_one_time_come_in_the_order_of_their_ids() -> None:

@@ -91,7 +91,7 @@ def test_a_signal_before_anything_is_read_ends_with_the_state_that_was_given(
     assert [message["type"] for message in run.messages] == ["STATE", "SCHEMA", "STATE"]
     assert ids(run.state) == ids(state)
     assert run.stderr.splitlines()[-1] == ending(
-        signal.SIGTERM, "its last STATE holds all that it sent"
+        signal.SIGTERM, "its last STATE covers everything that it sent"
     )
     assert run.returncode == 0
 
@@ -169,7 +169,9 @@ def test_a_run_that_failed_has_failed_though_a_signal_comes_before_its_end(tmp_p
             log = process.stderr.read()
 
     assert ids(json.loads(lines[-1])["value"]) == {each["id"] for each in rows}
-    assert log.splitlines()[-1] == ending(signal.SIGTERM, "its last STATE holds all that it sent")
+    assert log.splitlines()[-1] == ending(
+        signal.SIGTERM, "its last STATE covers everything that it sent"
+    )
     assert "Traceback" not in log
     assert process.returncode == 1
 

@@ -74,19 +74,19 @@ def test_a_state_without_a_bookmark_is_a_first_run(state: Message) -> None:
 
 
 LOOKBACK: Message = {"at": time_text(NOW), "since": time_text(NOW), "ids": {}}
-UNREADABLE = "the bookmark for 'audit_logs' in the state cannot be read: mend it, or "
+UNREADABLE = "the bookmark for 'audit_logs' in the state cannot be read: correct it, or "
 
 
 @pytest.mark.parametrize(
     ("state", "told"),
     [
         (b"", "the state file is empty: "),
-        (b"null", "the state file holds null and no JSON object: "),
-        (b"[]", "the state file holds a list and no JSON object: "),
-        (b"1.5", "the state file holds a number and no JSON object: "),
-        (b"false", "the state file holds a boolean and no JSON object: "),
-        (b'""', "the state file holds text and no JSON object: "),
-        (b'{"bookmarks": {"audit_lo', "the state file is not JSON, or is broken off (at line 1, "),
+        (b"null", "the state file holds null instead of a JSON object: "),
+        (b"[]", "the state file holds a list instead of a JSON object: "),
+        (b"1.5", "the state file holds a number instead of a JSON object: "),
+        (b"false", "the state file holds a boolean instead of a JSON object: "),
+        (b'""', "the state file holds text instead of a JSON object: "),
+        (b'{"bookmarks": {"audit_lo', "the state file is not JSON, or is truncated (at line 1, "),
         (b"\xff\xfe{\x00}\x00", "the state file is not text in UTF-8: "),
         (b"[" * 100_000, "the state file is not the JSON of a state: "),
         (b"1" * 5_000, "the state file is not the JSON of a state: "),
@@ -108,7 +108,7 @@ UNREADABLE = "the bookmark for 'audit_logs' in the state cannot be read: mend it
         ({"bookmarks": {"audit_logs": "hidden"}}, "the state's bookmarks are not an object of "),
         (
             {"bookmarks": {"issues": {}, "events": {"hidden": 1}}},
-            "the state is another tap's: it has bookmarks for 'events', 'issues' and none for ",
+            "the state is another tap's: it has bookmarks for 'events', 'issues' but not for ",
         ),
         (
             of_stream(partitions=[{"context": {"organization": "acme"}}]),
@@ -144,7 +144,7 @@ def test_what_is_no_state_is_one_clear_error_before_the_first_request(
         assert not server.requests
     (error,) = run.log("ERROR")
     assert error.startswith(told)
-    assert "--state" in error or "keep its last line alone" in error
+    assert "--state" in error or "keep only its last line" in error
     assert run.stdout == ""
     assert run.returncode == 1
     assert "hidden" not in run.stderr
@@ -192,7 +192,7 @@ def test_a_bookmark_ahead_of_both_clocks_is_an_error_that_says_what_to_do(at: da
 
         assert len(server.requests) == 1  # which tells the server's clock
     (error,) = run.log("ERROR")
-    assert error.startswith("the bookmark in the state lies ahead of the server's clock and of ")
+    assert error.startswith("the bookmark in the state is ahead of the server's clock and ")
     assert "set its replication_key_value to" in error
     assert run.returncode == 1
     assert run.ids == []
@@ -205,7 +205,7 @@ def test_ids_that_are_known_from_a_time_ahead_of_both_clocks_are_an_error() -> N
         run = run_tap(config(server), state=state)
 
     assert run.returncode == 1
-    assert run.log("ERROR")[0].startswith("the bookmark in the state lies ahead of ")
+    assert run.log("ERROR")[0].startswith("the bookmark in the state is ahead of ")
 
 
 def test_a_bookmark_that_only_the_servers_clock_has_reached_is_gone_on_from() -> None:

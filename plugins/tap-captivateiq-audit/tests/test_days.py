@@ -169,8 +169,8 @@ def test_a_count_that_is_always_too_high_is_reported_and_the_entries_come(
     assert api.flaws.has_any
     (line,) = caplog.messages
     assert line == (
-        f"the server counts {count + 1} entries from the beginning to now and never shows more "
-        f"than {count}, which are read: ask CaptivateIQ what the others are, and tell us"
+        f"the server counts {count + 1} entries from the beginning to now but never shows more "
+        f"than {count}, all of which were read: ask CaptivateIQ what the others are, and tell us"
     )
 
 
@@ -267,9 +267,9 @@ def test_a_shuffled_log_that_was_shown_whole_is_taken_with_a_warning(
     assert not api.flaws.has_any
     (line,) = caplog.messages
     assert line == (
-        "the server shows the entries from the beginning to now in another order at each request, "
-        "at most 8 a page. All 500 that it counts were shown, and are sent; one that came while "
-        "another one went would not be seen"
+        "the server shows the entries from the beginning to now in a different order at each "
+        "request, at most 8 per page. All 500 that it counts were shown and are sent; one that "
+        "arrived while another one disappeared would go unnoticed"
     )
 
 
@@ -283,7 +283,9 @@ def test_a_server_that_ignores_the_offset_is_an_error_and_no_endless_loop(
             return super().answer({"offset": "0"})
 
     api = Api(Stuck(at_random(250, 3, 1), next=following, counts=counts))
-    with pytest.raises(ApiError, match=r"same entries .* than these 100 .* offset has no effect"):
+    with pytest.raises(
+        ApiError, match=r"same entries .* besides these 100\. .* offset has no effect"
+    ):
         whole(api)
     assert api.requests < 30
 
@@ -317,8 +319,8 @@ def test_a_log_that_is_never_shown_whole_is_given_up_in_words(counts: str | int)
     assert api.requests <= 501
     what = "counts" if counts == "all" else "does not count the entries from .*, lists"
     assert re.match(
-        rf"the server {what} [\d,]+.* different ones, with 500 requests: the order changes from "
-        r"request to request, at most 10 a page\. Run again later; .* order or larger pages,",
+        rf"the server {what} [\d,]+.* different ones in 500 requests: the order changes from "
+        r"request to request, at most 10 per page\. Run again later; .* order or larger pages,",
         str(caught.value),
     )
 

@@ -3,7 +3,7 @@
 
 It reads what tap-sentry-audit writes, and whatever a receiver has written with an entry's body in
 it, such as Fluent Bit's file output. Days are in UTC, from an entry's `dateCreated`. How many came
-more than once is told on stderr. It needs nothing but Python.
+more than once goes to stderr. It needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def entries(value: object) -> Iterator[dict[str, object]]:
         for item in value:
             yield from entries(item)
     elif isinstance(value, dict):
-        # In a SCHEMA it is no text.
+        # In a SCHEMA it is not text.
         if isinstance(value.get("dateCreated"), str) and {"id", "organization"} <= value.keys():
             yield value
         else:

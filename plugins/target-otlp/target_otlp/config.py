@@ -37,7 +37,7 @@ _OWN_ATTRIBUTES = {STREAM: "the stream's name", EVENT_NAME: "event_name", UNIQUE
 
 _PATHS = ("time", "event_name", "id", "severity", "body")
 _CONSTANT = "="
-"""What a constant begins with where a path could be."""
+"""What marks a constant where a path could be."""
 
 _STEP = r"\.([^.*\[\]'\"\s]+)|\[(\d+)\]|\['([^']+)'\]|\[\"([^\"]+)\"\]"
 _PATH = re.compile(rf"\$(?:{_STEP})*")
@@ -49,9 +49,9 @@ _SECRET = re.compile(r"[^\s,=]{8,}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _OWN_HEADERS = {"content-type", "content-encoding", "content-length", "transfer-encoding", "host"}
 _WHERE = "write where the receiver is, such as http://localhost:4318"
-_NO_URL = f"is no URL: {_WHERE}"
+_NO_URL = f"is not a URL: {_WHERE}"
 _PREFIX = "TARGET_OTLP_"
-"""What the names of the target's own environment variables begin with."""
+"""The prefix of the target's own environment variables."""
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,99}(\.0*)?", re.ASCII)
 _FLAG_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True)  # as in the SDK
@@ -178,13 +178,13 @@ def _url(value: object) -> str:
     except ValueError:
         _refuse(_NO_URL)
     if url.scheme not in {"http", "https"}:
-        _refuse(f"does not begin with http:// or https://: {_WHERE}")
+        _refuse(f"does not start with http:// or https://: {_WHERE}")
     if port == 0 or not text.isprintable() or " " in text or not _is_host(url.hostname or ""):
         _refuse(_NO_URL)
     if url.username is not None or url.password is not None:
-        _refuse("has a user or password in it: put them into headers, as Authorization")
+        _refuse("contains a user or password: put them into headers, as Authorization")
     if url.fragment:
-        _refuse("has a # in it, which no server gets to see: leave it out")
+        _refuse("contains a #, and no server sees what follows it: leave it out")
     return text
 
 
@@ -218,7 +218,7 @@ def _is_loopback(host: str) -> bool:
 
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        _refuse('is no object: write names and values, such as {"name": "value"}')
+        _refuse('is not an object: write names and values, such as {"name": "value"}')
     return value
 
 
@@ -234,7 +234,7 @@ def _names(
             pairs += [(f"{name}.{inner}", each) for inner, each in _names(item, is_value).items()]
     found = dict(pairs)
     if len(found) < len(pairs):
-        _refuse("has a name twice, with dots and as an object in an object: leave one out")
+        _refuse("has a name twice, once with dots and once as nested objects: leave one out")
     return found
 
 
@@ -244,7 +244,7 @@ def _pairs(value: object) -> dict[str, str]:
     for part in filter(str.strip, _text(value).split(",")):
         name, separator, text = part.partition("=")
         if not separator or not name.strip():
-            _refuse("is no list of names and values: write name=value,name2=value2")
+            _refuse("is not a list of names and values: write name=value,name2=value2")
         pairs[unquote(name.strip())] = unquote(text.strip())
     return pairs
 
@@ -254,15 +254,15 @@ def _headers(value: object) -> dict[str, str]:
     # The message has the number of a header and not its name, which could be the secret.
     for number, (name, text) in enumerate(headers.items(), 1):
         if not _HEADER_NAME.fullmatch(name):
-            _refuse(f"has a name, number {number}, that is none: write letters, digits and -")
+            _refuse(f"has a name, number {number}, that is invalid: use letters, digits and -")
         if name.lower() in _OWN_HEADERS:
             _refuse(f"has {name}, which the target sets itself: leave it out")
         if not isinstance(text, str):
-            _refuse(f"has a value, number {number}, that is no text: put it in quotes")
+            _refuse(f"has a value, number {number}, that is not text: put it in quotes")
         if not (text.isascii() and text.isprintable()) or text != text.strip():
             _refuse(
                 f"has a value, number {number}, with spaces around it, line breaks or characters "
-                "that HTTP cannot carry: copy it once more"
+                "that HTTP cannot carry: copy it again"
             )
     return headers
 
@@ -317,12 +317,12 @@ def _source(name: str, value: object) -> Any:  # noqa: ANN401  (a source, or Non
 def parse_path(text: str) -> JsonPath:
     """Return the steps of a JSON path (`$.actor.email`, `$.tags[0]`, `$['a b']`).
 
-    A text that is no path, or one that could lead to several values, raises ValueError.
+    A text that is not a path, or one that could lead to several values, raises ValueError.
     """
     if not _PATH.fullmatch(text):
         _refuse(
-            f"{text!r} is no path to one value: write one such as $.actor.email or $.tags[0], or a "
-            "constant such as =production"
+            f"{text!r} is not a path to one value: write one such as $.actor.email or $.tags[0], "
+            "or a constant such as =production"
         )
     return tuple(
         int(index) if index else dotted or single or double
@@ -342,7 +342,7 @@ def _ca_file(value: object) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError:
-        _refuse(f"is no file of PEM certificates: {path}")
+        _refuse(f"is not a file of PEM certificates: {path}")
     return path
 
 
@@ -366,7 +366,7 @@ def _file_to_append(value: object) -> str:
     except (OSError, ValueError):
         can_write = False
     if can_write is None:
-        _refuse(f"is {text!r}, which is no file: name a file in a folder that you can write to")
+        _refuse(f"is {text!r}, which is not a file: name a file in a folder that you can write to")
     if not can_write or "\0" in text:
         _refuse(
             f"is {text!r}, which cannot be written: name a file in a folder that you can write to"
@@ -436,7 +436,7 @@ class Settings:
     headers: Mapping[str, str] = _setting(
         _headers,
         "Headers",
-        "Headers of every request, such as one with an API key.",
+        "Headers for every request, such as one with an API key.",
         {},
         _otel("HEADERS", lambda value: _headers(_pairs(value))),
         example={"Authorization": "Bearer 0123456789abcdef"},
@@ -444,7 +444,7 @@ class Settings:
     max_batch_size: int = _setting(
         _Whole(1, 1000),
         "Batch size",
-        "Most log records of a request. Default: 500.",
+        "Maximum number of log records per request. Default: 500.",
         500,
         {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": _whole_text(1, 1000)},
         example=100,
@@ -452,8 +452,8 @@ class Settings:
     max_batch_bytes: int = _setting(
         _Whole(1000, 64 << 20),
         "Batch bytes",
-        "Most bytes of a request, before compression and as protobuf; a single log record can be "
-        "larger.",
+        "Maximum size of a request in bytes, before compression and as protobuf; a single log "
+        "record can be larger.",
         4_000_000,
         example=1_000_000,
     )
@@ -468,7 +468,7 @@ class Settings:
     encoding: str = _setting(
         _one_of("protobuf", "json"),
         "Encoding",
-        "protobuf, or json, which not every receiver takes. Default: protobuf.",
+        "protobuf, or json, which not every receiver accepts. Default: protobuf.",
         "protobuf",
         _otel("PROTOCOL", _protocol),
         example="json",
@@ -484,14 +484,14 @@ class Settings:
     max_retry_seconds: int = _setting(
         _Whole(0, 86_400),
         "Longest retry",
-        "Seconds for which a request is tried again before the run fails.",
+        "How many seconds a request is retried before the run fails.",
         300,
         example=3600,
     )
     rejected_records_path: str | None = _setting(
         _file_to_append,
         "File of rejected records",
-        "A file: a record that the receiver refuses is appended to it as a line of JSON, and the "
+        "A file to which each record that the receiver refuses is appended as a line of JSON; the "
         "rest goes on. Without it, such a record ends the run.",
         example="rejected.jsonl",
     )
@@ -619,8 +619,8 @@ def _client_certificate_problem(certificate: str | None, key: str | None) -> str
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
     except OSError:
         return (
-            f"{_GENERAL}CLIENT_CERTIFICATE and {_GENERAL}CLIENT_KEY are no PEM files of a "
-            f"certificate and its key, without a password: {certificate}"
+            f"{_GENERAL}CLIENT_CERTIFICATE and {_GENERAL}CLIENT_KEY are not PEM files of a "
+            f"certificate and its key without a password: {certificate}"
         )
     return None
 
@@ -660,7 +660,7 @@ def parse_variables(
 ) -> dict[str, object]:
     """Return the settings in environment variables, as JSON would have them.
 
-    `known` is as for `remarks`. An empty variable is none, as OpenTelemetry has it. The SDK's own
+    `known` is as for `remarks`. An empty variable is unset, as in OpenTelemetry. The SDK's own
     conversion fails on a bad number without naming it, and takes every word that it does not know
     for false.
 
@@ -719,7 +719,7 @@ def load_dotenv_file() -> Path | None:
 
     It is the one in the current folder, or else the one that singer-sdk 0.54 takes with
     `--config=ENV`: the first in the folders above the SDK's own, so above the virtual environment
-    too. Returns None if there is none, if it
+    too. Returns None if there is no such file, if it
     sets nothing, or if python-dotenv's own PYTHON_DOTENV_DISABLED is set.
 
     Raises SettingsError if it cannot be read.

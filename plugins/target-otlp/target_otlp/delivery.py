@@ -31,7 +31,7 @@ _LONGEST_WAIT = 60_000_000_000
 """Nanoseconds after which the next record completes a batch that is not full."""
 
 _FRAMING = 12
-"""Bytes that a request has for a log record at most beside its own: tags and lengths."""
+"""Bytes that a request has for a log record at most on top of its own: tags and lengths."""
 
 _SHOWN = 100
 """How much of an id is shown."""
@@ -49,7 +49,7 @@ class _Entry(NamedTuple):
 
     @property
     def id(self) -> Record:
-        """What tells the record: its key properties, and the id that is mapped if it differs."""
+        """What identifies the record: its key properties, and the mapped id if it differs."""
         found = {name: self.record[name] for name in self.keys if name in self.record}
         uid = unique_id(self.record, self.mapping)
         if uid is not None and uid not in map(text_of, found.values()):
@@ -65,7 +65,7 @@ class _Entry(NamedTuple):
 
 
 class _Rejection(NamedTuple):
-    """A record to put aside; `found` is what the file has of it, `what` and `error` are told.
+    """A record to put aside; `found` is its line in the file, `what` and `error` are the messages.
 
     `error` is for a run in which nothing is accepted, so that it may be the endpoint that is wrong.
     """
@@ -206,7 +206,7 @@ class Delivery:
                 return
             if not self._has_split:
                 self._has_split = True
-                _log.warning("%s What is refused is sent again in halves", sentence(str(error)))
+                _log.warning("%s Sending it again in halves", sentence(str(error)))
         else:
             self._accept(response, entries)
             return
@@ -304,8 +304,8 @@ class Delivery:
 
     def _failed(self, what: str) -> DeliveryError:
         return DeliveryError(
-            f"{sentence(what)} {records_were(self.progress.accepted)} accepted before, and the "
-            f"state is out up to the first {self._written_covers:,}."
+            f"{sentence(what)} {records_were(self.progress.accepted)} accepted before that; "
+            f"the state covers the first {self._written_covers:,}."
         )
 
     def _write_settled_state(self) -> None:

@@ -131,7 +131,7 @@ def _is_number(value: Json) -> TypeGuard[int | float | Decimal]:
 
 
 def unique_id(record: Record, mapping: LogMapping) -> str | None:
-    """Return the id that receivers tell duplicates by, or None if the record has none."""
+    """Return the id by which receivers recognize duplicates, or None if the record has none."""
     found = _find(record, mapping.id)
     return None if found is None else encodable(text_of(found))
 

@@ -63,7 +63,7 @@ _DRAIN_SECONDS = 30.0
 _MOMENT = 1.0
 
 GRACE = 3.0
-"""Seconds that a full pipe at stdout has after a signal until somebody reads from it."""
+"""Seconds after a signal within which somebody must read from a full pipe at stdout."""
 
 _TICK, _TICKS = 1, 100
 """Milliseconds between two looks at a pipe that must be empty, and at one that needs some room."""
@@ -151,7 +151,7 @@ class MessageReader(GenericSingerReader[bytes]):
         with suppress(StoppedError), self._stop:
             thread.join(_MOMENT)
             if thread.is_alive():
-                what = "%s Reading on for %.0f s at most, so that the tap can end"
+                what = "%s Reading on for up to %.0f s so that the tap can finish"
                 _log.warning(what, why, _DRAIN_SECONDS)
                 thread.join(_DRAIN_SECONDS - _MOMENT)
 
@@ -200,7 +200,7 @@ def _is_deep(line: bytes) -> bool:
     for _ in range(_DEEPEST):
         before = brackets
         brackets = _INNERMOST.sub(b"", brackets)
-        if brackets == before:  # none are left, or it is no JSON
+        if brackets == before:  # none are left, or it is not JSON
             return False
     return bool(brackets)
 
@@ -247,14 +247,14 @@ def _integer(digits: str) -> int | Decimal:
 def _problem(message: object) -> str | None:
     """Return what is wrong with a message, without quoting it."""
     if not isinstance(message, dict):
-        return "is no message in JSON"
+        return "is not a JSON message"
     kind = message.get("type")
     if kind == "BATCH":
         return (
             "is a BATCH, and only records can be sent: take batch_config out of the tap's settings"
         )
     if not isinstance(kind, str) or kind not in _MEMBERS:
-        return "has no type that Singer knows"
+        return "has no known type"
     for name, shape in _MEMBERS[kind].items():
         if not isinstance(message.get(name), shape):
             return f"is a {kind} without a usable {name}"
@@ -265,7 +265,7 @@ def _problem_of_schema(message: Message) -> str | None:
     if not isinstance(message["schema"].get("properties"), dict):
         return "is a SCHEMA whose schema has no properties"
     if not isinstance(message.get("key_properties", []), list | None):
-        return "is a SCHEMA whose key_properties are no list"
+        return "is a SCHEMA whose key_properties are not a list"
     return None
 
 
@@ -303,7 +303,7 @@ def _parts(line: str) -> list[str]:
 
 
 def _capacity() -> int | None:
-    """Return how many bytes the pipe at stdout holds, or None if it is none that can tell."""
+    """Return how many bytes the pipe at stdout holds, or None if that is not known."""
     if sys.platform != "linux":
         return None
     try:

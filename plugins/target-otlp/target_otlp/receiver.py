@@ -47,7 +47,7 @@ RETRIABLE = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""The statuses after which OTLP asks to try again; there are no others."""
+"""The statuses after which OTLP asks to try again, and no others."""
 
 DIVISIBLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
 """The statuses that can be the fault of a single record, or of a size."""
@@ -210,8 +210,8 @@ class Receiver:
             except InvalidResponseError as error:
                 message = (
                     f"Check the path of endpoint: {self.name} answered {status} with "
-                    f"{self._redactor.line(str(error), request)}, which is no answer of an OTLP "
-                    "receiver"
+                    f"{self._redactor.line(str(error), request)}, which no OTLP "
+                    "receiver sends"
                 )
                 raise DeliveryError(message) from None
             return PartialSuccess(answer.rejected, self._redactor.line(answer.message, request))
@@ -252,7 +252,9 @@ class Receiver:
                 raise TimeoutError
         content = _unzipped(content, response.headers.get("Content-Encoding", ""))
         if response.status_code in ACCEPTED and len(content) >= _MOST_BYTES:
-            message = f"{self.name} answered {response.status_code} and more than a receiver says"
+            message = (
+                f"{self.name} answered {response.status_code} with more than an OTLP receiver sends"
+            )
             raise DeliveryError(message)
         return content
 
@@ -275,7 +277,7 @@ def _unzipped(content: bytes, encoding: str) -> bytes:
 def _backoffs() -> Iterator[float]:
     """Yield seconds to wait: about 1, 2, 4 and so on up to 30, each with jitter."""
     longest = backoff.expo(max_value=_LONGEST_WAIT)
-    next(longest)  # the library's generators begin with a value that is not meant
+    next(longest)  # the library's generators start with a value to ignore
     for wait in longest:
         yield wait / 2 + backoff.full_jitter(wait / 2)
 

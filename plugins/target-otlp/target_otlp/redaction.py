@@ -43,7 +43,7 @@ _SECRET_MASK, _VALUE_MASK = "***", "…"
 _MASK = re.compile(f"{re.escape(_SECRET_MASK)}|{_VALUE_MASK}")
 _SCHEMES = "Basic|Bearer|Digest|Token|ApiKey|Api-Key|Key|Splunk"
 _SCHEME = re.compile(rf"(?:{_SCHEMES})\s+", re.IGNORECASE)
-"""What a header begins with that is no secret."""
+"""What a header starts with that is not secret."""
 
 _HEX_ESCAPE = re.compile(r"\\x([0-9a-f]{2})", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|(.))", re.IGNORECASE | re.DOTALL)
@@ -121,7 +121,7 @@ class _Values:
 
 
 def _runs(text: str, within: str) -> list[int]:
-    """Return where the runs of a text begin that are in another, long one.
+    """Return where the runs of a text start that are in another, long one.
 
     Each of them has a place in it that is a multiple of four, and four characters behind that: few
     do, so the long text is searched a quarter as often.
@@ -167,7 +167,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """Yield what is in base64 in a text, from wherever it begins."""
+    """Yield what is in base64 in a text, from wherever it starts."""
     for found in _BASE64.findall(text):
         token = found.replace("+", "-").replace("/", "_")
         for begin in range(4):
@@ -194,7 +194,7 @@ _URLSAFE = str.maketrans("+/", "-_")
 
 
 def _values(request: ExportLogsServiceRequest) -> Iterator[str]:
-    """Yield the texts and numbers of all records, from within JSON too; names are none."""
+    """Yield the texts and numbers of all records, from within JSON too, but no names."""
     for resource_logs in request.resource_logs:
         for scope_logs in resource_logs.scope_logs:
             for log_record in scope_logs.log_records:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PARTIAL_SUCCESS = ("partialSuccess", "partial_success")
 _REJECTED = ("rejectedLogRecords", "rejected_log_records")
-_NO_OBJECT = "JSON that is no object"
+_NO_OBJECT = "JSON that is not an object"
 _INT64 = 1 << 63
 _ENDLESS = 1e9
 """Seconds that stand for a wait of more digits."""
@@ -35,7 +35,7 @@ class PartialSuccess:
 
 
 class InvalidResponseError(ValueError):
-    """A body that no OTLP receiver answers with. The text says what kind of body it is."""
+    """A body that no OTLP receiver sends. The text says what kind of body it is."""
 
 
 def _refuse(kind: str) -> NoReturn:
@@ -48,7 +48,7 @@ def parse_partial_success(body: bytes) -> PartialSuccess:
     Rejected records count even if the rest of the response cannot be parsed. Any other body raises
     InvalidResponseError: nothing says that the request was accepted.
     """
-    # Stripped for text alone: protobuf can begin with bytes that are white space in a text.
+    # Stripped for text alone: protobuf can start with bytes that are white space in text.
     text = body.decode("utf-8-sig", "replace").strip()
     if not text:
         return PartialSuccess()
@@ -74,22 +74,22 @@ def _parse_json(text: str) -> PartialSuccess:
         _refuse(f"JSON with the key{'s' * (len(value) > 1)} {', '.join(value)}")
     partial = _member(value, *_PARTIAL_SUCCESS)
     if not isinstance(partial, dict | None):
-        _refuse("JSON whose partialSuccess is no object")
+        _refuse("JSON whose partialSuccess is not an object")
     for name in partial or ():
         if name.startswith("rejected") and name not in _REJECTED:
             # An endpoint for traces or metrics answers so.
             _refuse(f"JSON with the key {name}")
     rejected = _count(_member(partial, *_REJECTED) or 0)
     if rejected is None:
-        _refuse("JSON whose rejectedLogRecords is no number")
+        _refuse("JSON whose rejectedLogRecords is not a number")
     if rest.strip() and not rejected:
-        _refuse("JSON and something after it")
+        _refuse("JSON followed by something else")
     reason = _member(partial, "errorMessage", "error_message")
     return PartialSuccess(rejected, "" if reason is None else str(reason))
 
 
 def _parse_protobuf(body: bytes) -> PartialSuccess | None:
-    """Parse an ExportLogsServiceResponse, or return None if it is no such message.
+    """Parse an ExportLogsServiceResponse, or return None if it is not such a message.
 
     Its partial_success is field 1; in that rejected_log_records is 1 and error_message 2.
     """
@@ -186,7 +186,7 @@ def _count(value: object) -> int | None:
 
 
 def _fields(body: bytes) -> list[tuple[int, object]] | None:
-    """Return the fields of any protobuf message with their numbers, or None if it is none.
+    """Return the fields of any protobuf message with their numbers, or None if it is not one.
 
     The message's own class would refuse all of it because of a text that is not UTF-8.
     """

@@ -42,7 +42,7 @@ class Stop:
     """Whether a signal stops the run. The body of `with` is waiting, and can be interrupted."""
 
     def __init__(self) -> None:
-        """Begin without a signal."""
+        """Start without a signal."""
         self.signum: int | None = None
         """The signal, if there was one."""
         self._waits = False
@@ -54,7 +54,7 @@ class Stop:
             raise StoppedError
 
     def __enter__(self) -> None:
-        """Begin to wait, unless the run was asked to stop before: that is a StoppedError."""
+        """Start to wait, unless the run was asked to stop before: that is a StoppedError."""
         self._waits = True
         if self.signum is not None:
             raise StoppedError

@@ -86,7 +86,7 @@ class OtlpSink(RecordSink):
         if not has_time and not self._has_warned:
             self._has_warned = True
             self.logger.warning(
-                "%s: at least one record has no time at the path that mapping says; such records "
+                "%s: at least one record has no time at the path in mapping; such records "
                 "are sent without one",
                 self.stream_name,
             )
@@ -133,7 +133,9 @@ class TargetOtlp(Target):
         """Send the remaining records, and log how many were accepted."""
         with self._progress_lines:
             if self._stop.signum is not None:
-                self.logger.info("Stopped by signal %d: sending what waits", self._stop.signum)
+                self.logger.info(
+                    "Stopped by signal %d: sending the records that wait", self._stop.signum
+                )
             super().process_endofpipe()
             self._is_over = True
         self.delivery.finish()

@@ -1,7 +1,7 @@
-"""HTTP connections that refuse a response which is truncated in its headers.
+"""HTTP connections that refuse a response with truncated headers.
 
-Python's `http.client` takes the end of the connection for the end of the headers: what a receiver
-sent before it died would look like a 200 with an empty body, which is an acceptance.
+Python's `http.client` treats the end of the connection as the end of the headers: what a receiver
+sent before it died would look like a 200 with an empty body, and so like an acceptance.
 """
 
 from __future__ import annotations

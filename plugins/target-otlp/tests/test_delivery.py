@@ -124,7 +124,7 @@ def test_state_between_two_batches_comes_out_though_the_second_one_fails() -> No
             sent.add(4)
         assert sent.states == [{"at": 2}]
     assert str(caught.value).endswith(
-        ". 2 records were accepted before, and the state is out up to the first 2."
+        ". 2 records were accepted before that; the state covers the first 2."
     )
 
 
@@ -152,7 +152,7 @@ def test_records_that_the_receiver_rejects_are_a_failure() -> None:
     assert str(caught.value) == (
         f"{server.url}/v1/logs rejected 2 of 5 records (a, log.record.uid 0 to a, log.record.uid "
         "4): too old. To go on without what is rejected, set rejected_records_path. 3 records were "
-        "accepted before, and the state is out up to the first 0."
+        "accepted before that; the state covers the first 0."
     )
 
 

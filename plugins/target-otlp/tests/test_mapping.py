@@ -251,7 +251,7 @@ def test_a_path_is_read(path: str, steps: tuple[str | int, ...]) -> None:
     "path", ["", "actor", "$actor", "$.", "$..a", "$.*", "$[*]", "$[-1]", "$.a["]
 )
 def test_what_is_no_path_to_one_value_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="is no path to one value"):
+    with pytest.raises(ValueError, match="is not a path to one value"):
         parse_path(path)
 
 

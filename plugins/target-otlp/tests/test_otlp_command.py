@@ -125,7 +125,7 @@ def test_a_time_that_is_not_where_mapping_says_is_told_once(server: FakeReceiver
 
     (warning,) = run.log("WARNING")
     assert warning == (
-        "audit_logs: at least one record has no time at the path that mapping says; such records "
+        "audit_logs: at least one record has no time at the path in mapping; such records "
         "are sent without one"
     )
     assert len(server.kept) == 5
@@ -160,8 +160,8 @@ def test_a_receiver_that_fails_is_named_with_what_is_done() -> None:
     assert (run.returncode, run.messages) == (1, [{"done": 10}])
     [error] = run.log("ERROR")
     assert error == (
-        f"{server.url}/v1/logs answered 500 disk full. 16 records were accepted before, "
-        "and the state is out up to the first 10."
+        f"{server.url}/v1/logs answered 500 disk full. 16 records were accepted before "
+        "that; the state covers the first 10."
     )
     assert "Traceback" not in run.stderr
 
@@ -169,24 +169,24 @@ def test_a_receiver_that_fails_is_named_with_what_is_done() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (b"{secret", "is no message in JSON."),
-        (b"\xff\xfe", "is no message in JSON."),
-        (b"5", "is no message in JSON."),
-        (b"", "is no message in JSON."),
-        (b"[" * 100_000, "is no message in JSON."),
+        (b"{secret", "is not a JSON message."),
+        (b"\xff\xfe", "is not a JSON message."),
+        (b"5", "is not a JSON message."),
+        (b"", "is not a JSON message."),
+        (b"[" * 100_000, "is not a JSON message."),
         (
             b'{"type": "STATE", "value": ' + b"[" * 501 + b"]" * 501 + b"}",
             "is a STATE that is nested more than 500 levels deep.",
         ),
         (b"[" * 501 + b"]" * 501, "is nested more than 500 levels deep."),
-        (b'{"type": "secret"}', "has no type that Singer knows."),
-        (b'{"type": ["secret"]}', "has no type that Singer knows."),
+        (b'{"type": "secret"}', "has no known type."),
+        (b'{"type": ["secret"]}', "has no known type."),
         (b'{"type": "RECORD", "stream": "a"}', "is a RECORD without a usable record."),
         (b'{"type": "RECORD", "record": {"a": "secret"}}', "is a RECORD without a usable stream."),
         (b'{"type": "STATE", "value": "secret"}', "is a STATE without a usable value."),
         (
             b'{"type": "SCHEMA", "stream": "a", "schema": {"properties": {}}, "key_properties": 5}',
-            "is a SCHEMA whose key_properties are no list.",
+            "is a SCHEMA whose key_properties are not a list.",
         ),
         (b'{"type": "SCHEMA", "stream": "a", "schema": 5}', "is a SCHEMA without a usable schema."),
         (
@@ -214,7 +214,7 @@ def test_a_line_that_is_no_message_is_named_and_not_repeated(line: bytes, told: 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (b"{secret", "Line 4 of the input is no message in JSON."),
+        (b"{secret", "Line 4 of the input is not a JSON message."),
         (
             b'{"type": "RECORD", "stream": "b", "record": {}}',
             "A record for stream 'b' was encountered before a corresponding schema.",

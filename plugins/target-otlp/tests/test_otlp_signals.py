@@ -79,7 +79,7 @@ def test_a_receiver_that_fails_while_the_target_stops_is_a_failure_at_once(statu
         stdout, stderr = process.communicate(timeout=5)
 
     assert (process.returncode, stdout) == (1, "")
-    told = "0 records were accepted before, and the state is out up to the first 0."
+    told = "0 records were accepted before that; the state covers the first 0."
     assert stderr.count(told) == 1
     assert "Traceback" not in stderr
 
@@ -98,7 +98,7 @@ def test_the_state_of_what_was_accepted_comes_out_though_the_receiver_is_gone(
         stdout, stderr = process.communicate(timeout=5)
 
     assert (process.returncode, stdout) == (1, '{"done": 500}\n')
-    last = "500 records were accepted before, and the state is out up to the first 500."
+    last = "500 records were accepted before that; the state covers the first 500."
     assert stderr.splitlines()[-1].endswith(last)
 
 

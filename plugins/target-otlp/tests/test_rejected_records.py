@@ -96,8 +96,8 @@ def test_what_was_put_aside_is_told_and_ends_the_run_with_an_error(tmp_path: Pat
     )
     [error] = ended.log("ERROR")
     assert error == (
-        f"1 record was rejected: see why in {path}. 2 records were accepted before, and the state "
-        "is out up to the first 3."
+        f"1 record was rejected: see why in {path}. 2 records were accepted before that; the state "
+        "covers the first 3."
     )
     assert ended.returncode == 1
 
@@ -154,9 +154,7 @@ def test_if_all_of_the_first_batch_is_refused_it_is_the_endpoint_that_is_wrong(
     assert not path.exists()
     [error] = ended.log("ERROR")
     assert error.startswith(f"{server.url}/v1/logs answered 400 no: ")
-    assert error.endswith(
-        " 0 records were accepted before, and the state is out up to the first 0."
-    )
+    assert error.endswith(" 0 records were accepted before that; the state covers the first 0.")
     assert len(server.requests) < 220
 
 
@@ -182,7 +180,7 @@ def test_a_bad_record_ends_the_run_without_the_file_and_is_named_by_its_id_alone
     assert error == (
         f'{server.url}/v1/logs answered 400 bad text "…": it accepts others and refuses '
         "audit_logs, id 10. To go on without what is rejected, set rejected_records_path. 10 "
-        "records were accepted before, and the state is out up to the first 0."
+        "records were accepted before that; the state covers the first 0."
     )
     assert "private" not in ended.stderr
 
@@ -271,7 +269,7 @@ def test_a_path_that_cannot_be_written_is_found_before_the_first_request(path: s
         assert not server.requests
     told = ended.log("ERROR")[0]
     assert told.startswith("rejected_records_path is ")
-    assert ("which is no file" in told) == (path in {".", "/dev/null"})
+    assert ("which is not a file" in told) == (path in {".", "/dev/null"})
 
 
 # --- partial success
@@ -359,7 +357,7 @@ def test_where_nothing_was_ever_accepted_nothing_is_put_aside(
     assert (ended.returncode, ended.messages) == (1, [])
     assert not path.exists()
     assert ended.log("ERROR")[0].endswith(
-        " 0 records were accepted before, and the state is out up to the first 0."
+        " 0 records were accepted before that; the state covers the first 0."
     )
 
 
@@ -454,8 +452,8 @@ def test_without_the_file_such_a_record_ends_the_run_and_is_named() -> None:
     [error] = ended.log("ERROR")
     assert error == (
         "audit_logs: line 4 of the input is a RECORD that is nested more than 500 levels deep. To "
-        "go on without what is rejected, set rejected_records_path. 1 record was accepted before, "
-        "and the state is out up to the first 1."
+        "go on without what is rejected, set rejected_records_path. 1 record was accepted before "
+        "that; the state covers the first 1."
     )
 
 

@@ -1,0 +1,362 @@
+"""A page to look at Sentry's audit log: `make page`, or `streamlit run page.py`.
+
+All that the log holds is shown as text, never as Markdown or HTML. The look's state is in the URL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+import entries
+from entries import Bar, Contents, Filters, Hits, Place, Row
+from runs import system_database, verdict
+from sentry_audit_detections.database import POSTGRES
+from sentry_audit_detections.exceptions import DetectionsError
+from sentry_audit_detections.findings import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+OTHERS = "others"
+COLOURS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#eeca3b", "#b279a2", "#bab0ac")
+SINCE = {"Last hour": 1, "24 hours": 24, "7 days": 7 * 24, "30 days": 30 * 24}
+BADGES = {"critical": "red", "high": "orange", "medium": "yellow", "low": "gray"}
+MOST_CHARACTERS = 600
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the log is and how its export is called, from the environment."""
+
+    place: Place
+    runs: str
+    job: str
+    overdue: timedelta
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> Settings:
+        """Read the settings, with the defaults of a checkout."""
+        database = variables.get("SENTRY_AUDIT_PAGE_DATABASE", "output/audit.duckdb")
+        target = "postgres" if POSTGRES.match(database) else "duckdb"
+        return cls(
+            Place(database, variables.get("SENTRY_AUDIT_PAGE_SCHEMA", "sentry")),
+            system_database(variables),
+            variables.get("SENTRY_AUDIT_PAGE_JOB", f"tap-sentry-audit-to-target-{target}"),
+            timedelta(minutes=int(variables.get("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES", "90"))),
+        )
+
+
+def main() -> None:
+    """Show the page."""
+    st.set_page_config("Sentry audit log", page_icon="📜", layout="wide")
+    # An unreachable server is told soon.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
+    try:
+        settings = Settings.of(os.environ)
+    except ValueError:
+        st.error("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES must be a whole number of minutes, such as 90.")
+        return
+    head, export = st.columns([2, 3])
+    head.header("Sentry audit log")
+    with export:
+        show_export(settings)
+    try:
+        show_log(settings.place)
+    except DetectionsError as error:
+        st.error("The log cannot be read.")
+        st.text(explained(str(error)))
+        st.button("Look again")
+
+
+def show_export(settings: Settings) -> None:
+    """Say how the export is doing, with its last error."""
+    found = verdict(settings.runs, settings.job, settings.overdue, entries.now_utc())
+    getattr(st, found.level)(found.sentence)
+    if found.error:
+        st.text(shortened(found.error))
+
+
+def show_log(place: Place) -> None:
+    """Show the filters and what fits them; and the entry that is open, if one is."""
+    there = contents(place)
+    if not there.count:
+        contents.clear()
+        st.info("The log is empty: no export has loaded an entry yet.")
+        return
+    with st.sidebar:
+        filters = choose(there)
+    if opened := st.query_params.get("entry"):
+        organization, _, key = opened.partition("/")
+        show_entry(place, organization, key)
+    view = st.segmented_control(
+        "View",
+        ["Entries", "Detections"],
+        default="Entries",
+        required=True,
+        key="view",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if view == "Detections":
+        show_hits(place, filters)
+    else:
+        show_entries(place, filters, there)
+    st.text(f"{named(place)}: {extent(there)} All times are UTC.")
+
+
+@st.cache_data(ttl="1m", show_spinner=False)
+def contents(place: Place) -> Contents:
+    """Return what there is to choose from, as it was at most a minute ago."""
+    return entries.contents(place)
+
+
+def choose(there: Contents) -> Filters:
+    """Show the filters, and return what is chosen."""
+    search = st.text_input(
+        "Search",
+        key="q",
+        bind="query-params",
+        type="search",
+        placeholder="Part of any field …",
+        on_change=first_page,
+    )
+    lists, times = {}, {}
+    for key, options in (
+        ("event", there.events),
+        ("organization", there.organizations),
+        ("actor", there.actors),
+    ):
+        lists[key] = st.multiselect(
+            key.capitalize(),
+            options,
+            key=key,
+            bind="query-params",
+            # A link may name what the log no longer holds, and must not show everything then.
+            accept_new_options=True,
+            placeholder="All",
+            on_change=first_page,
+        )
+    for key in ("from", "before"):
+        times[key] = st.datetime_input(
+            f"{key.capitalize()} (UTC)",
+            None,
+            key=key,
+            bind="query-params",
+            format="YYYY-MM-DD",
+            step=MINUTE,
+            on_change=first_page,
+        )
+    with st.container(horizontal=True):
+        for label, hours in SINCE.items():
+            since = entries.now_utc() - timedelta(hours=hours)
+            st.button(label, on_click=look, kwargs={"from": since, "before": None})
+    st.button("Clear all filters", on_click=look, kwargs=NO_FILTERS)
+    return Filters(
+        (search or "").strip(),
+        lists["event"],
+        lists["organization"],
+        lists["actor"],
+        times["from"],
+        times["before"],
+    )
+
+
+def show_entries(place: Place, filters: Filters, there: Contents) -> None:
+    """Show a plot and a list of the entries that fit."""
+    since, before = filters.since or there.first, filters.until or there.last
+    span = before - since if since and before else DAY
+    page = st.session_state.get("page", 1)
+    found = entries.find(place, filters, span, page)
+    st.text(f"{found.count:,} entries fit." if found.count else "No entry fits these filters.")
+    if not found.count:
+        return
+    st.altair_chart(plot(found.bars, found.unit), height=200, alt="Entries over time by event")
+    show_rows("entries", found.rows)
+    pages = -(-found.count // entries.ON_A_PAGE)
+    if pages > 1:
+        st.pagination(pages, key="page", bind="query-params")
+
+
+def show_hits(place: Place, filters: Filters) -> None:
+    """Show what the detections find."""
+    if filters.since is None:
+        st.text("The last 24 hours; choose another time with From.")
+    st.text(f"{LIMITS} The words to search for do not count here.")
+    with st.spinner("The detections look …"):
+        found = hits(place, filters)
+    if not found:
+        st.text("None of the detections found an entry.")
+    for each in found:
+        detection = each.detection
+        badge = f":{BADGES[detection.severity]}-badge[{detection.severity}]"
+        st.markdown(f"##### {badge} {detection.title}")
+        st.text(f"{detection.meaning} May also be: {detection.false_positives}")
+        if each.count > len(each.rows):
+            st.text(f"The newest {len(each.rows)} of {each.count:,}:")
+        show_rows(detection.name, each.rows)
+
+
+@st.cache_data(ttl="1m", show_spinner=False)
+def hits(place: Place, filters: Filters) -> list[Hits]:
+    """Return what the detections found at most a minute ago: a click need not wait for them."""
+    return entries.hits(place, filters, entries.now_utc())
+
+
+def show_rows(name: str, rows: Sequence[Row]) -> None:
+    """Show entries as a table, where a click on one opens it."""
+    table = pd.DataFrame(
+        {
+            "When (UTC)": [f"{row.at:%Y-%m-%d %H:%M:%S}" for row in rows],
+            "Event": [row.event for row in rows],
+            "Actor": [row.actor for row in rows],
+            "Address": [row.address for row in rows],
+            "Organization": [row.organization for row in rows],
+            "What": [row.what for row in rows],
+        },
+        dtype="string",
+    )
+    # Another key after an entry was closed: its cell can be clicked again.
+    key = f"{name}-{st.session_state.get('closed', 0)}"
+    # By the rows that were shown: new ones can arrive before the click does.
+    keys = [f"{row.organization}/{row.id}" for row in rows]
+    st.dataframe(
+        table,
+        key=key,
+        hide_index=True,
+        placeholder="",
+        on_select=lambda: click(key),
+        selection_mode="single-cell",
+        column_config={"What": st.column_config.TextColumn(width="large")},
+        alt="Entries, newest first: click on one to open it",
+    )
+    st.session_state[f"shown-{key}"] = keys
+
+
+def click(key: str) -> None:
+    """Open the entry whose cell was clicked."""
+    if cells := st.session_state[key].selection.cells:
+        st.query_params["entry"] = st.session_state[f"shown-{key}"][cells[0][0]]
+
+
+def close() -> None:
+    """Close the entry that is open."""
+    st.query_params.pop("entry", None)
+    st.session_state["closed"] = st.session_state.get("closed", 0) + 1
+
+
+@st.dialog("Entry", width="medium", position="right", on_dismiss=close)
+def show_entry(place: Place, organization: str, key: str) -> None:
+    """Show all of an entry in a drawer."""
+    found = entries.entry(place, organization, key)
+    if found is None:
+        st.text(f"The log has no entry {key} of the organization {organization}.")
+        return
+    at = found["dateCreated"]
+    names = entries.names_of(place, found["actor"])
+    address = found["ipAddress"] or "no address"
+    st.text(f"{found['event']}\n{at:%Y-%m-%d %H:%M:%S} UTC\n{', '.join(names)}\n{address}")
+    if found["note"]:
+        st.text(found["note"])
+    around = {"from": at - DAY, "before": at + DAY + MINUTE, "actor": names, "view": "Entries"}
+    label = "What else this actor did, a day before and after"
+    if st.button(label, on_click=look, kwargs=NO_FILTERS | around):
+        # A drawer is drawn by itself; this is about the page behind it.
+        st.rerun()
+    st.json(found | {"dateCreated": f"{at.isoformat()}Z"}, expanded=2)
+
+
+def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
+    """Return a plot of the entries over time; the rarer events are one colour."""
+    counts = Counter[str]()
+    for bar in bars:
+        counts[bar.event] += bar.entries
+    frequent = [event for event, _ in counts.most_common(len(COLOURS) - 1)]
+    heights = Counter[tuple[datetime, str]]()
+    for bar in bars:
+        heights[bar.at, bar.event if bar.event in frequent else OTHERS] += bar.entries
+    table = pd.DataFrame(
+        {
+            # Without a zone a browser would take these for its own.
+            "at": [at.replace(tzinfo=UTC) for at, _ in heights],
+            "when": [f"{at:%Y-%m-%d %H:%M} UTC" for at, _ in heights],
+            "event": [event for _, event in heights],
+            "entries": list(heights.values()),
+        }
+    )
+    colours = alt.Scale(domain=[*frequent, OTHERS], range=[*COLOURS[: len(frequent)], COLOURS[-1]])
+    chart: alt.Chart = (
+        alt.Chart(table)
+        .mark_bar()
+        .encode(
+            alt.X(
+                "at:T",
+                title=f"by {unit}, UTC",
+                scale=alt.Scale(type="utc"),
+                axis=alt.Axis(format="%d %b %H:%M" if unit in {"minute", "hour"} else "%d %b %Y"),
+            ),
+            alt.Y("entries:Q", title=None),
+            alt.Color("event:N", title=None, scale=colours),
+            tooltip=["when:N", "event:N", "entries:Q"],
+        )
+    )
+    return chart
+
+
+def first_page() -> None:
+    """Begin at the newest entries again."""
+    st.session_state["page"] = 1
+
+
+NO_FILTERS: dict[str, Any] = {"q": ""} | dict.fromkeys(("from", "before"))
+NO_FILTERS |= {key: [] for key in ("event", "organization", "actor")}
+
+
+def look(**chosen: Any) -> None:  # noqa: ANN401  (whatever a widget holds)
+    """Set filters, from their first page on, and close the entry that is open."""
+    close()
+    first_page()
+    for key, value in chosen.items():
+        to_the_minute = isinstance(value, datetime)
+        st.session_state[key] = value.replace(second=0, microsecond=0) if to_the_minute else value
+
+
+def named(place: Place) -> str:
+    """Return what a database may be called in public: no user, password, or options."""
+    if not POSTGRES.match(place.database):
+        return place.database
+    parts = urlsplit(place.database)
+    return f"PostgreSQL {parts.hostname or ''}{parts.path}"
+
+
+def extent(there: Contents) -> str:
+    """Return how much the log holds."""
+    if not (there.first and there.last):
+        return "no entries."
+    return f"{there.count:,} entries, {there.first:%Y-%m-%d} to {there.last:%Y-%m-%d %H:%M}."
+
+
+def shortened(text: str) -> str:
+    """Return at most as much of a text as a few lines hold."""
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} …"
+
+
+def explained(message: str) -> str:
+    """Add what helps to what a database says."""
+    if "lock" in message.lower():
+        return f"An export is loading into it. Look again when that has ended.\n\n{message}"
+    return f"{message}\n\nSENTRY_AUDIT_PAGE_DATABASE and SENTRY_AUDIT_PAGE_SCHEMA say where it is."
+
+
+if __name__ == "__main__":
+    main()

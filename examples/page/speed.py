@@ -1,0 +1,123 @@
+"""How long looks at a large log take: `python -m speed`, in this folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import duckdb
+import psycopg
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).with_name("page.py")
+ENTRIES = 200_000
+TRIES = 5
+LOOKS = {
+    "all": {},
+    "an event and an actor": {"event": "member.edit", "actor": "user7@acme.example"},
+    "words that few entries have": {"q": "serial-19999"},
+    "words that no entry has": {"q": "nothing has this"},
+    "page 1,000": {"page": "1000"},
+    "an entry": {"entry": "acme/150001"},
+    "a day's detections": {"view": "Detections"},
+}
+
+# A year of 20 events by 400 people, 800 bytes each, of which no two are alike.
+_ROW = """SELECT CAST(n AS varchar), CASE n % 3 WHEN 0 THEN 'globex' ELSE 'acme' END,
+CAST('{{"id": "' || n % 400 || '", "name": "User ' || n % 400 || '", "username": "user' || n % 400
+|| '@acme.example", "email": "user' || n % 400 || '@acme.example", "lastActive": "' || n
+|| '", "avatar": "' || repeat('0123456789', 40) || '", "has2fa": true, "emails": [' || n || ']}}'
+AS {json}),
+CASE n % 20 WHEN 0 THEN 'member.edit' WHEN 1 THEN 'org.edit' ELSE 'project.event' || n % 20 END,
+'203.0.113.' || n % 250, 'did this for the time no. ' || n, n, NULL, NULL,
+CAST('{{"slug": "web-' || n % 99 || '", "scopes": ["org:read"], "serial": "serial-' || n
+|| '", "public": false, "rule": {{"frequency": 30, "actions": [{{"id": "mail"}}]}}}}' AS {json}),
+CAST('{now}' AS timestamp) - ({entries} - n) * INTERVAL '150 seconds', NULL
+FROM {numbers}"""
+_TABLE = """CREATE SCHEMA sentry;
+CREATE TABLE sentry.audit_logs ({id} varchar PRIMARY KEY, organization varchar, actor {json},
+event varchar, "ipAddress" varchar, note varchar, "targetObject" bigint, "targetUser" varchar,
+"targetUserDetail" {json}, data {json}, "dateCreated" timestamp, "additionalFields" {json})"""
+
+
+def main() -> None:
+    """Measure both databases, and how fast this machine is right now."""
+    _say(f"a loop of 10 million additions: {_loop():.2f} s of CPU time")
+    with TemporaryDirectory() as folder:
+        place = f"{folder}/audit.duckdb"
+        with duckdb.connect(place) as connection:
+            connection.execute(_statements("JSON", f"range({ENTRIES}) AS numbers(n)"))
+        measure("DuckDB", place)
+    with _postgres() as url:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(
+                _statements("jsonb", f"generate_series(0, {ENTRIES - 1}) AS numbers(n)").encode()
+            )
+            server.execute("VACUUM ANALYZE sentry.audit_logs")
+        measure("PostgreSQL", url)
+
+
+def measure(name: str, place: str) -> None:
+    """Say how long each look takes, all of it: the questions and what Streamlit does."""
+    os.environ |= {"SENTRY_AUDIT_PAGE_DATABASE": place, "MELTANO_DATABASE_URI": "sqlite:///none"}
+    _say(f"{name}, {ENTRIES:,} entries: first look, then the fastest of {TRIES}, and its CPU time")
+    for look, link in LOOKS.items():
+        st.cache_data.clear()
+        (first, _), (fastest, work) = _time(link), min(_time(link) for _ in range(TRIES))
+        _say(f"  {look:30} {first:5.2f} s {fastest:5.2f} s {work:5.2f} s")
+
+
+def _time(link: dict[str, str]) -> tuple[float, float]:
+    """Return the seconds that a look takes, and those of this process's CPU time."""
+    page = AppTest.from_file(PAGE, default_timeout=120)
+    for key, value in link.items():
+        page.query_params[key] = value
+    start, work = time.perf_counter(), time.process_time()
+    page.run()
+    took = time.perf_counter() - start, time.process_time() - work
+    if page.exception or page.error:
+        message = f"the page failed: {page.exception or page.error}"
+        raise RuntimeError(message)
+    return took
+
+
+def _statements(json: str, numbers: str) -> str:
+    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    table = _TABLE.format(json=json, id="id")
+    row = _ROW.format(json=json, now=now, entries=ENTRIES, numbers=numbers)
+    return f"{table}; INSERT INTO sentry.audit_logs {row}"
+
+
+def _loop() -> float:
+    start, total = time.process_time(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.process_time() - start
+
+
+@contextmanager
+def _postgres() -> Iterator[str]:
+    """Run the PostgreSQL of this repository's tests."""
+    sys.path.append(str(Path(__file__).parents[2]))
+    from testing.postgres import postgres  # noqa: PLC0415  (of the repository, not of the page)
+
+    with postgres() as server:
+        yield server.url.replace("+psycopg", "")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
