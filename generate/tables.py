@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from generate.events import areas
+from generate.fleet import on_paper
 from generate.packages import required_groups, settings, streams
 
 if TYPE_CHECKING:
@@ -240,6 +241,10 @@ def _keys(event: Event) -> str:
     return f"{lead}\n\n{_table('key | what it holds', rows)}"
 
 
+def _fleet_on_paper(_: Package) -> str:
+    return _table("| 100 organizations | 1,000 | 10,000", on_paper())
+
+
 _PARTS: dict[str, Callable[[Package], str]] = {
     "events": _events,
     "settings": _settings,
@@ -248,4 +253,5 @@ _PARTS: dict[str, Callable[[Package], str]] = {
     "streams": _streams,
     "streams in short": _streams_in_short,
     "streams in full": _streams_in_full,
+    "fleet on paper": _fleet_on_paper,
 }
