@@ -18,21 +18,24 @@ INSTALLED = .venv/.installed
 PLUGINS = .meltano/.installed
 PEER = .npm/.installed
 RELEASE = .release/.installed
+FLEET = examples/dagster/.venv/.installed
+AIRFLOW = examples/airflow/.venv/.installed
 PAGE = .page/.installed
 PAGE_DEMO = output/page/audit.duckdb
 EACH = $(patsubst %/,%,$(dir $(wildcard detections/pyproject.toml plugins/*/pyproject.toml)))
 REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null),$(AGAINST))
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
-.PHONY: help test test-all pytest lint test-slow test-plugins test-page generate build demo page \
-	page-picture bench fuzz rehearsal release-check clean
+.PHONY: help test test-all pytest lint test-slow test-plugins test-page test-fleet generate build demo page \
+	page-picture bench fuzz fleet fleet-proof fleet-airflow \
+	fleet-bench rehearsal release-check clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 test: lint pytest ## Run the tests, the linter, and the type checker
 
-test-all: test test-slow test-plugins test-page rehearsal ## The same, and everything that needs an environment or minutes
+test-all: test test-slow test-plugins test-page test-fleet rehearsal ## The same, and everything that needs an environment or minutes
 	$(MAKE) fuzz MINUTES=1
 
 pytest: $(INSTALLED) ## Run only the tests
@@ -53,6 +56,10 @@ test-plugins: $(patsubst %,.plugins/%/.installed,$(EACH)) ## Run each other pack
 
 test-page: $(PAGE) ## Run the tests and the type checker of the page, in its environment
 	cd examples/page && ../../.page/bin/mypy && ../../.page/bin/python -m pytest
+
+test-fleet: $(PLUGINS) $(FLEET) ## Run the fleet's definitions in Dagster, and a small proof
+	cd examples/dagster && .venv/bin/python -m pytest
+	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --workers 2 --hour 60 --passes 2
 
 generate: $(INSTALLED) ## Regenerate what is derived from the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
@@ -92,13 +99,25 @@ picture: $(PLUGINS) ## Draw docs/terminal.svg: the progress bar and what the dem
 bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 
+fleet: $(PLUGINS) $(FLEET) ## Show a fleet of groups and shards in Dagster, on http://127.0.0.1:3000
+	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 4000 --serve
+
+fleet-proof: $(PLUGINS) $(FLEET) ## Prove that a fleet under Dagster loses nothing, whatever is killed
+	$(BIN)/python -m testing.fleet_proof
+
+fleet-airflow: $(PLUGINS) $(AIRFLOW) ## Run the fleet's DAGs with `airflow dags test`
+	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --airflow
+
+fleet-bench: $(PLUGINS) $(FLEET) ## Measure a first backfill with 1, 2 and 4 workers
+	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 20000 --measure
+
 fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults, and kills
 	$(BIN)/python -m testing.fuzz --minutes $(MINUTES) --seed $(SEED) \
 	$(if $(OTHER),--against $(OTHER))
 
 clean: ## Remove everything that make created
 	rm -rf .uv .venv .meltano .npm .fuzz .page .plugins .release .mypy_cache .pytest_cache .ruff_cache \
-	.hypothesis dist output
+	.hypothesis dist output examples/dagster/.venv examples/airflow/.venv
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -116,6 +135,12 @@ uv.lock
 $(RELEASE): $(INSTALLED)
 	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.release \
 	$(UV) sync --quiet --only-group release $(SYNC)
+	@touch $@
+
+# An orchestrator never meets singer-sdk's pins.
+examples/%/.venv/.installed: examples/%/pyproject.toml examples/%/uv.lock examples/fleet/pyproject.toml | $(UV)
+	UV_PYTHON=$(PYTHON) UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 \
+	$(UV) sync --quiet --project examples/$* $(SYNC)
 	@touch $@
 
 # The page's own lock file and environment.

@@ -25,6 +25,7 @@ FILES: dict[Path, Callable[[str], str]] = {
     ROOT / "meltano.yml": definitions.project,
     ROOT / ".env.example": lambda _: environment.example(_TAP, _TARGET),
     ROOT / "docs/events.md": partial(tables.filled, _TAP),
+    ROOT / "docs/fleet.md": partial(tables.filled, _TAP),
     ROOT / "docs/settings.md": partial(tables.filled, _TAP),
     ROOT / "docs/streams.md": partial(tables.filled, _TAP),
     ROOT / "README.md": partial(tables.filled, _TAP),

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from generate.events import areas
+from generate.fleet import on_paper
 from generate.packages import ROOT, required_groups, settings, streams
 from sentry_audit_detections.catalog import detections
 
@@ -279,6 +280,13 @@ def _recorded(detection: Detection) -> str:
     return "yes" if found else ""
 
 
+# Fleets
+
+
+def _fleet_on_paper(_: Package) -> str:
+    return _table("| 100 organizations | 1,000 | 10,000", on_paper())
+
+
 _PARTS: dict[str, Callable[[Package], str]] = {
     "detections": _detections,
     "events": _events,
@@ -288,4 +296,5 @@ _PARTS: dict[str, Callable[[Package], str]] = {
     "streams": _streams,
     "streams in short": _streams_in_short,
     "streams in full": _streams_in_full,
+    "fleet on paper": _fleet_on_paper,
 }

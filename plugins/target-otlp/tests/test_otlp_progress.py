@@ -119,9 +119,7 @@ def test_after_a_failure_the_tap_can_write_to_its_end() -> None:
 def test_a_tap_that_does_not_end_is_told_of_and_a_signal_ends_the_wait() -> None:
     with FakeReceiver(FAILS) as server, failed(server) as process:
         assert process.stderr
-        told = b""
-        while b"Reading on for 30 s" not in told:
-            told = process.stderr.readline()
+        told = next(line for line in process.stderr if b"for up to 30 s" in line)
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=5)
 

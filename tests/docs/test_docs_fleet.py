@@ -1,0 +1,138 @@
+"""The blocks of docs/fleet.md: the fleet, the handover, a group by itself, meltano side by side."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sentry_fleet.settings import read_fleet
+from testing.fake_sentry import FakeSentry, Log, entries
+from testing.fake_sentry.log import FIRST_ID, IDS
+from testing.postgres import Postgres, postgres
+from testing.recipes import BIN, LOADERS, ROOT, Project, environment, filled_in, follow, recipes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FLEET = recipes("docs/fleet.md")
+GROUPS = {"eu": ["acme", "globex"], "us": ["initech"]}
+PYTHON = {"uv run python": sys.executable}
+
+
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(name="logs")
+def _logs() -> dict[str, Log]:
+    slugs = [slug for group in GROUPS.values() for slug in group]
+    slugs.append("hooli")
+    return {
+        slug: Log(entries.even(300, seed=number), first_id=FIRST_ID + number * IDS)
+        for number, slug in enumerate(slugs)
+    }
+
+
+def variables(folder: Path, server: Postgres, host: str, toml: str) -> dict[str, str]:
+    """A worker's environment, with a fleet.toml in its folder."""
+    (folder / "fleet.toml").write_text(f'host = "{host}"\n{toml}')
+    return environment(
+        folder / "home",
+        BIN,
+        LOADERS / "target-postgres/venv/bin",
+        PYTHONPATH=str(ROOT / "examples/fleet"),
+        FLEET_DATABASE_URL=f"postgresql://postgres@/postgres?host={server.folder}",
+        SENTRY_TOKEN_EU="token",  # noqa: S106  (the stand-in's)
+        SENTRY_TOKEN_US="token",  # noqa: S106
+    )
+
+
+def test_the_fleet_that_is_shown_has_ranges_that_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET["fleet.toml"])
+    monkeypatch.setenv("FLEET", str(tmp_path / "fleet.toml"))
+    monkeypatch.setenv("FLEET_DATABASE_URL", "postgresql://db/sentry")
+    fleet = read_fleet()
+
+    assert {group.name: list(group.organizations) for group in fleet.groups} == GROUPS
+    assert fleet.ranges[0].start is None
+    ends = [each.end for each in fleet.ranges]
+    assert [each.start for each in fleet.ranges[1:]] == ends[:-1]
+
+
+def test_the_handover_names_what_was_not_loaded(tmp_path: Path, server: Postgres) -> None:
+    worker = variables(tmp_path, server, "http://127.0.0.1:9", FLEET["fleet.toml"])
+    recipe = filled_in(FLEET["handover"], **PYTHON)
+    said = follow(f"! {recipe}", tmp_path, worker)
+
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["acme", "globex", "initech"]
+
+
+@pytest.mark.slow
+def test_a_group_goes_on_from_its_state(
+    tmp_path: Path, server: Postgres, logs: dict[str, Log]
+) -> None:
+    toml = FLEET["fleet.toml"].partition("[backfill]")[0]
+    with FakeSentry(logs) as sentry:
+        worker = variables(tmp_path, server, sentry.url, toml)
+        once = filled_in(FLEET["group"], **PYTHON)
+        follow(once, tmp_path, worker)
+        before = len(sentry.requests)
+        newest = entries.micros(entries.UNTIL)
+        for slug in GROUPS["eu"]:
+            logs[slug].add([newest, newest - 30 * entries.MINUTE])
+        follow(once, tmp_path, worker)
+        asked = len(sentry.requests) - before
+
+    rows = server.rows("SELECT id FROM sentry.audit_logs")
+    assert sorted(row["id"] for row in rows) == sorted(
+        row["id"] for slug in GROUPS["eu"] for row in logs[slug].rows() if row
+    )
+    assert asked < before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fleet.toml", "home"]
+
+
+@pytest.mark.slow
+def test_meltano_runs_side_by_side_each_from_its_own_state(
+    tmp_path: Path, server: Postgres, logs: dict[str, Log]
+) -> None:
+    server.run("DROP SCHEMA IF EXISTS sentry CASCADE; CREATE SCHEMA sentry")
+    server.run("CREATE DATABASE meltano")
+    database = f"postgresql+psycopg://postgres@/meltano?host={server.folder}"
+    given = {"postgresql+psycopg://meltano:…@db.example.com/meltano": f"'{database}'"}
+    with FakeSentry(logs) as sentry:
+        project = Project.made(
+            tmp_path / "project",
+            sentry,
+            PATH=os.pathsep.join([str(BIN), os.environ["PATH"]]),
+            PGHOST=str(server.folder),
+            TARGET_POSTGRES_HOST="",
+            TARGET_POSTGRES_USER="postgres",
+            TARGET_POSTGRES_PASSWORD="any",  # noqa: S106  (nobody asks for it)
+            TARGET_POSTGRES_DATABASE="postgres",
+        )
+        shutil.copy(ROOT / "examples/meltano/side-by-side", project.folder)
+        recipe = filled_in(FLEET["meltano"], **given)
+        project.follow(recipe)
+        for log in logs.values():
+            log.add([entries.micros(entries.UNTIL)])
+        before = len(sentry.requests)
+        project.follow(recipe)
+        asked = len(sentry.requests) - before
+        states = project.follow(recipe.partition("for ")[0])
+
+    rows = server.rows("SELECT id FROM sentry.audit_logs")
+    assert sorted(row["id"] for row in rows) == sorted(
+        row["id"] for log in logs.values() for row in log.rows() if row
+    )
+    assert asked <= 2 * len(logs)
+    for slug in logs:
+        assert f"dev:tap-sentry-audit-to-target-postgres:{slug}" in states

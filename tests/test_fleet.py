@@ -1,0 +1,269 @@
+"""Groups and shards without an orchestrator: the handover, the state in PostgreSQL, the fleet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sentry_fleet import database
+from sentry_fleet.database import Shard, prepare, saved_state, shard_loaded
+from sentry_fleet.handover import CLOCKS, hand_over, resume_at
+from sentry_fleet.loads import bookmarks, load_shard
+from sentry_fleet.settings import Fleet, FleetError, Group, Range, read_fleet
+from tap_sentry_audit.streams.bookmark import Bookmark
+from testing.postgres import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST, SECOND = Range(None, START), Range(START, START + 9 * HOUR)
+AFTER = SECOND.end + 2 * HOUR
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as running:
+        yield f"postgresql://postgres@/postgres?host={running.folder}"
+
+
+@pytest.fixture(name="fleet")
+def _fleet(server: str) -> Fleet:
+    with database.connect(server) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS fleet CASCADE")
+    prepare(server)
+    groups = (Group("eu", "TOKEN", ("acme", "globex")), Group("us", "TOKEN", ("initech",)))
+    return Fleet(server, "http://127.0.0.1:9", 3600, groups, (FIRST, SECOND), 2)
+
+
+def loaded(fleet: Fleet, slug: str, *ranges: Range, began: datetime = AFTER) -> None:
+    for each in ranges:
+        shard_loaded(fleet.database, slug, Shard(each, began))
+
+
+def resumed(fleet: Fleet, group: str) -> dict[str, datetime]:
+    """From where each organization of a group goes on."""
+    with saved_state(fleet.database, group) as saved:
+        found = bookmarks(saved.state)
+    return {slug: Bookmark.from_state(each, HOUR).start or START for slug, each in found.items()}
+
+
+def organization(slug: str, **bookmark: object) -> dict[str, Any]:
+    partition = {"context": {"organization": slug}, **bookmark}
+    return {"bookmarks": {"audit_logs": {"partitions": [partition]}}}
+
+
+# The handover
+
+
+def test_the_steady_state_begins_a_lookback_before_the_end_of_the_last_range(fleet: Fleet) -> None:
+    loaded(fleet, "acme", FIRST, SECOND)
+
+    assert hand_over(fleet) == [
+        "globex: not loaded: the range to 2026-01-01T00:00:00Z, 2026-01-01T09:00:00Z",
+        "initech: not loaded: the range to 2026-01-01T00:00:00Z, 2026-01-01T09:00:00Z",
+    ]
+    assert resumed(fleet, "eu") == {"acme": SECOND.end - HOUR - CLOCKS}
+    assert resumed(fleet, "us") == {}
+
+
+def test_an_organization_that_lacks_a_range_is_not_handed_over(fleet: Fleet) -> None:
+    loaded(fleet, "acme", SECOND)
+    loaded(fleet, "globex", FIRST, SECOND)
+    loaded(fleet, "initech", FIRST, SECOND)
+
+    assert hand_over(fleet) == ["acme: not loaded: the range to 2026-01-01T00:00:00Z"]
+    assert resumed(fleet, "eu").keys() == {"globex"}
+    assert resumed(fleet, "us").keys() == {"initech"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Range(None, START - HOUR), Range(START - HOUR, START), Range(START - 9 * HOUR, START)],
+)
+def test_a_range_with_other_borders_is_not_taken_for_one_of_the_plan(
+    other: Range, fleet: Fleet
+) -> None:
+    loaded(fleet, "acme", other, SECOND)
+
+    assert hand_over(fleet)[0] == "acme: not loaded: the range to 2026-01-01T00:00:00Z"
+
+
+def test_a_bookmark_that_is_there_stays_unless_it_is_to_be_replaced(fleet: Fleet) -> None:
+    with saved_state(fleet.database, "eu") as saved:
+        saved.save(organization("acme", replication_key_value="2026-06-01T00:00:00Z"))
+    for slug in "acme", "globex", "initech":
+        loaded(fleet, slug, FIRST, SECOND)
+
+    assert hand_over(fleet) == []
+    assert resumed(fleet, "eu")["acme"] == datetime(2026, 6, 1, tzinfo=UTC)
+    assert resumed(fleet, "eu")["globex"] == SECOND.end - HOUR - CLOCKS
+    assert hand_over(fleet, replace=True) == []
+    assert resumed(fleet, "eu")["acme"] == SECOND.end - HOUR - CLOCKS
+
+
+def test_nothing_is_handed_over_while_a_run_of_the_group_is_under_way(fleet: Fleet) -> None:
+    for slug in "acme", "globex", "initech":
+        loaded(fleet, slug, FIRST, SECOND)
+    with (
+        saved_state(fleet.database, "eu"),
+        pytest.raises(FleetError, match="another run of eu is under way"),
+    ):
+        hand_over(fleet)
+
+    assert resumed(fleet, "eu") == {}
+
+
+MINUTES = st.integers(min_value=0, max_value=600)
+
+
+@given(
+    log=st.lists(st.tuples(MINUTES, st.integers(min_value=0, max_value=59)), max_size=30),
+    border=MINUTES,
+    reads=st.tuples(MINUTES, MINUTES),
+    polls=st.lists(MINUTES, max_size=6),
+)
+@example(log=[(300, 59)], border=300, reads=(301, 301), polls=[302])
+@example(log=[(299, 59)], border=300, reads=(300, 600), polls=[])
+@example(log=[(300, 0), (300, 1)], border=300, reads=(300, 300), polls=[301])
+def test_every_entry_comes_from_a_shard_or_from_the_steady_state(
+    log: list[tuple[int, int]], border: int, reads: tuple[int, int], polls: list[int]
+) -> None:
+    """Entries (minute, delay until they can be read), two shards read at any time, then polls."""
+    lookback, last = HOUR, border + 60
+    ranges = [Range(None, at(border)), Range(at(border), at(last))]
+    found, shards = set[int](), []
+    for each, read in zip(ranges, reads, strict=True):
+        found |= {
+            n for n, entry in enumerate(log) if is_within(each, entry[0]) and sum(entry) <= read
+        }
+        shards.append(Shard(each, at(read)))
+    bookmark = Bookmark.from_state(
+        {"replication_key_value": resume_at(shards, lookback).isoformat()}, lookback
+    )
+    handed_over = max(*reads, last)
+    for poll in [*sorted(minute for minute in polls if minute >= handed_over), 10_000]:
+        for number, (minute, delay) in sorted(enumerate(log), key=lambda entry: entry[1][0]):
+            assert bookmark.start
+            if (
+                minute + delay <= poll
+                and at(minute) >= bookmark.start
+                and not bookmark.has(str(number))
+            ):
+                found.add(number)
+                bookmark.add(str(number), at(minute), at(poll))
+        bookmark = Bookmark.from_state(bookmark.to_state(), lookback)
+
+    assert found == set(range(len(log)))
+
+
+def at(minute: int) -> datetime:
+    return START + minute * MINUTE
+
+
+def is_within(range_: Range, minute: int) -> bool:
+    return (range_.start is None or at(minute) >= range_.start) and at(minute) < range_.end
+
+
+def test_a_shard_that_ends_in_the_future_is_refused(fleet: Fleet) -> None:
+    soon = datetime.now(UTC).replace(microsecond=0) + HOUR
+    future = Fleet(**{**vars(fleet), "ranges": (Range(None, soon),)})
+
+    with pytest.raises(FleetError, match="in the future"):
+        load_shard(future, "acme", future.ranges[0].name)
+
+
+# The state
+
+
+def test_a_state_is_there_for_the_next_run(server: str, fleet: Fleet) -> None:
+    state = organization("acme", replication_key_value="2026-01-01T00:00:00Z", note="é\u2028")
+    for _ in range(2):
+        with saved_state(server, "eu") as saved:
+            saved.save({})
+            saved.save(state)
+    with saved_state(server, "eu") as saved:
+        assert saved.state == state
+    with saved_state(server, fleet.groups[1].name) as other:
+        assert other.state is None
+
+
+def test_two_runs_cannot_hold_one_state(fleet: Fleet) -> None:
+    with (
+        saved_state(fleet.database, "eu"),
+        saved_state(fleet.database, "us"),
+        pytest.raises(FleetError, match="another run of eu"),
+        saved_state(fleet.database, "eu"),
+    ):
+        pass
+    with saved_state(fleet.database, "eu"):
+        pass
+
+
+def test_a_run_that_has_lost_its_lock_saves_nothing_over_the_other_ones(fleet: Fleet) -> None:
+    """As behind a pooler that gives each statement another session."""
+    with saved_state(fleet.database, "eu") as late:
+        with database.connect(fleet.database) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            )
+        with saved_state(fleet.database, "eu") as saved:
+            saved.save({"bookmarks": {}})
+        with database.connect(fleet.database) as another:
+            late._database = another  # noqa: SLF001  (as if the connection had gone on)
+            with pytest.raises(FleetError, match="another run has saved"):
+                late.save({})
+
+
+# The settings
+
+TOML = """
+[[groups]]
+name = "eu"
+token = "TOKEN"
+organizations = ["acme"]
+[backfill]
+borders = [2025-01-01, 2026-01-01T12:00:00+02:00]
+"""
+
+
+def read(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    (folder / "fleet.toml").write_text(text)
+    monkeypatch.setenv("FLEET", str(folder / "fleet.toml"))
+    monkeypatch.setenv("FLEET_DATABASE_URL", "postgresql://db/sentry")
+    return read_fleet()
+
+
+def test_borders_meet_and_the_first_range_begins_with_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = read(TOML, tmp_path, monkeypatch)
+
+    noon = datetime(2026, 1, 1, 10, tzinfo=UTC)
+    new_year = datetime(2025, 1, 1, tzinfo=UTC)
+    assert fleet.ranges == (Range(None, new_year), Range(new_year, noon))
+    assert fleet.range("2026-01-01T10:00:00Z") == fleet.ranges[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('["acme"]', '["acme", "acme"]', "acme is there more than once"),
+        ("2025-01-01", "2026-02-01", "must rise"),
+        ("2025-01-01", "2025-01-01T00:00:00.5", "no whole second"),
+        ('name = "eu"', "", "name"),
+        ("[[groups]]", "[[groups", "Expected"),
+    ],
+)
+def test_a_fleet_that_cannot_be_used_is_refused_with_the_reason(
+    old: str, new: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FleetError, match=why):
+        read(TOML.replace(old, new), tmp_path, monkeypatch)
