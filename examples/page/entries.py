@@ -179,7 +179,10 @@ def contents(place: Place) -> Contents:
 
 
 def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Found:
-    """Return a page of the entries that fit, and bars for a time of about this span."""
+    """Return a page of the entries that fit, and bars for a time of about this span.
+
+    Where there is no such page, it is the first.
+    """
     unit = next((unit for most, unit in _UNITS if span <= most), "month")
     where = _Where.of(filters)
     if filters.search:
@@ -190,6 +193,9 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
             f"WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2",
             where.values,
         )
+        count = sum(bar[2] for bar in bars)
+        if (page - 1) * ON_A_PAGE >= count:
+            page = 1
         # Few units of time have the entries of a page: the database need not search the others.
         units, offset = _units_of(page, bars)
         rows = []
@@ -203,7 +209,6 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
                 f"ORDER BY dateCreated DESC, id DESC LIMIT {ON_A_PAGE} OFFSET {offset}",
                 where.values,
             )
-    count = sum(number for *_, number in bars)
     return Found([Row(*row) for row in rows], count, [Bar(*bar) for bar in bars], unit)
 
 
@@ -220,9 +225,10 @@ def entry(place: Place, organization: str, key: str) -> dict[str, Any] | None:
     return {name: _parsed(value) if name in _JSONS else value for name, value in found.items()}
 
 
-def names_of(place: Place, actor: dict[str, Any] | None) -> list[str]:
+def names_of(place: Place, actor: object) -> list[str]:
     """Return the names under which the log knows somebody; an address can change."""
-    actor = actor or {}
+    if not isinstance(actor, dict):
+        return [NOBODY]
     name = actor.get("email") or actor.get("name")
     if not actor.get("id"):
         return [name or NOBODY]
@@ -260,7 +266,7 @@ def hits(place: Place, filters: Filters, now: datetime) -> list[Hits]:
 @contextmanager
 def _log(place: Place) -> Iterator[tuple[Database, str]]:
     with opened(place.database, place.schema) as database:
-        yield database, f"WITH audit_logs AS (\n{database.log()}\n)"
+        yield database, f"WITH audit_logs AS NOT MATERIALIZED (\n{database.log()}\n)"
 
 
 def _matches(where: _Where, words: str) -> str:

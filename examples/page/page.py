@@ -6,6 +6,7 @@ All that the log holds is shown as text, never as Markdown or HTML. The look's s
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,8 @@ class Settings:
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Settings:
         """Read the settings, with the defaults of a checkout."""
+        # An empty one is as good as none.
+        variables = {name: value for name, value in variables.items() if value}
         database = variables.get("SENTRY_AUDIT_PAGE_DATABASE", "output/audit.duckdb")
         target = "postgres" if POSTGRES.match(database) else "duckdb"
         return cls(
@@ -64,7 +67,7 @@ def main() -> None:
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     try:
         settings = Settings.of(os.environ)
-    except ValueError:
+    except (ValueError, OverflowError):
         st.error("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES must be a whole number of minutes, such as 90.")
         return
     head, export = st.columns([2, 3])
@@ -176,7 +179,7 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
     """Show a plot and a list of the entries that fit."""
     since, before = filters.since or there.first, filters.until or there.last
     span = before - since if since and before else DAY
-    page = st.session_state.get("page", 1)
+    page = st.session_state.get("page") or linked_page()
     found = entries.find(place, filters, span, page)
     st.text(f"{found.count:,} entries fit." if found.count else "No entry fits these filters.")
     if not found.count:
@@ -268,7 +271,8 @@ def show_entry(place: Place, organization: str, key: str) -> None:
     st.text(f"{found['event']}\n{at:%Y-%m-%d %H:%M:%S} UTC\n{', '.join(names)}\n{address}")
     if found["note"]:
         st.text(found["note"])
-    around = {"from": at - DAY, "before": at + DAY + MINUTE, "actor": names, "view": "Entries"}
+    before, after = max(at, datetime.min + DAY) - DAY, min(at, datetime.max - DAY - MINUTE) + DAY
+    around = {"from": before, "before": after + MINUTE, "actor": names, "view": "Entries"}
     label = "What else this actor did, a day before and after"
     if st.button(label, on_click=look, kwargs=NO_FILTERS | around):
         # A drawer is drawn by itself; this is about the page behind it.
@@ -311,6 +315,12 @@ def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
         )
     )
     return chart
+
+
+def linked_page() -> int:
+    """Return the page that the link names: what shows the pages is drawn after the entries."""
+    number = st.query_params.get("page", "")
+    return int(number) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
 
 
 def first_page() -> None:
