@@ -36,6 +36,8 @@ _JSONS = ("actor", "data", "targetUserDetail", "additionalFields")
 _TEXTS = (*("id", "organization", "event", "ipAddress", "note", "targetObject", "targetUser"),)
 _ACTOR = f"coalesce(actorName, '{NOBODY}')"
 _ROW = f"organization, id, dateCreated, event, {_ACTOR}, ipAddress"
+# GROUPING has a bit for each of three columns.
+_WHOLE_LOG = 0b111
 # Sentry leaves many notes empty.
 _WHAT = "left(coalesce(nullif(note, ''), CAST(data AS text)), 300)"
 
@@ -122,7 +124,7 @@ class Hits:
 class _Where:
     """Conditions, and the values that stand for $1, $2 and so on in them."""
 
-    conditions: list[str] = field(default_factory=lambda: ["TRUE"])
+    conditions: list[str] = field(default_factory=lambda: ["dateCreated IS NOT NULL"])
     values: list[object] = field(default_factory=list)
 
     @classmethod
@@ -162,14 +164,14 @@ def contents(place: Place) -> Contents:
     """
     with _log(place) as (database, log):
         rows = database.query(
-            f"{log} SELECT organization, event, {_ACTOR}, count(*), "
-            "min(dateCreated), max(dateCreated) FROM audit_logs "
-            f"GROUP BY GROUPING SETS ((organization), (event), ({_ACTOR}), ()) ORDER BY 4 DESC"
+            f"{log} SELECT GROUPING(organization, event, {_ACTOR}), organization, event, {_ACTOR}, "
+            "count(*), min(dateCreated), max(dateCreated) FROM audit_logs "
+            f"GROUP BY GROUPING SETS ((organization), (event), ({_ACTOR}), ()) ORDER BY 5 DESC"
         )
     choices: tuple[list[str], ...] = ([], [], [])
     count, first, last = 0, None, None
-    for *names, number, oldest, newest in rows:
-        if names == [None, None, None]:
+    for which, *names, number, oldest, newest in rows:
+        if which == _WHOLE_LOG:
             count, first, last = number, oldest, newest
         for name, chosen in zip(names, choices, strict=True):
             if name is not None:
@@ -229,9 +231,8 @@ def names_of(place: Place, actor: object) -> list[str]:
     """Return the names under which the log knows somebody; an address can change."""
     if not isinstance(actor, dict):
         return [NOBODY]
-    name = actor.get("email") or actor.get("name")
     if not actor.get("id"):
-        return [name or NOBODY]
+        return [actor.get("email") or actor.get("name") or NOBODY]
     with _log(place) as (database, log):
         rows = database.query(
             f"{log} SELECT DISTINCT {_ACTOR} FROM audit_logs WHERE actorId = $1 ORDER BY 1",

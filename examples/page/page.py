@@ -32,6 +32,7 @@ COLOURS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#eeca3b", "#b
 SINCE = {"Last hour": 1, "24 hours": 24, "7 days": 7 * 24, "30 days": 30 * 24}
 BADGES = {"critical": "red", "high": "orange", "medium": "yellow", "low": "gray"}
 MOST_CHARACTERS = 600
+MOST_EXACT = 2**53 - 1
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -181,7 +182,8 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
     span = before - since if since and before else DAY
     page = st.session_state.get("page") or linked_page()
     found = entries.find(place, filters, span, page)
-    st.text(f"{found.count:,} entries fit." if found.count else "No entry fits these filters.")
+    fit = "1 entry fits." if found.count == 1 else f"{found.count:,} entries fit."
+    st.text(fit if found.count else "No entry fits these filters.")
     if not found.count:
         return
     st.altair_chart(plot(found.bars, found.unit), height=200, alt="Entries over time by event")
@@ -194,7 +196,10 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
 def show_hits(place: Place, filters: Filters) -> None:
     """Show what the detections find."""
     if filters.since is None:
-        st.text("The last 24 hours; choose another time with From.")
+        hours = (
+            f"24 hours before {filters.until:%Y-%m-%d %H:%M}" if filters.until else "last 24 hours"
+        )
+        st.text(f"The {hours}; choose another time with From.")
     st.text(f"{LIMITS} The words to search for do not count here.")
     with st.spinner("The detections look …"):
         found = hits(place, filters)
@@ -266,18 +271,40 @@ def show_entry(place: Place, organization: str, key: str) -> None:
         st.text(f"The log has no entry {key} of the organization {organization}.")
         return
     at = found["dateCreated"]
+    if at is None:
+        st.json(exact(found))
+        return
     names = entries.names_of(place, found["actor"])
     address = found["ipAddress"] or "no address"
     st.text(f"{found['event']}\n{at:%Y-%m-%d %H:%M:%S} UTC\n{', '.join(names)}\n{address}")
     if found["note"]:
         st.text(found["note"])
-    before, after = max(at, datetime.min + DAY) - DAY, min(at, datetime.max - DAY - MINUTE) + DAY
-    around = {"from": before, "before": after + MINUTE, "actor": names, "view": "Entries"}
-    label = "What else this actor did, a day before and after"
+    first, last = shifted(at, -DAY), shifted(at, DAY + MINUTE)
+    around = {"from": first, "before": last, "actor": names, "view": "Entries"}
+    nobody = names == [entries.NOBODY]
+    what = "Other entries without an actor" if nobody else "What else this actor did"
+    label = f"{what}, a day before and after"
     if st.button(label, on_click=look, kwargs=NO_FILTERS | around):
         # A drawer is drawn by itself; this is about the page behind it.
         st.rerun()
-    st.json(found | {"dateCreated": f"{at.isoformat()}Z"}, expanded=2)
+    st.json(exact(found | {"dateCreated": f"{at.isoformat()}Z"}), expanded=2)
+
+
+def shifted(at: datetime, by: timedelta) -> datetime:
+    """Return a time that is later by so much, as far as there are such times."""
+    try:
+        return at + by
+    except OverflowError:
+        return at
+
+
+def exact(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """Return JSON with numbers as texts where a browser would round them."""
+    if isinstance(value, dict):
+        return {key: exact(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [exact(each) for each in value]
+    return str(value) if isinstance(value, int) and abs(value) > MOST_EXACT else value
 
 
 def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
