@@ -82,13 +82,13 @@ demo: ## Read a stand-in for Sentry into a file, twice, and look for incidents
 	@$(BIN)/python -m demo
 
 ifndef SENTRY_AUDIT_PAGE_DATABASE
-page: export SENTRY_AUDIT_PAGE_DATABASE = $(PAGE_DEMO)
-page: export MELTANO_DATABASE_URI = sqlite:///output/page/.meltano/meltano.db
+# In the recipe alone: with an exported variable, what installs Meltano's plugins would look there, too.
+page: OVER = SENTRY_AUDIT_PAGE_DATABASE=$(PAGE_DEMO) MELTANO_DATABASE_URI=sqlite:///output/page/.meltano/meltano.db
 page: $(PAGE_DEMO)
 endif
 
 page: $(PAGE) ## Look at the log in a browser: the demo's, or SENTRY_AUDIT_PAGE_DATABASE
-	@.page/bin/streamlit run examples/page/page.py
+	@$(OVER) .page/bin/streamlit run examples/page/page.py
 
 page-picture: $(PAGE) $(PAGE_DEMO) ## Draw docs/page.png: the page over the demo's log, in Chromium
 	@cd examples/page && ../../.page/bin/python -m picture

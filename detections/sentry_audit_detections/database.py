@@ -106,7 +106,8 @@ class _Duckdb:
 
     def _log(self) -> str:
         table = _Table("audit_logs", self._schema, self._types("audit_logs"))
-        twice = bool(self.query(table.entries_twice()))
+        keys = self.query(_DUCKDB_KEYS, [self._schema, "audit_logs"])
+        twice = not table.has_key(keys) and bool(self.query(table.entries_twice()))
         return table.select(json_type="JSON", time=_duckdb_time, once=twice)
 
     def table(self, name: str) -> list[Row]:
@@ -184,7 +185,8 @@ class _Postgres:
 
     def _log(self) -> str:
         table = _Table("audit_logs", self._schema, self._types("audit_logs"))
-        twice = bool(self.query(table.entries_twice()))
+        keys = self.query(_POSTGRES_KEYS, [self._schema, "audit_logs"])
+        twice = not table.has_key(keys) and bool(self.query(table.entries_twice()))
         return table.select(json_type="jsonb", time=_postgres_time, once=twice)
 
     def table(self, name: str) -> list[Row]:
@@ -206,6 +208,10 @@ class _Table:
         self._name = _quoted(name) if schema is None else f"{_quoted(schema)}.{_quoted(name)}"
         self._types = {column.lower(): (column, kind) for column, kind in types.items()}
         self._require(REQUIRED)
+
+    def has_key(self, keys: Sequence[tuple[Any, ...]]) -> bool:
+        """Return whether one of these keys, each a list of columns, keeps entries from doubling."""
+        return any({column.lower() for column in columns} <= set(KEY) for (columns,) in keys)
 
     def entries_twice(self) -> str:
         """Return a query that finds an entry that a target without upsert has written twice."""
@@ -239,6 +245,20 @@ class _Table:
             message = f"{self._name} lacks {columns}: load audit_logs in full, and not flattened"
             raise DetectionsError(message)
 
+
+# The columns of each primary key; information_schema hides them from those who may only read.
+_DUCKDB_KEYS = (
+    "SELECT constraint_column_names FROM duckdb_constraints() WHERE database_name = "
+    "current_database() AND schema_name = $1 AND table_name = $2 "
+    "AND constraint_type = 'PRIMARY KEY'"
+)
+_POSTGRES_KEYS = (
+    "SELECT ARRAY(SELECT CAST(attname AS text) FROM pg_attribute "
+    "WHERE attrelid = indrelid AND attnum = ANY(indkey)) "
+    "FROM pg_index JOIN pg_class ON pg_class.oid = indrelid "
+    "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "WHERE indisprimary AND nspname = $1 AND relname = $2"
+)
 
 # By column type; the last entry is for text.
 _duckdb_time = {
@@ -287,6 +307,9 @@ def _postgres(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         raise DetectionsError(message) from error
     connection.read_only = True
     with connection:
+        # To compile a query takes longer here than to run it, and so does sorting on disk.
+        connection.execute("SET jit = off")
+        connection.execute("SET work_mem = '64MB'")
         yield connection
 
 

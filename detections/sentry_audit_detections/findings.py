@@ -17,7 +17,7 @@ LIMITS = (
     "so none of those can be found in it."
 )
 
-_WITH = """WITH audit_logs AS (
+_WITH = """WITH audit_logs AS NOT MATERIALIZED (
 {log}
 ), period AS (
   SELECT TIMESTAMP '{since}' AS since, TIMESTAMP '{until}' AS until

@@ -36,6 +36,8 @@ _JSONS = ("actor", "data", "targetUserDetail", "additionalFields")
 _TEXTS = (*("id", "organization", "event", "ipAddress", "note", "targetObject", "targetUser"),)
 _ACTOR = f"coalesce(actorName, '{NOBODY}')"
 _ROW = f"organization, id, dateCreated, event, {_ACTOR}, ipAddress"
+# GROUPING has a bit for each of three columns.
+_WHOLE_LOG = 0b111
 # Sentry leaves many notes empty.
 _WHAT = "left(coalesce(nullif(note, ''), CAST(data AS text)), 300)"
 
@@ -122,7 +124,7 @@ class Hits:
 class _Where:
     """Conditions, and the values of $1, $2 and so on in them."""
 
-    conditions: list[str] = field(default_factory=lambda: ["TRUE"])
+    conditions: list[str] = field(default_factory=lambda: ["dateCreated IS NOT NULL"])
     values: list[object] = field(default_factory=list)
 
     @classmethod
@@ -162,14 +164,14 @@ def contents(place: Place) -> Contents:
     """
     with _log(place) as (database, log):
         rows = database.query(
-            f"{log} SELECT organization, event, {_ACTOR}, count(*), "
-            "min(dateCreated), max(dateCreated) FROM audit_logs "
-            f"GROUP BY GROUPING SETS ((organization), (event), ({_ACTOR}), ()) ORDER BY 4 DESC"
+            f"{log} SELECT GROUPING(organization, event, {_ACTOR}), organization, event, {_ACTOR}, "
+            "count(*), min(dateCreated), max(dateCreated) FROM audit_logs "
+            f"GROUP BY GROUPING SETS ((organization), (event), ({_ACTOR}), ()) ORDER BY 5 DESC"
         )
     choices: tuple[list[str], ...] = ([], [], [])
     count, first, last = 0, None, None
-    for *names, number, oldest, newest in rows:
-        if names == [None, None, None]:
+    for which, *names, number, oldest, newest in rows:
+        if which == _WHOLE_LOG:
             count, first, last = number, oldest, newest
         for name, chosen in zip(names, choices, strict=True):
             if name is not None:
@@ -179,7 +181,10 @@ def contents(place: Place) -> Contents:
 
 
 def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Found:
-    """Return a page of the entries that match, and bars for about this span of time."""
+    """Return a page of the entries that match, and bars for about this span of time.
+
+    If there is no such page, return the first.
+    """
     unit = next((unit for most, unit in _UNITS if span <= most), "month")
     where = _Where.of(filters)
     if filters.search:
@@ -190,6 +195,9 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
             f"WHERE {where} GROUP BY 1, 2 ORDER BY 1, 2",
             where.values,
         )
+        count = sum(bar[2] for bar in bars)
+        if (page - 1) * ON_A_PAGE >= count:
+            page = 1
         # A page has entries of few units of time: the database need not search the others.
         units, offset = _units_of(page, bars)
         rows = []
@@ -203,7 +211,6 @@ def find(place: Place, filters: Filters, span: timedelta, page: int = 1) -> Foun
                 f"ORDER BY dateCreated DESC, id DESC LIMIT {ON_A_PAGE} OFFSET {offset}",
                 where.values,
             )
-    count = sum(number for *_, number in bars)
     return Found([Row(*row) for row in rows], count, [Bar(*bar) for bar in bars], unit)
 
 
@@ -220,12 +227,12 @@ def entry(place: Place, organization: str, key: str) -> dict[str, Any] | None:
     return {name: _parsed(value) if name in _JSONS else value for name, value in found.items()}
 
 
-def names_of(place: Place, actor: dict[str, Any] | None) -> list[str]:
+def names_of(place: Place, actor: object) -> list[str]:
     """Return the names that the log has for somebody; an address can change."""
-    actor = actor or {}
-    name = actor.get("email") or actor.get("name")
+    if not isinstance(actor, dict):
+        return [NOBODY]
     if not actor.get("id"):
-        return [name or NOBODY]
+        return [actor.get("email") or actor.get("name") or NOBODY]
     with _log(place) as (database, log):
         rows = database.query(
             f"{log} SELECT DISTINCT {_ACTOR} FROM audit_logs WHERE actorId = $1 ORDER BY 1",
@@ -260,7 +267,7 @@ def hits(place: Place, filters: Filters, now: datetime) -> list[Hits]:
 @contextmanager
 def _log(place: Place) -> Iterator[tuple[Database, str]]:
     with opened(place.database, place.schema) as database:
-        yield database, f"WITH audit_logs AS (\n{database.log()}\n)"
+        yield database, f"WITH audit_logs AS NOT MATERIALIZED (\n{database.log()}\n)"
 
 
 def _matches(where: _Where, words: str) -> str:

@@ -6,6 +6,7 @@ Everything from the log is shown as text, never as Markdown or HTML. The URL hol
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ COLOURS = ("#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#eeca3b", "#b
 SINCE = {"Last hour": 1, "24 hours": 24, "7 days": 7 * 24, "30 days": 30 * 24}
 BADGES = {"critical": "red", "high": "orange", "medium": "yellow", "low": "gray"}
 MOST_CHARACTERS = 600
+MOST_EXACT = 2**53 - 1
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
@@ -47,6 +49,8 @@ class Settings:
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Settings:
         """Read the settings, with the defaults of a checkout."""
+        # An empty one is as good as none.
+        variables = {name: value for name, value in variables.items() if value}
         database = variables.get("SENTRY_AUDIT_PAGE_DATABASE", "output/audit.duckdb")
         target = "postgres" if POSTGRES.match(database) else "duckdb"
         return cls(
@@ -64,7 +68,7 @@ def main() -> None:
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
     try:
         settings = Settings.of(os.environ)
-    except ValueError:
+    except (ValueError, OverflowError):
         st.error("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES must be a whole number of minutes, such as 90.")
         return
     head, export = st.columns([2, 3])
@@ -176,9 +180,10 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
     """Show a chart and a list of the entries that match."""
     since, before = filters.since or there.first, filters.until or there.last
     span = before - since if since and before else DAY
-    page = st.session_state.get("page", 1)
+    page = st.session_state.get("page") or linked_page()
     found = entries.find(place, filters, span, page)
-    st.text(f"{found.count:,} entries fit." if found.count else "No entry fits these filters.")
+    fit = "1 entry fits." if found.count == 1 else f"{found.count:,} entries fit."
+    st.text(fit if found.count else "No entry fits these filters.")
     if not found.count:
         return
     st.altair_chart(plot(found.bars, found.unit), height=200, alt="Entries over time by event")
@@ -191,7 +196,10 @@ def show_entries(place: Place, filters: Filters, there: Contents) -> None:
 def show_hits(place: Place, filters: Filters) -> None:
     """Show what the detections find."""
     if filters.since is None:
-        st.text("The last 24 hours; set From to choose another time.")
+        hours = (
+            f"24 hours before {filters.until:%Y-%m-%d %H:%M}" if filters.until else "last 24 hours"
+        )
+        st.text(f"The {hours}; set From to choose another time.")
     st.text(f"{LIMITS} Search does not apply to detections.")
     with st.spinner("Running the detections …"):
         found = hits(place, filters)
@@ -263,17 +271,40 @@ def show_entry(place: Place, organization: str, key: str) -> None:
         st.text(f"The log has no entry {key} for the organization {organization}.")
         return
     at = found["dateCreated"]
+    if at is None:
+        st.json(exact(found))
+        return
     names = entries.names_of(place, found["actor"])
     address = found["ipAddress"] or "no address"
     st.text(f"{found['event']}\n{at:%Y-%m-%d %H:%M:%S} UTC\n{', '.join(names)}\n{address}")
     if found["note"]:
         st.text(found["note"])
-    around = {"from": at - DAY, "before": at + DAY + MINUTE, "actor": names, "view": "Entries"}
-    label = "What else this actor did in the day before and after"
+    first, last = shifted(at, -DAY), shifted(at, DAY + MINUTE)
+    around = {"from": first, "before": last, "actor": names, "view": "Entries"}
+    nobody = names == [entries.NOBODY]
+    what = "Other entries without an actor" if nobody else "What else this actor did"
+    label = f"{what} in the day before and after"
     if st.button(label, on_click=look, kwargs=NO_FILTERS | around):
         # The panel is drawn separately; this redraws the page behind it.
         st.rerun()
-    st.json(found | {"dateCreated": f"{at.isoformat()}Z"}, expanded=2)
+    st.json(exact(found | {"dateCreated": f"{at.isoformat()}Z"}), expanded=2)
+
+
+def shifted(at: datetime, by: timedelta) -> datetime:
+    """Return a time that is later by so much, as far as there are such times."""
+    try:
+        return at + by
+    except OverflowError:
+        return at
+
+
+def exact(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """Return JSON with numbers as texts where a browser would round them."""
+    if isinstance(value, dict):
+        return {key: exact(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [exact(each) for each in value]
+    return str(value) if isinstance(value, int) and abs(value) > MOST_EXACT else value
 
 
 def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
@@ -311,6 +342,12 @@ def plot(bars: Sequence[Bar], unit: str) -> alt.Chart:
         )
     )
     return chart
+
+
+def linked_page() -> int:
+    """Return the page that the link names: what shows the pages is drawn after the entries."""
+    number = st.query_params.get("page", "")
+    return int(number) if re.fullmatch("[1-9][0-9]{0,8}", number) else 1
 
 
 def first_page() -> None:

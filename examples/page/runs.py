@@ -23,7 +23,7 @@ SQLITE = "sqlite:///"
 
 # The payload also holds the state, which can be large.
 _LAST = """SELECT state, started_at, ended_at, last_heartbeat_at, {error}
-FROM runs WHERE {found} > 0 AND state {states} ORDER BY started_at DESC, id DESC LIMIT 1"""
+FROM runs WHERE {found} AND state {states} ORDER BY started_at DESC, id DESC LIMIT 1"""
 _ANY, _FAILED = "<> 'STATE_EDIT'", "IN ('FAIL', 'DEAD')"
 _NO_RUN = "The state of the export is unknown: Meltano has not recorded a run of it."
 _UNREADABLE = (
@@ -54,8 +54,8 @@ class Verdict:
 def verdict(address: str, job: str, overdue: timedelta, now: datetime) -> Verdict:
     """Return how the export is doing.
 
-    `address` is that of Meltano's system database, `job` part of the names of its runs, and
-    `overdue` how old the last one may be.
+    `address` is that of Meltano's system database, `job` the name of the export's runs, with its
+    environment (`prod:`) or without it, and `overdue` how old the last one may be.
     """
     try:
         last, failed = _last_runs(address, job)
@@ -88,15 +88,23 @@ def _last_runs(address: str, job: str) -> tuple[Run | None, Run | None]:
     """Return the last run, and the last one that failed."""
     if POSTGRES.match(address):
         query = _LAST.format(
-            error="CAST(payload AS json)->>'error'", found="strpos(job_name, $1)", states="{}"
+            error="CAST(payload AS json)->>'error'",
+            found="right(':' || job_name, length($1) + 1) = ':' || $1",
+            states="{}",
         )
         with opened(address, "public") as database:
             found = [database.query(query.format(states), [job]) for states in (_ANY, _FAILED)]
     elif address.startswith(SQLITE):
         query = _LAST.format(
-            error="json_extract(payload, '$.error')", found="instr(job_name, ?)", states="{}"
+            error="json_extract(payload, '$.error')",
+            found="substr(':' || job_name, -length(?1) - 1) = ':' || ?1",
+            states="{}",
         )
-        path = quote(str(Path(address.removeprefix(SQLITE)).absolute()))
+        file = Path(address.removeprefix(SQLITE)).absolute()
+        if not file.is_file():
+            message = f"{file} is no file."
+            raise DetectionsError(message)
+        path = quote(str(file))
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as connection:
             found = [
                 connection.execute(query.format(states), [job]).fetchall()

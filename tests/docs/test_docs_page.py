@@ -123,6 +123,7 @@ def test_the_page_shows_what_target_postgres_has_loaded_to_a_role_that_only_read
     with postgres() as server:
         load("target-postgres", tmp_path, sqlalchemy_url=server.url)
         server.run(PAGE["reader"])
+        server.run(PAGE["index"])
         place = f"/postgres?host={server.folder}"
         recipe = filled_in(PAGE["postgres"], **{"localhost/sentry": place})
         with served(recipe, tmp_path / "home"):

@@ -8,24 +8,27 @@
 -- link: https://docs.sentry.io/organization/membership/
 WITH invited AS (
   SELECT *, lower(split_part(data->>'email', '@', 2)) AS domain
+  FROM audit_logs CROSS JOIN period
+  WHERE dateCreated >= since AND dateCreated < until
+    AND event IN ('member.invite', 'member.add')
+), people AS MATERIALIZED (
+  SELECT organization, actor->>'email' AS email, min(dateCreated) AS first_seen
   FROM audit_logs
-  WHERE event IN ('member.invite', 'member.add')
+  WHERE organization IN (SELECT organization FROM invited)
+  GROUP BY 1, 2
 ), acting AS (
-  SELECT organization, lower(split_part(actor->>'email', '@', 2)) AS domain,
-    min(dateCreated) AS first_seen
-  FROM audit_logs
+  SELECT organization, lower(split_part(email, '@', 2)) AS domain, min(first_seen) AS first_seen
+  FROM people
   GROUP BY 1, 2
 )
 SELECT invited.organization, id, dateCreated, event, actorName, ipAddress,
   data->>'email' AS detail
 FROM invited
-CROSS JOIN period
 LEFT JOIN acting
   ON acting.organization = invited.organization
   AND acting.domain = invited.domain
   AND acting.first_seen <= invited.dateCreated
-WHERE dateCreated >= since AND dateCreated < until
-  AND invited.domain <> ''
+WHERE invited.domain <> ''
   AND (acting.domain IS NULL
     OR invited.domain IN ('gmail.com', 'googlemail.com', 'outlook.com', 'hotmail.com', 'live.com',
       'yahoo.com', 'icloud.com', 'me.com', 'aol.com', 'gmx.com', 'gmx.de', 'mail.com', 'mail.ru',

@@ -51,7 +51,7 @@ def test_a_search_is_typed_a_row_is_clicked_and_the_link_shows_the_same_again(
     page.get_by_text("7 entries fit.").wait_for()
     page.get_by_label("Search").fill("S4")
     page.get_by_label("Search").press("Enter")
-    page.get_by_text("1 entries fit.").wait_for()
+    page.get_by_text("1 entry fits.").wait_for()
     click_row(page, 0)
     drawer = page.get_by_role("dialog")
     expect(drawer).to_contain_text("note 4")
@@ -69,7 +69,7 @@ def test_a_search_is_typed_a_row_is_clicked_and_the_link_shows_the_same_again(
     page.get_by_role("dialog").wait_for(state="hidden")
     page.wait_for_function("!location.search.includes('entry')")
     # The same row can be clicked again.
-    page.get_by_text("1 entries fit.").wait_for()
+    page.get_by_text("1 entry fits.").wait_for()
     click_row(page, 0)
     page.get_by_role("button", name="What else this actor did").click()
     page.get_by_text("7 entries fit.").wait_for()

@@ -205,6 +205,45 @@ def test_pages_lead_to_older_entries(load: Load, monkeypatch: pytest.MonkeyPatch
     assert len(column(at, "Event")) == 100
 
 
+def test_a_link_to_a_page_shows_its_entries(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = load(*(entry(f"{n:03}", n) for n in range(120)))
+
+    at = page(monkeypatch, place, page="2")
+    assert column(at, "When (UTC)")[-1] == "2026-11-20 12:00:00"
+    pages: Any = at.get("pagination")[0]
+    assert pages.value == 2
+    for odd in ("0", "3", "-1", "x", "9" * 5000):
+        at = page(monkeypatch, place, page=odd)
+        assert column(at, "When (UTC)")[0] == "2026-11-20 13:59:00"
+
+
+@pytest.mark.parametrize("at", [None, "0001-01-01", "1969-07-20", "9999-12-31 23:59:59"])
+def test_an_entry_of_an_odd_time_can_be_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: str | None
+) -> None:
+    place = load_duckdb(tmp_path / "audit.duckdb", [entry("1"), entry("2", dateCreated=at)])
+
+    [shown] = page(monkeypatch, place, entry="acme/2").json
+    assert json.loads(shown.value)["id"] == "2"
+
+
+def test_a_number_that_a_browser_would_round_is_shown_as_text(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = load(entry("1", data={"ids": [2**53 - 1, 2**53 + 1]}))
+
+    [shown] = page(monkeypatch, place, entry="acme/1").json
+    assert json.loads(shown.value)["data"] == {"ids": [2**53 - 1, str(2**53 + 1)]}
+
+
+def test_the_detections_say_which_day_they_look_at(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = page(monkeypatch, load(entry("1")), view="Detections", before="2026-11-20T13:00")
+
+    assert "The 24 hours before 2026-11-20 13:00;" in said(at)
+
+
 def test_how_the_export_is_doing_stands_above_all(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,8 +370,11 @@ def test_the_password_of_a_server_that_answers_is_not_shown_either(
     assert "hunter2" not in str(at)
 
 
-def test_a_setting_that_is_no_number_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES", "an hour")
+@pytest.mark.parametrize("minutes", ["an hour", "9" * 20])
+def test_a_setting_that_is_no_number_is_said_plainly(
+    monkeypatch: pytest.MonkeyPatch, minutes: str
+) -> None:
+    monkeypatch.setenv("SENTRY_AUDIT_PAGE_OVERDUE_MINUTES", minutes)
 
     assert "must be a whole number" in said(page(monkeypatch, "nowhere.duckdb"))
 

@@ -151,6 +151,18 @@ def test_other_jobs_and_edits_of_the_state_do_not_count(noted: Noted) -> None:
     assert told(address)[:2] == ("success", "The last export succeeded at 2026-11-20 11:31 UTC.")
 
 
+def test_a_run_with_a_suffix_is_of_another_export(noted: Noted) -> None:
+    address = noted(
+        Run.of("FAIL", 30, 29, "Extractor failed"),
+        Run.of("SUCCESS", 10, 9, job=f"dev:{JOB}:ocsf"),
+        Run.of("SUCCESS", 8, 7, job=f"dev:other-{JOB}"),
+    )
+
+    assert told(address)[1] == "The last export failed at 2026-11-20 11:31 UTC."
+    for job in (f"{JOB}:ocsf", f"dev:{JOB}:ocsf"):
+        assert verdict(address, job, HOUR, NOON).level == "success"
+
+
 def test_no_run_at_all_is_said(noted: Noted) -> None:
     assert told(noted())[1].endswith("Meltano has not recorded a run of it.")
 
