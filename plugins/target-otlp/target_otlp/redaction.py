@@ -36,8 +36,8 @@ _RUN = 8
 _LAYERS = 4
 """How often a text may be escaped."""
 
-_END = "\0"
-"""Separates values: no run goes over it."""
+_END = "\ud800"
+"""Separates values: no run goes over it. Neither UTF-8 nor protobuf can hold half a character."""
 
 _SECRET_MASK, _VALUE_MASK = "***", "…"
 _MASK = re.compile(f"{re.escape(_SECRET_MASK)}|{_VALUE_MASK}")
