@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +23,19 @@ PROJECT = Project(
 )
 
 
+DATABASE = PROJECT.folder / "audit.duckdb"
+
+
 def main() -> None:
+    """Load it, unless somebody else has done so while this one waited."""
+    PROJECT.folder.parent.mkdir(exist_ok=True)
+    with PROJECT.folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not DATABASE.exists():
+            _make()
+
+
+def _make() -> None:
     """Load it as an export would: a run, one that fails, and one that brings what came since."""
     PROJECT.start_afresh()
     now = datetime.now(UTC)
@@ -34,7 +47,7 @@ def main() -> None:
             log.put(incident)
         _load(sentry.host)
     # Under its name only once it is whole.
-    (PROJECT.folder / "loading.duckdb").rename(PROJECT.folder / "audit.duckdb")
+    (PROJECT.folder / "loading.duckdb").rename(DATABASE)
 
 
 def _load(host: str, *, fails: bool = False, **settings: str) -> None:
