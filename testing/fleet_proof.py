@@ -283,6 +283,7 @@ def _adopt_orphans() -> None:
 
 def _cpu() -> float:
     """Return the seconds of CPU of all programs that have ended."""
+    time.sleep(2)  # Dagster's fork server, whose children did the work, ends after Dagster
     with suppress(ChildProcessError):
         # While no program of a `Popen` can end: nobody else may wait for that.
         while os.waitpid(-1, os.WNOHANG)[0]:
