@@ -27,6 +27,7 @@ def run() -> None:
     # It would log the URL, headers and a traceback of a response with a malformed header.
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
+        _check_log_level()
         TapSentryAudit.cli()
     except Exception as error:  # noqa: BLE001  (a traceback helps nobody)
         for line in _explain(error):
@@ -41,6 +42,16 @@ def run() -> None:
     sys.exit(1)
 
 
+def _check_log_level() -> None:
+    """Raise a SettingsError for a level that the SDK would end the program for."""
+    for name in ("TAP_SENTRY_AUDIT_LOGLEVEL", "LOGLEVEL"):
+        if level := os.environ.get(name):
+            if level.upper() not in logging.getLevelNamesMapping():
+                cure = "write DEBUG, INFO, WARNING, ERROR, or CRITICAL"
+                raise SettingsError([f"{name} is {level!r}: {cure}"])
+            return
+
+
 def _explain(error: Exception) -> list[str]:
     if isinstance(error, SettingsError):
         return error.problems
@@ -51,5 +62,7 @@ def _explain(error: Exception) -> list[str]:
         return [str(error)]
     if hasattr(error, "doc"):  # json's and simplejson's errors have it, and no others
         return [f"A file given to the tap is not JSON: {error}"]
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return [str(OutputError(error))]  # --help and the like write to stdout, too
     # The error's text can hold a part of an entry, as a stream map's does.
     return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tap_sentry_audit.api.concurrency import ReadAhead
-from testing.conformance import wait_until
 from testing.fake_sentry import FakeSentry, Log, entries, faults
 from testing.sentry_tap import config, run_tap
+from testing.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

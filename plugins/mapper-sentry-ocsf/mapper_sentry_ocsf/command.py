@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +18,6 @@ from mapper_sentry_ocsf.messages import OutputError, StoppedError
 from mapper_sentry_ocsf.signals import handle_signals
 
 if TYPE_CHECKING:
-    import logging
     from typing import NoReturn
 
 # These lines say how the SDK reads settings and counts lines; users want to know about entries. The
@@ -36,6 +37,7 @@ def run() -> NoReturn:
     gc.set_threshold(10_000, 20, 20)
     MapperSentryOcsf.logger.addFilter(_is_shown)
     try:
+        _check_log_level()
         MapperSentryOcsf.cli()
     except StoppedError as stopped:
         _fail(stopped, 128 + stopped.signum)
@@ -56,6 +58,16 @@ def _fail(error: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _check_log_level() -> None:
+    """Raise a SettingsError for a level that the SDK would end the program for."""
+    for name in ("MAPPER_SENTRY_OCSF_LOGLEVEL", "LOGLEVEL"):
+        if level := os.environ.get(name):
+            if level.upper() not in logging.getLevelNamesMapping():
+                cure = "write DEBUG, INFO, WARNING, ERROR, or CRITICAL"
+                raise SettingsError([f"{name} is {level!r}: {cure}"])
+            return
+
+
 def _is_shown(line: logging.LogRecord) -> bool:
     return not str(line.msg).startswith(_HIDDEN_LINES)
 
@@ -67,5 +79,7 @@ def _explain(error: Exception) -> list[str]:
         return error.problems
     if isinstance(error, InvalidInputLine | OutputError | SingerSDKError | StoppedError):
         return [" ".join(str(error).split())]
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return [f"stdout cannot be written: {error.strerror}"]
     # The error's own text could contain part of a record.
     return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

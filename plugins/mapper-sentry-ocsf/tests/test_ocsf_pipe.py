@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.conformance import wait_until_full
 from testing.ocsf_mapper import (
     ENVIRONMENT,
     SCHEMA,
@@ -23,6 +22,7 @@ from testing.ocsf_mapper import (
     run_mapper,
     state,
 )
+from testing.waiting import wait_until_full
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,23 @@ def run() -> NoReturn:
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     limit_time_to_end()
     try:
+        _check_log_level()
         TapCaptivateiqAudit.cli()
     except Exception as error:  # noqa: BLE001  (a traceback helps no user)
         for line in _explain(error):
             TapCaptivateiqAudit.logger.error(line)
         TapCaptivateiqAudit.logger.debug("Where it happened:", exc_info=True)
     sys.exit(1)
+
+
+def _check_log_level() -> None:
+    """Raise a SettingsError for a level that the SDK would end the program for."""
+    for name in ("TAP_CAPTIVATEIQ_AUDIT_LOGLEVEL", "LOGLEVEL"):
+        if level := os.environ.get(name):
+            if level.upper() not in logging.getLevelNamesMapping():
+                cure = "write DEBUG, INFO, WARNING, ERROR, or CRITICAL"
+                raise SettingsError([f"{name} is {level!r}: {cure}"])
+            return
 
 
 def _explain(error: Exception) -> list[str]:
@@ -41,5 +53,7 @@ def _explain(error: Exception) -> list[str]:
         return [" ".join(str(error).split())]
     if hasattr(error, "doc"):  # both json's and simplejson's errors, and no others
         return [f"A file given to the tap is not JSON: {error}"]
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return [f"stdout cannot be written: {error.strerror}"]
     # The error's own text could hold a part of an entry.
     return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

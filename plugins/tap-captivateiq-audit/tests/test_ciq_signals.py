@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testing.captivateiq_tap import ENVIRONMENT, NOW, config, hours, run_tap
-from testing.conformance import wait_until, wait_until_full
 from testing.fake_captivateiq import FakeCaptivateIQ, Log, row
+from testing.waiting import wait_until, wait_until_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ def run() -> NoReturn:
     logging.getLogger("urllib3.connectionpool").addFilter(lambda line: line.levelno > logging.DEBUG)
     logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
+        _check_log_level()
         TargetOtlp.cli()
     except Exception as error:  # noqa: BLE001  (a traceback helps no user)
         # The run has failed, and there is nothing more to send.
@@ -49,6 +51,16 @@ def run() -> NoReturn:
             TargetOtlp.logger.error(line)
         TargetOtlp.logger.debug("Where it happened:", exc_info=True)
     sys.exit(1)
+
+
+def _check_log_level() -> None:
+    """Raise a SettingsError for a level that the SDK would end the program for."""
+    for name in ("TARGET_OTLP_LOGLEVEL", "LOGLEVEL"):
+        if level := os.environ.get(name):
+            if level.upper() not in logging.getLevelNamesMapping():
+                cure = "write DEBUG, INFO, WARNING, ERROR, or CRITICAL"
+                raise SettingsError([f"{name} is {level!r}: {cure}"])
+            return
 
 
 def _is_shown(line: logging.LogRecord) -> bool:
@@ -62,5 +74,7 @@ def _explain(error: Exception) -> list[str]:
         return error.problems
     if isinstance(error, DeliveryError | InvalidInputLine | SingerSDKError):
         return [" ".join(str(error).split())]
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return [f"stdout cannot be written: {error.strerror}"]
     # The error's own text could hold a part of a record.
     return [f"Unexpected {type(error).__name__} (LOGLEVEL=DEBUG shows where)"]

@@ -286,7 +286,8 @@ def write_state(state: State, stop: Stop | None = None) -> None:
         # go somewhere, or Python reports it when it exits.
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message = f"The state cannot be written to stdout ({type(error).__name__})."
+        why = getattr(error, "strerror", None) or type(error).__name__
+        message = f"The state cannot be written to stdout ({why})."
         raise DeliveryError(message) from None
 
 

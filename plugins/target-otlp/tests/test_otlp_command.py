@@ -248,7 +248,7 @@ def test_a_state_that_nobody_takes_is_one_clear_error(server: FakeReceiver) -> N
         _, stderr = process.communicate(json.dumps(state(1)).encode(), timeout=20)
 
     assert process.returncode == 1
-    assert b"The state cannot be written to stdout (BrokenPipeError)" in stderr
+    assert b"The state cannot be written to stdout (Broken pipe)" in stderr
     assert b"Exception ignored" not in stderr
 
 

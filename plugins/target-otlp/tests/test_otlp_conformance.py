@@ -9,7 +9,7 @@ from testing.conformance import Program, conformance_suite
 from testing.fake_receiver import FakeReceiver
 from testing.otlp_target import record, schema
 
-LINES = [schema(id={"type": "string"}), record(1)]
+LINES = [schema(id={"type": "string"}), record(1), {"type": "STATE", "value": {"a": 1}}]
 
 TestConformance = conformance_suite(
     Program(

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_otlp.progress import Progress
-from testing.conformance import wait_until
 from testing.fake_receiver import FakeReceiver, Reply
 from testing.otlp_target import COMMAND, ENVIRONMENT, record, run_target, schema, state
+from testing.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

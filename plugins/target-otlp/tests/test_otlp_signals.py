@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testing.conformance import wait_until, wait_until_full
 from testing.fake_receiver import FakeReceiver, Reply
 from testing.otlp_target import COMMAND, ENVIRONMENT, record, run_target_in, schema, state
+from testing.waiting import wait_until, wait_until_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
