@@ -27,7 +27,7 @@ REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null)
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
 .PHONY: help test test-all pytest lint test-slow test-plugins test-page test-fleet generate build demo page \
-	page-picture bench fuzz fleet fleet-proof fleet-airflow \
+	page-picture page-speed bench fuzz fleet fleet-proof fleet-airflow \
 	fleet-bench rehearsal release-check clean
 
 help: ## Show this list
@@ -92,6 +92,9 @@ page: $(PAGE) ## Look at the log in a browser: the demo's, or SENTRY_AUDIT_PAGE_
 
 page-picture: $(PAGE) $(PAGE_DEMO) ## Draw docs/page.png: the page over the demo's log, in Chromium
 	@cd examples/page && ../../.page/bin/python -m picture
+
+page-speed: $(PAGE) ## Measure how long the page takes to show 200,000 entries
+	@cd examples/page && PYTHONPATH=../.. ../../.page/bin/python -m speed
 
 picture: $(PLUGINS) ## Draw docs/terminal.svg: the progress bar and what the demo prints
 	$(BIN)/python -m demo.picture

@@ -60,14 +60,14 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Run the server that a package brings along."""
+def postgres(programs: Path | None = None) -> Iterator[Postgres]:
+    """Run the server that a package brings along, or that of these programs."""
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
-        folder, package = Path(name), _package()
+        folder, data = Path(name), Path(name) / "data"
         as_user = _as_user(folder)
-        if as_user:
-            package = _within_reach(package, folder)
-        programs, data = package / PROGRAMS, folder / "data"
+        if programs is None:
+            package = _within_reach(_package(), folder) if as_user else _package()
+            programs = package / PROGRAMS
         subprocess.run(
             [
                 *(programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust"),
@@ -108,6 +108,15 @@ def postgres() -> Iterator[Postgres]:
             yield Postgres(programs, folder)
         finally:
             server.communicate(timeout=PATIENCE)
+
+
+def programs_with(extension: str) -> Path | None:
+    """Return where Debian's PostgreSQL is, if it has an extension: the package's has none."""
+    for control in Path("/usr/share/postgresql").glob(f"*/extension/{extension}.control"):
+        programs = Path("/usr/lib/postgresql") / control.parts[-3] / "bin"
+        if (programs / "initdb").exists():
+            return programs
+    return None
 
 
 def _package() -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testing.fake_sentry import FakeSentry, Log, entries
-from testing.postgres import postgres
+from testing.postgres import postgres, programs_with
 from testing.recipes import LOADERS, NEEDS_A_WHEEL, ROOT, environment, filled_in, recipes
 from testing.sentry_tap import config, run_tap
 
@@ -33,7 +33,9 @@ PATIENCE = 300
 LOOK = """
 import json, sys
 from streamlit.testing.v1 import AppTest
-at = AppTest.from_file(sys.argv[1], default_timeout=60).run()
+at = AppTest.from_file(sys.argv[1], default_timeout=60)
+at.query_params["q"] = sys.argv[2]
+at.run()
 said = [[each.value for each in kind] for kind in (at.error, at.success)]
 print(json.dumps([sum(len(each.value) for each in at.dataframe), *said]))
 """
@@ -62,11 +64,11 @@ def served(recipe: str, home: Path, **variables: str) -> Iterator[str]:
         server.wait(PATIENCE)
 
 
-def seen(home: Path, **variables: str) -> tuple[int, list[str], list[str]]:
+def seen(home: Path, search: str = "", **variables: str) -> tuple[int, list[str], list[str]]:
     """What the page shows with these variables."""
     python, page = ROOT / ".page/bin/python", ROOT / "examples/page/page.py"
     done = subprocess.run(
-        [str(python), "-c", LOOK, str(page)],
+        [str(python), "-c", LOOK, str(page), search],
         cwd=ROOT,
         env=environment(home, **variables),
         capture_output=True,
@@ -123,11 +125,29 @@ def test_the_page_shows_what_target_postgres_has_loaded_to_a_role_that_only_read
     with postgres() as server:
         load("target-postgres", tmp_path, sqlalchemy_url=server.url)
         server.run(PAGE["reader"])
-        server.run(PAGE["index"])
+        server.run(PAGE["indexes"])
         place = f"/postgres?host={server.folder}"
         recipe = filled_in(PAGE["postgres"], **{"localhost/sentry": place})
         with served(recipe, tmp_path / "home"):
             assert seen(tmp_path / "home", **assigned(recipe))[:2] == (30, [])
+
+
+def test_the_index_for_searches_serves_the_search_of_the_page(tmp_path: Path) -> None:
+    programs = programs_with("pg_trgm")
+    if programs is None:
+        pytest.skip("no PostgreSQL of Debian's with pg_trgm on this machine")
+    with postgres(programs) as server:
+        load("target-postgres", tmp_path, sqlalchemy_url=server.url)
+        server.run(PAGE["search"])
+        # So few entries are faster to read than to look up.
+        server.run("ALTER DATABASE postgres SET enable_seqscan = off")
+        address = server.url.replace("+psycopg", "")
+        found = seen(tmp_path / "home", "1000001", SENTRY_AUDIT_PAGE_DATABASE=address)
+
+        assert found[:2] == (1, [])
+        used = "SELECT idx_scan FROM pg_stat_user_indexes WHERE "
+        [index] = server.rows(used + "pg_get_indexdef(indexrelid) LIKE '%USING gin%'")
+        assert index["idx_scan"] > 0
 
 
 def test_behind_a_proxy_only_its_own_name_may_open_a_connection(tmp_path: Path) -> None:

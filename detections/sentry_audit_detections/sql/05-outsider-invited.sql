@@ -11,10 +11,12 @@ WITH invited AS (
   FROM audit_logs CROSS JOIN period
   WHERE dateCreated >= since AND dateCreated < until
     AND event IN ('member.invite', 'member.add')
-), people AS MATERIALIZED (
-  SELECT organization, actor->>'email' AS email, min(dateCreated) AS first_seen
+), acts AS (
+  SELECT organization, actor->>'email' AS email, dateCreated
   FROM audit_logs
-  WHERE organization IN (SELECT organization FROM invited)
+), people AS MATERIALIZED (
+  SELECT organization, email, min(dateCreated) AS first_seen
+  FROM acts
   GROUP BY 1, 2
 ), acting AS (
   SELECT organization, lower(split_part(email, '@', 2)) AS domain, min(first_seen) AS first_seen
