@@ -17,5 +17,7 @@ The modules from the top down; each imports only from modules below it:
     values       JSON values as OpenTelemetry's
     signals      stops a run where it only waits
     config       the table of settings
+    log_mapping  the setting that says where a log record's parts come from
+    parsers      what the other settings can be
     clock        what time it is, and how to wait
 """

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from target_otlp.clock import Clock
-from target_otlp.config import NAME, UNIQUE_ID, VERSION
+from target_otlp.config import NAME, VERSION
+from target_otlp.log_mapping import UNIQUE_ID
 from target_otlp.mapping import fill, unique_id
 from target_otlp.progress import records, records_were, sentence
 from target_otlp.receiver import DeliveryError, Receiver, RefusedError
@@ -20,7 +21,8 @@ from target_otlp.values import encodable, set_value, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from target_otlp.config import LogMapping, Settings
+    from target_otlp.config import Settings
+    from target_otlp.log_mapping import LogMapping
     from target_otlp.responses import PartialSuccess
     from target_otlp.signals import Stop
     from target_otlp.values import Json, Record

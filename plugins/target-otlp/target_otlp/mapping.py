@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeGuard
 
-from target_otlp.config import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID, Constant
+from target_otlp.log_mapping import EVENT_NAME, EVERY_STREAM, STREAM, UNIQUE_ID, Constant
 from target_otlp.values import encodable, set_value, text_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-    from target_otlp.config import LogMapping, Source
+    from target_otlp.log_mapping import LogMapping, Source
     from target_otlp.values import Json, Record
 
 _INFO = 9

@@ -11,8 +11,8 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from target_otlp.clock import Clock
-from target_otlp.config import LogMapping
 from target_otlp.delivery import Delivery
+from target_otlp.log_mapping import LogMapping
 from target_otlp.receiver import DeliveryError
 from testing.fake_receiver import FakeReceiver, Reply, partial_success
 from testing.otlp_target import settings

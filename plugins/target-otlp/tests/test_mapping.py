@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from target_otlp.config import Joined, LogMapping, parse_path
+from target_otlp.log_mapping import Joined, LogMapping, parse_path
 from target_otlp.mapping import fill, nanoseconds, stream_mapping, unique_id
 from testing.fake_receiver import attributes
 from testing.otlp_target import EXAMPLE, settings

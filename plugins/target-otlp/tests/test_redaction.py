@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from target_otlp.config import LogMapping
+from target_otlp.log_mapping import LogMapping
 from target_otlp.mapping import fill
 from target_otlp.redaction import Redactor
 from testing.fake_receiver import FakeReceiver, Reply

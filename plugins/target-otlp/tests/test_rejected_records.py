@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from target_otlp.config import LogMapping
 from target_otlp.delivery import Delivery
+from target_otlp.log_mapping import LogMapping
 from target_otlp.receiver import DeliveryError
 from testing.fake_receiver import FakeReceiver, Reply, partial_success, refuses
 from testing.otlp_target import record, run_target, schema, settings, state

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from target_otlp.config import LogMapping
+from target_otlp.log_mapping import LogMapping
 from target_otlp.mapping import fill
 from target_otlp.messages import MessageReader
 from target_otlp.values import DEEPEST, json_text, set_value
