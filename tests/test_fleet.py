@@ -234,10 +234,15 @@ borders = [2025-01-01, 2026-01-01T12:00:00+02:00]
 """
 
 
-def read(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+def read(
+    text: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str = "postgresql://db/sentry",
+) -> Fleet:
     (folder / "fleet.toml").write_text(text)
     monkeypatch.setenv("FLEET", str(folder / "fleet.toml"))
-    monkeypatch.setenv("FLEET_DATABASE_URL", "postgresql://db/sentry")
+    monkeypatch.setenv("FLEET_DATABASE_URL", url)
     return read_fleet()
 
 
@@ -256,10 +261,28 @@ def test_borders_meet_and_the_first_range_begins_with_the_log(
     ("old", "new", "why"),
     [
         ('["acme"]', '["acme", "acme"]', "acme is there more than once"),
+        ('["acme"]', '"acme"', r"organizations of \[\[groups\]\] must be a list of strings"),
+        ('["acme"]', "[]", "organizations of .* must be a list of strings"),
+        ('["acme"]', "[7]", "organizations of .* must be a list of strings"),
+        ('name = "eu"', "", r"name of \[\[groups\]\] must be a string"),
+        ('name = "eu"', "name = 7", "name of .* must be a string"),
+        ('token = "TOKEN"', 'tokn = "TOKEN"', "no 'tokn', only name, token, organizations"),
+        ("[[groups]]", "[groups]", r"needs one \[\[groups\]\] or more"),
+        ("[[groups]]", "[[group]]", "the file has no 'group'"),
+        ("[[groups]]", "[[groups", "Expected"),
+        ("[[groups]]", "lookback_seconds = '60'\n[[groups]]", "lookback_seconds .* whole number"),
+        ("[[groups]]", "lookback_seconds = true\n[[groups]]", "lookback_seconds .* whole number"),
+        ("[[groups]]", "lookback_seconds = -1\n[[groups]]", "lookback_seconds .* whole number"),
+        ("[backfill]", "[backfil]", "the file has no 'backfil', only host, lookback_seconds"),
+        ("borders", "border", r"\[backfill\] has no 'border'"),
+        ("borders", "since = 2025-01-01\nborders", "must rise"),
         ("2025-01-01", "2026-02-01", "must rise"),
         ("2025-01-01", "2025-01-01T00:00:00.5", "no whole second"),
-        ('name = "eu"', "", "name"),
-        ("[[groups]]", "[[groups", "Expected"),
+        ("2025-01-01", "0001-01-01T00:00:00+14:00", "0001-01-01.* is too early"),
+        ("2025-01-01", "'2025-01-01'", "'2025-01-01' is no date"),
+        ("[2025-01-01, 2026-01-01T12:00:00+02:00]", "[]", "borders of .* must be a list of dates"),
+        ("[2025-01-01, 2026-01-01T12:00:00+02:00]", "2025-01-01", "borders of .* must be a list"),
+        ("[backfill]", "[backfill]\nat_once = 0", "at_once .* whole number from 1 to 40"),
     ],
 )
 def test_a_fleet_that_cannot_be_used_is_refused_with_the_reason(
@@ -267,3 +290,62 @@ def test_a_fleet_that_cannot_be_used_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(FleetError, match=why):
         read(TOML.replace(old, new), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("key", ['host = "sentry.example.com"', "lookback_seconds = 86400"])
+def test_a_setting_below_the_first_table_is_not_ignored(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TOML counts it to that table: the token would go to sentry.io, late entries be lost."""
+    for text in (TOML.replace("[backfill]", f"{key}\n[backfill]"), TOML + key):
+        with pytest.raises(FleetError, match="write it above the first table"):
+            read(text, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("token", ["sntryu_0123456789abcdef", "0123456789abcdef" * 4, ""])
+def test_a_token_in_the_file_is_refused_and_not_shown(
+    token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FleetError, match="must name the environment variable") as refused:
+        read(TOML.replace('"TOKEN"', f'"{token}"'), tmp_path, monkeypatch)
+
+    assert not token or token not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://loader:hush%secr@db/sentry",
+        "postgresql://loader:hush@secr@db/sentry",
+        "postgresql://loader:hush/secr@db/sentry",
+        "postgresql://loader:hush secr@db/sentry",
+        "postgresql://loader:hush@db/sentry\n",
+        "postgresql://loader:hushsecr",
+        "postgresql://loader:hushsecr@db:port/sentry",
+        "postgresql://loader@db/sentry?password=hush&secr",
+        "postgresql://loader:hushsecr@db/sentry?colour=red",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_and_no_part_of_it_shown(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FleetError, match="percent-encode") as refused:
+        read(TOML, tmp_path, monkeypatch, url)
+
+    assert not [part for part in ("hush", "secr", "loader", "colour") if part in str(refused.value)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db",
+        "postgresql:///sentry",
+        "postgresql://loader:a:?#%25%40%2Fé@[::1]:5432/sentry",
+        "postgresql://loader:word@one:5432,two/sentry?target_session_attrs=read-write",
+        "postgresql:///sentry?host=/run/postgresql&user=a%40b&options=-c%20timezone%3DAsia/Tokyo",
+    ],
+)
+def test_any_url_that_postgresql_understands_is_taken(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read(TOML, tmp_path, monkeypatch, url).database == url
