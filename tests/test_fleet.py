@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -109,16 +110,16 @@ def test_a_bookmark_that_is_there_stays_unless_it_is_to_be_replaced(fleet: Fleet
     assert resumed(fleet, "eu")["acme"] == SECOND.end - HOUR - CLOCKS
 
 
-def test_nothing_is_handed_over_while_a_run_of_the_group_is_under_way(fleet: Fleet) -> None:
+def test_a_group_that_is_being_read_waits_for_the_next_handover_and_no_other_does(
+    fleet: Fleet,
+) -> None:
     for slug in "acme", "globex", "initech":
         loaded(fleet, slug, FIRST, SECOND)
-    with (
-        saved_state(fleet.database, "eu"),
-        pytest.raises(FleetError, match="another run of eu is under way"),
-    ):
-        hand_over(fleet)
+    with saved_state(fleet.database, "eu"):
+        assert hand_over(fleet) == ["another run of eu is under way: try again when it has ended"]
 
     assert resumed(fleet, "eu") == {}
+    assert resumed(fleet, "us").keys() == {"initech"}
 
 
 MINUTES = st.integers(min_value=0, max_value=600)
@@ -207,19 +208,63 @@ def test_two_runs_cannot_hold_one_state(fleet: Fleet) -> None:
         pass
 
 
+def cut(server: str) -> None:
+    """End the connections that hold a lock, as a restart does."""
+    with database.connect(server) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'"
+        )
+
+
+def test_a_run_that_has_lost_its_lock_saves_its_state(fleet: Fleet) -> None:
+    with saved_state(fleet.database, "eu") as saved:
+        cut(fleet.database)
+        saved.save({"bookmarks": {}})
+    with saved_state(fleet.database, "eu") as saved:
+        assert saved.state == {"bookmarks": {}}
+
+
 def test_a_run_that_has_lost_its_lock_saves_nothing_over_the_other_ones(fleet: Fleet) -> None:
-    """As behind a pooler that gives each statement another session."""
     with saved_state(fleet.database, "eu") as late:
-        with database.connect(fleet.database) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-            )
+        cut(fleet.database)
         with saved_state(fleet.database, "eu") as saved:
             saved.save({"bookmarks": {}})
-        with database.connect(fleet.database) as another:
-            late._database = another  # noqa: SLF001  (as if the connection had gone on)
-            with pytest.raises(FleetError, match="another run has saved"):
-                late.save({})
+        with pytest.raises(FleetError, match="another run has saved"):
+            late.save({})
+
+
+def test_a_lock_is_a_transaction_s_which_a_pooler_leaves_its_connection(fleet: Fleet) -> None:
+    """It holds no snapshot, which would keep vacuum from its work."""
+    with database.connect(fleet.database) as connection:
+        with saved_state(fleet.database, "eu"):
+            holders = connection.execute(
+                "SELECT state, backend_xmin FROM pg_stat_activity JOIN pg_locks USING (pid)"
+                " WHERE locktype = 'advisory'"
+            ).fetchall()
+        left = connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'").fetchall()
+
+    assert holders == [("idle in transaction", None)]
+    assert left == []
+
+
+def test_a_lock_outlasts_what_the_server_grants_an_idle_transaction(fleet: Fleet) -> None:
+    hasty = f"{fleet.database}&options=-c%20idle_in_transaction_session_timeout%3D50"
+    with saved_state(hasty, "eu"):
+        time.sleep(0.3)
+        with pytest.raises(FleetError, match="another run of eu"), saved_state(hasty, "eu"):
+            pass
+
+
+def test_a_role_needs_create_only_until_the_tables_are_there(server: str) -> None:
+    modest = server.replace("postgres@", "modest@")
+    with database.connect(server) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS fleet CASCADE; CREATE ROLE modest LOGIN")
+        with pytest.raises(FleetError, match="Grant the role modest CREATE"):
+            prepare(modest)
+        prepare(server)
+        connection.execute("GRANT USAGE ON SCHEMA fleet TO modest")
+
+        prepare(modest)
 
 
 # The settings
@@ -341,7 +386,7 @@ def test_a_url_that_cannot_be_read_is_refused_and_no_part_of_it_shown(
         "postgresql://db",
         "postgresql:///sentry",
         "postgresql://loader:a:?#%25%40%2Fé@[::1]:5432/sentry",
-        "postgresql://loader:word@one:5432,two/sentry?target_session_attrs=read-write",
+        "postgresql://loader:word@one,two:5432/sentry?target_session_attrs=read-write",
         "postgresql:///sentry?host=/run/postgresql&user=a%40b&options=-c%20timezone%3DAsia/Tokyo",
     ],
 )
