@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +28,8 @@ from testing.postgres import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -394,3 +402,165 @@ def test_any_url_that_postgresql_understands_is_taken(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read(TOML, tmp_path, monkeypatch, url).database == url
+
+
+# The command
+
+WAITING = """#!/bin/sh
+echo $$ > {folder}/{name}.pid
+{save}
+exec sleep 60
+"""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A folder with a fleet.toml, programs that stand in for tap and target, and no temp files."""
+
+    folder: Path
+    server: str
+
+    def put(self, **programs: str) -> None:
+        for name, text in programs.items():
+            script = self.folder / "bin" / name.replace("_", "-")
+            script.parent.mkdir(exist_ok=True)
+            script.write_text(text)
+            script.chmod(0o755)
+
+    def wait(self) -> None:
+        """Put programs that say who they are and what they were given, and then wait."""
+        save = 'for given; do cat "${{given#*=}}"; done > {folder}/{name}.given'
+        for name in "tap_sentry_audit", "target_postgres":
+            saved = save.format(folder=self.folder, name=name)
+            self.put(**{name: WAITING.format(folder=self.folder, name=name, save=saved)})
+
+    def started(self, *command: str, **variables: str) -> subprocess.Popen[str]:
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        (self.folder / "fleet.toml").write_text(variables.pop("toml", TOML))
+        given = {
+            "PATH": f"{self.folder}/bin:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT / "examples/fleet"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "TOKEN": "a-token-of-sentry",
+            "FLEET_DATABASE_URL": self.server,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "sentry_fleet", *command],
+            cwd=self.folder,
+            env=given | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def ended(self, *command: str, **variables: str) -> tuple[int, str]:
+        """Run a command to its end: its exit code, and all that it said."""
+        process = self.started(*command, **variables)
+        said = "".join(process.communicate(timeout=30))
+        return process.returncode, said
+
+    def pids(self) -> list[int]:
+        """Wait until both programs have been given all that they are given."""
+        given = [self.folder / f"{name}.given" for name in ("tap_sentry_audit", "target_postgres")]
+        for _ in range(500):
+            if all(path.exists() and path.read_text().endswith("}") for path in given):
+                return [int(path.with_suffix(".pid").read_text()) for path in given]
+            time.sleep(0.02)
+        raise TimeoutError
+
+
+@pytest.fixture(name="worker")
+def _worker(server: str, fleet: Fleet, tmp_path: Path) -> Worker:
+    assert fleet
+    return Worker(tmp_path, server)
+
+
+def is_running(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    return False
+
+
+NO_BACKFILL = '[[groups]]\nname = "eu"\ntoken = "TOKEN"\norganizations = ["acme"]\n'
+
+
+def test_a_worker_that_is_killed_leaves_no_secret_on_the_disk(worker: Worker) -> None:
+    worker.wait()
+    with worker.started("group", "eu", toml=NO_BACKFILL) as process:
+        pids = worker.pids()
+        process.kill()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+    assert "a-token-of-sentry" in (worker.folder / "tap_sentry_audit.given").read_text()
+    assert "postgresql+psycopg://" in (worker.folder / "target_postgres.given").read_text()
+    assert list((worker.folder / "tmp").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux who is running")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_worker_that_is_asked_to_end_ends_its_programs_and_says_so(
+    number: signal.Signals, code: int, worker: Worker
+) -> None:
+    worker.wait()
+    with worker.started("group", "eu", toml=NO_BACKFILL) as process:
+        pids = worker.pids()
+        process.send_signal(number)
+        said = "".join(process.communicate(timeout=30))
+
+    assert process.returncode == code
+    assert said == f"stopped by {number.name}: the next run reads the same again\n"
+    assert not any(map(is_running, pids))
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://loader:hush@127.0.0.1:1/sentry", "PostgreSQL cannot be used: .*refused"),
+        ("postgresql://loader:hush@db.invalid/sentry", "PostgreSQL cannot be used: .*db.invalid"),
+        ("{server}&user=nobody", 'PostgreSQL cannot be used: .*role "nobody" does not exist'),
+        ("{server}&options=-c%20default_transaction_read_only%3Don", "PostgreSQL: .*read-only"),
+    ],
+)
+def test_what_postgresql_refuses_is_said_in_one_line(url: str, why: str, worker: Worker) -> None:
+    with database.connect(worker.server) as connection:
+        connection.execute("DROP SCHEMA fleet CASCADE")
+    given = url.format(server=worker.server)
+    code, said = worker.ended("handover", FLEET_DATABASE_URL=given)
+
+    assert code == 1
+    assert re.fullmatch(f"{why}.*\n", said), said
+
+
+def test_a_program_that_is_not_there_is_named(worker: Worker) -> None:
+    worker.put(tap_sentry_audit="#!/bin/sh\n")
+    code, said = worker.ended("group", "eu", toml=NO_BACKFILL)
+
+    assert code == 1
+    assert (
+        said == "target-postgres is not on the PATH of this worker: install it, or name it there\n"
+    )
+
+
+def test_a_program_that_cannot_be_started_takes_one_line(worker: Worker) -> None:
+    worker.put(tap_sentry_audit="#!/bin/sh\n", target_postgres="#!/nowhere/python\n")
+    code, said = worker.ended("group", "eu", toml=NO_BACKFILL)
+
+    assert code == 1
+    assert "Traceback" not in said
+    assert "target-postgres" in said
+
+
+def test_a_shard_that_is_loaded_says_that_it_is_not_read_again(
+    worker: Worker, fleet: Fleet
+) -> None:
+    toml = TOML.replace("2025-01-01, ", "")
+    ends = datetime(2026, 1, 1, 10, tzinfo=UTC)
+    loaded(fleet, "acme", Range(None, ends))
+    code, said = worker.ended("shard", "acme", "2026-01-01T10:00:00Z", toml=toml)
+
+    assert code == 0
+    assert said == (
+        "acme, the range to 2026-01-01T10:00:00Z: loaded before, so not read again;"
+        " to read it again, delete its row in fleet.shards\n"
+    )
