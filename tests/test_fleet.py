@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,16 @@ def test_a_range_with_other_borders_is_not_taken_for_one_of_the_plan(
     assert hand_over(fleet)[0] == "acme: not loaded: the range to 2026-01-01T00:00:00Z"
 
 
+def test_without_a_backfill_there_is_nothing_to_hand_over(fleet: Fleet) -> None:
+    with saved_state(fleet.database, "us") as saved:
+        saved.save(organization("initech", replication_key_value="2026-06-01T00:00:00Z"))
+
+    assert hand_over(replace(fleet, ranges=())) == [
+        "acme: there is no [backfill] to hand over from",
+        "globex: there is no [backfill] to hand over from",
+    ]
+
+
 def test_a_bookmark_that_is_there_stays_unless_it_is_to_be_replaced(fleet: Fleet) -> None:
     with saved_state(fleet.database, "eu") as saved:
         saved.save(organization("acme", replication_key_value="2026-06-01T00:00:00Z"))
@@ -183,7 +193,7 @@ def is_within(range_: Range, minute: int) -> bool:
 
 def test_a_shard_that_ends_in_the_future_is_refused(fleet: Fleet) -> None:
     soon = datetime.now(UTC).replace(microsecond=0) + HOUR
-    future = Fleet(**{**vars(fleet), "ranges": (Range(None, soon),)})
+    future = replace(fleet, ranges=(Range(None, soon),))
 
     with pytest.raises(FleetError, match="in the future"):
         load_shard(future, "acme", future.ranges[0].name)

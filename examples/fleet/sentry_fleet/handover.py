@@ -68,12 +68,13 @@ def _hand_over(
                 continue
             keys = {each: (slug, each.start, each.end) for each in fleet.ranges}
             missing = [each.name for each in fleet.ranges if keys[each] not in loaded]
-            if missing or not keys:
-                ranges = ", ".join(missing) or "any"
-                problems.append(f"{slug}: not loaded: the range to {ranges}")
-                continue
-            shards = [Shard(each, loaded[key]) for each, key in keys.items()]
-            made[slug] = resume_at(shards, lookback)
+            if not keys:
+                problems.append(f"{slug}: there is no [backfill] to hand over from")
+            elif missing:
+                problems.append(f"{slug}: not loaded: the range to {', '.join(missing)}")
+            else:
+                shards = [Shard(each, loaded[key]) for each, key in keys.items()]
+                made[slug] = resume_at(shards, lookback)
         if made:
             saved.save(_with_bookmarks(saved.state, made))
     return problems
