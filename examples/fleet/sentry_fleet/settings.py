@@ -177,15 +177,14 @@ def _check(table: object, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
         raise ValueError(message)  # noqa: TRY004  (what is wrong is in the file)
     for key in table:
         if key not in keys:
-            message = f"{name} has no {key!r}, only {', '.join(keys)}"
-            if key in _FILE:
-                message = f"{key} is no key of {name}: write it above the first table"
+            cure = "write it above the first table" if key in _FILE else f"it has {', '.join(keys)}"
+            message = f"{key!r} is no key of {name}: {cure}"
             raise ValueError(message)
     return table
 
 
 def _group(given: dict[str, Any]) -> Group:
-    name = _text(given.get("name"), "name of [[groups]]")
+    name = _text(given.get("name"), "name in [[groups]]")
     token = given.get("token")
     if not isinstance(token, str) or not _VARIABLE.fullmatch(token):
         # Not shown: it may be the token itself.
@@ -196,7 +195,7 @@ def _group(given: dict[str, Any]) -> Group:
         raise ValueError(message)
     slugs = given.get("organizations")
     if not isinstance(slugs, list) or not slugs or not all(isinstance(s, str) for s in slugs):
-        message = f"organizations of [[groups]] must be a list of strings: see {name}"
+        message = f"organizations of the group {name} must be a list of strings, with one or more"
         raise ValueError(message)
     return Group(name, token, tuple(slugs))
 
@@ -209,7 +208,7 @@ def _ranges(backfill: dict[str, Any]) -> tuple[Range, ...]:
     borders = [_moment(border) for border in given]
     since = _moment(backfill["since"]) if "since" in backfill else None
     if any(end <= start for start, end in pairwise([since, *borders] if since else borders)):
-        message = "since and the borders of the backfill must rise"
+        message = "the borders of [backfill] must rise, and since must lie before them"
         raise ValueError(message)
     return tuple(Range(start, end) for start, end in zip([since, *borders], borders, strict=False))
 
