@@ -71,7 +71,7 @@ class Paper:
         return [
             f"{self.rows:,}",
             f"{self.requests:,}: {_time(self.requests / REQUESTS_PER_SECOND)} of each hour",
-            f"{self.groups} processes, {_time(self.cpu)}",
+            f"{self.groups} process{'es' * (self.groups > 1)}, {_time(self.cpu)}",
             _time(self.organizations * START_OF_A_PIPE),
             _time(self.organizations * START_OF_MELTANO),
             f"{self.state / 1e6:.2g} MB, {self.state / self.groups / 1000:.0f} kB a group",

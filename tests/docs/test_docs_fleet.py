@@ -13,7 +13,17 @@ from sentry_fleet.settings import read_fleet
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.fake_sentry.log import FIRST_ID, IDS
 from testing.postgres import Postgres, postgres
-from testing.recipes import BIN, LOADERS, ROOT, Project, environment, filled_in, follow, recipes
+from testing.recipes import (
+    BIN,
+    LOADERS,
+    ROOT,
+    Project,
+    ended,
+    environment,
+    filled_in,
+    follow,
+    recipes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +31,8 @@ if TYPE_CHECKING:
 
 FLEET = recipes("docs/fleet.md")
 GROUPS = {"eu": ["acme", "globex"], "us": ["initech"]}
+SIDE_BY_SIDE = ROOT / "examples/meltano/side-by-side"
+DATABASE = {"PATH": os.environ["PATH"], "MELTANO_DATABASE_URI": "sqlite://"}
 PYTHON = {"uv run python": sys.executable}
 
 
@@ -100,6 +112,37 @@ def test_a_group_goes_on_from_its_state(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fleet.toml", "home"]
 
 
+def test_the_recipe_fails_if_one_of_its_runs_does_after_all_have_run(tmp_path: Path) -> None:
+    (tmp_path / "meltano").write_text("#!/bin/sh\n")
+    script = f'#!/bin/sh\necho "$*" >> {tmp_path}/runs\n[ $1 = $TAP_SENTRY_AUDIT_ORGANIZATION ]\n'
+    (tmp_path / "side-by-side").write_text(f"{script}[ $1 != acme ]\n")
+    for name in "meltano", "side-by-side":
+        (tmp_path / name).chmod(0o755)
+    done = ended(FLEET["meltano"], tmp_path, environment(tmp_path / "home", tmp_path))
+
+    assert done.returncode != 0
+    assert sorted((tmp_path / "runs").read_text().splitlines()) == [
+        f"{slug} tap-sentry-audit target-postgres"
+        for slug in ("acme", "globex", "hooli", "initech")
+    ]
+
+
+@pytest.mark.parametrize("given", ["", "acme", "acme tap-sentry-audit"])
+def test_side_by_side_says_what_it_has_to_be_given(given: str, tmp_path: Path) -> None:
+    (tmp_path / "meltano.yml").touch()
+    done = ended(f"{SIDE_BY_SIDE} {given}", tmp_path, DATABASE)
+
+    assert done.returncode == 2
+    assert done.stderr == "usage: side-by-side SUFFIX TAP TARGET\n"
+
+
+def test_side_by_side_runs_only_where_the_project_s_plugins_are(tmp_path: Path) -> None:
+    done = ended(f"{SIDE_BY_SIDE} acme tap-sentry-audit target-postgres", tmp_path, DATABASE)
+
+    assert done.returncode == 2
+    assert done.stderr == "there is no meltano.yml here: run it in the project's folder\n"
+
+
 @pytest.mark.slow
 def test_meltano_runs_side_by_side_each_from_its_own_state(
     tmp_path: Path, server: Postgres, logs: dict[str, Log]
@@ -119,7 +162,7 @@ def test_meltano_runs_side_by_side_each_from_its_own_state(
             TARGET_POSTGRES_PASSWORD="any",  # noqa: S106  (nobody asks for it)
             TARGET_POSTGRES_DATABASE="postgres",
         )
-        shutil.copy(ROOT / "examples/meltano/side-by-side", project.folder)
+        shutil.copy(SIDE_BY_SIDE, project.folder)
         recipe = filled_in(FLEET["meltano"], **given)
         project.follow(recipe)
         for log in logs.values():
@@ -127,7 +170,7 @@ def test_meltano_runs_side_by_side_each_from_its_own_state(
         before = len(sentry.requests)
         project.follow(recipe)
         asked = len(sentry.requests) - before
-        states = project.follow(recipe.partition("for ")[0])
+        states = project.follow(recipe.partition("printf ")[0])
 
     rows = server.rows("SELECT id FROM sentry.audit_logs")
     assert sorted(row["id"] for row in rows) == sorted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from sentry_fleet.pipe import State
     from sentry_fleet.settings import Range
 
+# CREATE … IF NOT EXISTS takes the right to create even where nothing is missing.
+_MISSING = f"""
+SELECT to_regnamespace('{SCHEMA}') IS NULL
+OR to_regclass('fleet.states') IS NULL OR to_regclass('fleet.shards') IS NULL
+"""
 _TABLES = f"""
 CREATE SCHEMA IF NOT EXISTS {SCHEMA};
 CREATE SCHEMA IF NOT EXISTS fleet;
@@ -45,31 +50,60 @@ class Shard:
     began: datetime
 
 
-def connect(url: str) -> psycopg.Connection:
-    """Connect, for statements that each commit by themselves."""
-    return psycopg.connect(make_conninfo(url, **conninfo_to_dict(_ALIVE)), autocommit=True)
+def connect(url: str, *, autocommit: bool = True) -> psycopg.Connection:
+    """Connect, for statements that each commit by themselves.
+
+    Raises:
+        FleetError: It could not be done.
+
+    """
+    try:
+        known = make_conninfo(url, **conninfo_to_dict(_ALIVE))
+        return psycopg.connect(known, autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        message = f"PostgreSQL cannot be used: {one_line(error)}"
+    raise FleetError(message)
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of an error, which libpq writes in several lines."""
+    return " ".join(str(error).split())
 
 
 def prepare(url: str) -> None:
     """Make the schemas and tables that are missing, one task at a time.
 
     Two pipes that make the target's schema at the same time fail, so it is made here, too.
+
+    Raises:
+        FleetError: The role may not make them.
+
     """
     with connect(url) as database, database.transaction():
         database.execute("SELECT pg_advisory_xact_lock(hashtextextended('fleet', 0))")
-        database.execute(_TABLES)
+        if database.execute(_MISSING).fetchone() == (False,):
+            return
+        try:
+            database.execute(_TABLES)
+        except psycopg.errors.InsufficientPrivilege as error:
+            message = (
+                f"the schemas {SCHEMA} and fleet cannot be made: {one_line(error)}. Grant the role"
+                f" {database.info.user} CREATE on the database until the first task has run"
+            )
+            raise FleetError(message) from None
 
 
 class SavedState:
     """A state in PostgreSQL, which this task alone may change."""
 
-    def __init__(self, database: psycopg.Connection, name: str) -> None:
+    def __init__(self, url: str, name: str) -> None:
         """Read it."""
-        self._database = database
+        self._url = url
         self._name = name
-        found = database.execute(
-            "SELECT state::text, version FROM fleet.states WHERE name = %s", (name,)
-        ).fetchone()
+        with connect(url) as database:
+            found = database.execute(
+                "SELECT state::text, version FROM fleet.states WHERE name = %s", (name,)
+            ).fetchone()
         text, self._version = found or (None, 0)
         self.state: State | None = json.loads(text) if text else None
 
@@ -80,13 +114,15 @@ class SavedState:
             FleetError: It has.
 
         """
-        saved = self._database.execute(
-            "INSERT INTO fleet.states AS known VALUES (%s, %s, %s, now())"
-            " ON CONFLICT (name) DO UPDATE SET"
-            " state = excluded.state, version = excluded.version, saved = excluded.saved"
-            " WHERE known.version = excluded.version - 1",
-            (self._name, json.dumps(state), self._version + 1),
-        )
+        # Not through the connection of the lock, which may have been cut.
+        with connect(self._url) as database:
+            saved = database.execute(
+                "INSERT INTO fleet.states AS known VALUES (%s, %s, %s, now())"
+                " ON CONFLICT (name) DO UPDATE SET"
+                " state = excluded.state, version = excluded.version, saved = excluded.saved"
+                " WHERE known.version = excluded.version - 1",
+                (self._name, json.dumps(state), self._version + 1),
+            )
         if saved.rowcount != 1:
             message = f"another run has saved the state {self._name} meanwhile: this one's is not"
             raise FleetError(message)
@@ -98,18 +134,30 @@ class SavedState:
 def saved_state(url: str, name: str) -> Iterator[SavedState]:
     """Hold a state, so that no other task runs from it; it is let go when this process dies.
 
+    The lock is a transaction's: a pooler in transaction mode keeps the connection of a transaction
+    for it, and would give a session's lock to whoever comes next.
+
     Raises:
         FleetError: Another task holds it.
 
     """
-    with connect(url) as database:
+    database = connect(url, autocommit=False)
+    try:
+        # A transaction that waits must hold no snapshot: vacuum would stand still.
+        database.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         held = database.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended('fleet.states ' || %s, 0))", (name,)
+            "SELECT pg_try_advisory_xact_lock(hashtextextended('fleet.states ' || %s, 0))", (name,)
         ).fetchone()
         if held != (True,):
-            message = f"another run of {name} is under way"
+            message = f"another run of {name} is under way: try again when it has ended"
             raise FleetError(message)
-        yield SavedState(database, name)
+        # After the query, whose portal would hold a snapshot for as long as it is the last.
+        database.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield SavedState(url, name)
+    finally:
+        with suppress(psycopg.Error):
+            database.rollback()
+        database.close()
 
 
 def now(url: str) -> datetime:

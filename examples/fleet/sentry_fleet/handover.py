@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from sentry_fleet import database
 from sentry_fleet.database import Shard
 from sentry_fleet.loads import bookmarks
+from sentry_fleet.settings import FleetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sentry_fleet.pipe import State
-    from sentry_fleet.settings import Fleet
+    from sentry_fleet.settings import Fleet, Group
 
 CLOCKS = timedelta(minutes=5)
 """How far the database's clock may be from the server's."""
@@ -36,33 +37,46 @@ def resume_at(shards: Sequence[Shard], lookback: timedelta) -> datetime:
 def hand_over(fleet: Fleet, *, replace: bool = False) -> list[str]:
     """Make the state of each organization whose ranges are all loaded; return what is in the way.
 
-    An organization that has a bookmark keeps it, unless `replace` says otherwise.
-
-    Raises:
-        FleetError: A run of a group is under way.
-
+    An organization that has a bookmark keeps it, unless `replace` says otherwise. A group that is
+    being read is left out.
     """
     database.prepare(fleet.database)
     loaded = database.shards_loaded(fleet.database)
-    lookback = timedelta(seconds=fleet.lookback_seconds)
     problems = []
     for group in fleet.groups:
-        with database.saved_state(fleet.database, group.name) as saved:
-            known = bookmarks(saved.state)
-            made = {}
-            for slug in group.organizations:
-                if slug in known and not replace:
-                    continue
-                keys = {each: (slug, each.start, each.end) for each in fleet.ranges}
-                missing = [each.name for each in fleet.ranges if keys[each] not in loaded]
-                if missing or not keys:
-                    ranges = ", ".join(missing) or "any"
-                    problems.append(f"{slug}: not loaded: the range to {ranges}")
-                    continue
+        try:
+            problems += _hand_over(fleet, group, loaded, replace=replace)
+        except FleetError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _hand_over(
+    fleet: Fleet,
+    group: Group,
+    loaded: Mapping[tuple[str, datetime | None, datetime], datetime],
+    *,
+    replace: bool,
+) -> list[str]:
+    lookback = timedelta(seconds=fleet.lookback_seconds)
+    problems = []
+    with database.saved_state(fleet.database, group.name) as saved:
+        known = bookmarks(saved.state)
+        made = {}
+        for slug in group.organizations:
+            if slug in known and not replace:
+                continue
+            keys = {each: (slug, each.start, each.end) for each in fleet.ranges}
+            missing = [each.name for each in fleet.ranges if keys[each] not in loaded]
+            if not keys:
+                problems.append(f"{slug}: there is no [backfill] to hand over from")
+            elif missing:
+                problems.append(f"{slug}: not loaded: the range to {', '.join(missing)}")
+            else:
                 shards = [Shard(each, loaded[key]) for each, key in keys.items()]
                 made[slug] = resume_at(shards, lookback)
-            if made:
-                saved.save(_with_bookmarks(saved.state, made))
+        if made:
+            saved.save(_with_bookmarks(saved.state, made))
     return problems
 
 
