@@ -242,10 +242,11 @@ class InDagster(Proof):
     def running(self) -> Iterator[None]:
         with super().running():
             shutil.copy(DAGSTER / "dagster.yaml", self.folder)
+            slots = ["dagster", "instance", "concurrency", "set", "backfill"]
+            assert self.run(*slots, str(self.size.workers)) == 0
             yield
 
     def backfill(self) -> int:
-        self.run("dagster", "instance", "concurrency", "set", "backfill", str(self.size.workers))
         # In the order of the partitions: a range leaves out what stands before or after it.
         slugs = [slug for group in self.groups.values() for slug in group]
         cells = [f"{slug}|{name}" for slug in slugs for name in map(_named, self.borders)]
@@ -454,10 +455,15 @@ def _is_exact(fleet: Proof) -> bool:
 
 def serve(size: Size) -> None:
     """Let a person look around, until Ctrl-C."""
+    command = ["dagster", "dev", "-m", "definitions", "--port", "3000"]
     unharmed = replace(size, kill_every=0, steady_seconds=3600)
-    with proof(unharmed) as fleet, suppress(KeyboardInterrupt):
-        command = ["dagster", "dev", "-m", "definitions", "--port", "3000"]
-        subprocess.run(command, cwd=DAGSTER, env=fleet.variables, check=False)
+    with (
+        proof(unharmed) as fleet,
+        subprocess.Popen(command, cwd=DAGSTER, env=fleet.variables) as dagster,
+        # Which reaches Dagster, too: it stops all that it has started.
+        suppress(KeyboardInterrupt),
+    ):
+        dagster.wait()
 
 
 def measure(size: Size) -> None:
