@@ -116,7 +116,7 @@ def bucket(programs: Path) -> Iterator[str]:
     """Serve S3 with an empty bucket, `states`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [programs / "moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [str(programs / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     making = Request(f"http://127.0.0.1:{port}/states", method="PUT")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as served:
         try:
