@@ -27,11 +27,11 @@ REVISION = $(or $(shell git rev-parse --short '$(AGAINST)^{commit}' 2>/dev/null)
 OTHER = $(if $(AGAINST),.fuzz/$(REVISION)/.venv/bin/python)
 
 .PHONY: help test test-all pytest lint test-slow test-plugins test-page test-fleet generate build demo page \
-	page-picture page-speed bench fuzz fleet fleet-proof fleet-airflow \
-	fleet-bench rehearsal release-check clean
+	page-picture page-speed bench fuzz fleet fleet-proof fleet-airflow fleet-scheduler fleet-bench \
+	rehearsal release-check clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 test: lint pytest ## Run the tests, the linter, and the type checker
 
@@ -109,7 +109,11 @@ fleet-proof: $(PLUGINS) $(FLEET) ## Prove that a fleet under Dagster loses nothi
 	$(BIN)/python -m testing.fleet_proof
 
 fleet-airflow: $(PLUGINS) $(AIRFLOW) ## Run the fleet's DAGs with `airflow dags test`
-	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --airflow
+	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --under airflow-dags-test \
+	--kill-every 0 --hour 30 --passes 1
+
+fleet-scheduler: $(PLUGINS) $(AIRFLOW) ## Prove it under Airflow's scheduler, with LocalExecutor
+	$(BIN)/python -m testing.fleet_proof --organizations 16 --entries 40000 --under airflow-scheduler
 
 fleet-bench: $(PLUGINS) $(FLEET) ## Measure a first backfill with 1, 2 and 4 workers
 	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 20000 --measure

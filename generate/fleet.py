@@ -70,25 +70,25 @@ class Paper:
         by_target = self.history * LOAD_AN_ENTRY
         return [
             f"{self.rows:,}",
-            f"{self.requests:,}: {_time(self.requests / REQUESTS_PER_SECOND)} of each hour",
-            f"{self.groups} process{'es' * (self.groups > 1)}, {_time(self.cpu)}",
+            f"{self.requests:,} in {_time(self.requests / REQUESTS_PER_SECOND)}",
+            f"{self.groups}, {_time(self.cpu)}",
             _time(self.organizations * START_OF_A_PIPE),
             _time(self.organizations * START_OF_MELTANO),
             f"{self.state / 1e6:.2g} MB, {self.state / self.groups / 1000:.0f} kB a group",
-            f"{_time(by_limit)} at 40 requests/s",
-            f"{_time(by_target)} of one pipe",
+            _time(by_limit),
+            _time(by_target),
         ]
 
 
 HEAD = [
     "new rows an hour",
-    "requests an hour, with one token",
-    "CPU an hour, in groups",
+    "requests an hour with one token, at 40/s",
+    "processes and CPU an hour, in groups",
     "CPU an hour, a plain pipe for each organization",
     "CPU an hour, a `meltano run` for each organization",
     "state",
-    "first backfill, by the limit",
-    "first backfill, by target-postgres",
+    "first backfill at a token's limit",
+    "first backfill by one pipe",
 ]
 
 

@@ -1,8 +1,10 @@
-"""Shows that groups and shards under Dagster lose nothing: python -m testing.fleet_proof --help.
+"""Shows that groups and shards under an orchestrator lose nothing.
+
+    python -m testing.fleet_proof --help
 
 A stand-in for Sentry and a PostgreSQL of its own; the tap and the target as they are installed;
-Dagster in the environment of examples/dagster. One attempt in eight is killed with SIGKILL: its
-tap, its target, or the worker that runs them.
+Dagster or Airflow in the environment of its example. One attempt in eight is killed with SIGKILL:
+its tap, its target, or the worker that runs them.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from testing import airflow
 from testing.fake_sentry import FakeSentry, Log, entries
 from testing.fake_sentry.log import FIRST_ID, IDS
 from testing.postgres import Postgres, postgres
@@ -97,8 +101,10 @@ class Size:
 
 @dataclass
 class Proof:
-    """A fleet that runs: what its organizations' logs hold, and how to run Dagster on it."""
+    """A fleet to be run: what its organizations' logs hold, and what came of it."""
 
+    example: ClassVar[Path]
+    """Of the orchestrator, with its environment in it."""
     size: Size
     folder: Path
     sentry: FakeSentry
@@ -116,22 +122,34 @@ class Proof:
 
     @property
     def variables(self) -> dict[str, str]:
-        path = [self.folder / "bin", DAGSTER / ".venv/bin", os.environ["PATH"]]
+        path = [self.folder / "bin", self.example / ".venv/bin", os.environ["PATH"]]
         url = f"postgresql://postgres@/postgres?host={self.server.folder}"
         # Without what changes Python, such as PYTHONDONTWRITEBYTECODE, which compiles all anew.
         given = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
         return given | {
             "PATH": os.pathsep.join(map(str, path)),
-            "DAGSTER_HOME": str(self.folder),
             "FLEET": str(self.folder / "fleet.toml"),
             "FLEET_DATABASE_URL": url,
             **TOKENS,
         }
 
-    def prepare(self) -> None:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Have what the orchestrator needs."""
         (self.folder / "fleet.toml").write_text(self._settings())
-        shutil.copy(DAGSTER / "dagster.yaml", self.folder)
         self.wrap(self.size.kill_every)
+        yield
+
+    def backfill(self) -> int:
+        """Load what is missing of the first backfill; return 0 if nothing is then."""
+        raise NotImplementedError
+
+    def steady_pass(self) -> list[int]:
+        """Load what is new of all groups, at once as far as their pools let them.
+
+        Return what came of each: 0 if it is loaded.
+        """
+        raise NotImplementedError
 
     def wrap(self, every: int) -> None:
         (self.folder / "bin").mkdir(exist_ok=True)
@@ -148,39 +166,24 @@ class Proof:
             wrapper.write_text(text)
             wrapper.chmod(0o755)
 
-    def run(self, *command: str, cwd: Path = DAGSTER, **variables: str) -> int:
+    def run(self, *command: str) -> int:
         """Run a command to its end, with what it says in a file; return its exit code."""
-        given = self.variables | variables
         with (self.folder / "log").open("ab") as log:
-            done = subprocess.run(command, cwd=cwd, env=given, stdout=log, stderr=log, check=False)
+            done = subprocess.run(
+                command, cwd=self.example, env=self.variables, stdout=log, stderr=log, check=False
+            )
         return done.returncode
 
-    def backfill(self) -> int:
-        self.run("dagster", "instance", "concurrency", "set", "backfill", str(self.size.workers))
-        # In the order of the partitions: a range leaves out what stands before or after it.
-        slugs = [slug for group in self.groups.values() for slug in group]
-        cells = [f"{slug}|{name}" for slug in slugs for name in map(_named, self.borders)]
-        tags = {
-            "dagster/asset_partition_range_start": cells[0],
-            "dagster/asset_partition_range_end": cells[-1],
-        }
-        command = ["dagster", "job", "execute", "-m", "definitions", "-j", "backfill"]
-        return self.run(*command, "--tags", json.dumps(tags))
+    def remarks(self) -> list[str]:
+        """Return what else the orchestrator knows of its tasks."""
+        return []
+
+    def kept_apart(self) -> bool:
+        """Return whether no two groups of one token ran at once, as far as this can be told."""
+        return True
 
     def hand_over(self) -> int:
         return self.run("python", "-m", "sentry_fleet", "handover")
-
-    def steady_pass(self) -> list[int]:
-        """Run all groups, at once as far as their pools let them, each until it succeeds."""
-
-        def one(group: str) -> int:
-            token = list(TOKENS)[list(self.groups).index(group) % 2]
-            asset = f"audit_log_{token.lower()}"
-            command = ["dagster", "asset", "materialize", "-m", "definitions"]
-            return self.run(*command, "--select", asset, "--partition", group)
-
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(one, self.groups))
 
     def add_late(self, each: int) -> None:
         """Let entries turn up in every log: new ones, and late ones by up to the lookback."""
@@ -229,8 +232,111 @@ class Proof:
         return "\n".join(lines)
 
 
+@dataclass
+class InDagster(Proof):
+    """Run by commands of Dagster, which has no daemon here."""
+
+    example = DAGSTER
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return super().variables | {"DAGSTER_HOME": str(self.folder)}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with super().running():
+            shutil.copy(DAGSTER / "dagster.yaml", self.folder)
+            slots = ["dagster", "instance", "concurrency", "set", "backfill"]
+            assert self.run(*slots, str(self.size.workers)) == 0
+            yield
+
+    def backfill(self) -> int:
+        # In the order of the partitions: a range leaves out what stands before or after it.
+        slugs = [slug for group in self.groups.values() for slug in group]
+        cells = [f"{slug}|{name}" for slug in slugs for name in map(_named, self.borders)]
+        tags = {
+            "dagster/asset_partition_range_start": cells[0],
+            "dagster/asset_partition_range_end": cells[-1],
+        }
+        command = ["dagster", "job", "execute", "-m", "definitions", "-j", "backfill"]
+        return self.run(*command, "--tags", json.dumps(tags))
+
+    def steady_pass(self) -> list[int]:
+        def one(group: str) -> int:
+            token = list(TOKENS)[list(self.groups).index(group) % 2]
+            asset = f"audit_log_{token.lower()}"
+            command = ["dagster", "asset", "materialize", "-m", "definitions"]
+            return self.run(*command, "--select", asset, "--partition", group)
+
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(one, self.groups))
+
+
+@dataclass
+class InAirflow(Proof):
+    """Run by `airflow dags test`, one task after another."""
+
+    example = AIRFLOW
+
+    @cached_property
+    def airflow(self) -> airflow.Airflow:
+        command = AIRFLOW / ".venv/bin/airflow"
+        size = self.size.workers
+        given = airflow.settings(self.folder, AIRFLOW / "dags", self.server, at_once=size)
+        return airflow.Airflow(command, self.variables | given, self.server, self.folder)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        slots = {**dict.fromkeys(map(str.lower, TOKENS), 1), "sentry_backfill": self.size.workers}
+        with super().running():
+            assert self.airflow.migrate() == 0
+            for pool, count in slots.items():
+                assert self.airflow.run("pools", "set", pool, str(count), "of the proof") == 0
+            yield
+
+    def backfill(self) -> int:
+        return self.airflow.run("dags", "test", "audit_log_backfill")
+
+    def steady_pass(self) -> list[int]:
+        return [self.airflow.run("dags", "test", "audit_log")] * len(self.groups)
+
+
+@dataclass
+class UnderScheduler(InAirflow):
+    """Run by Airflow's scheduler, its tasks in processes of their own."""
+
+    runs: int = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with super().running(), self.airflow.running():
+            yield
+
+    def backfill(self) -> int:
+        return sum(self._codes("audit_log_backfill"))
+
+    def steady_pass(self) -> list[int]:
+        return self._codes("audit_log")
+
+    def remarks(self) -> list[str]:
+        tries, processes = self.airflow.processes()
+        return [
+            f"{tries} tries of tasks in {processes} processes",
+            f"at once, at the most, in each pool: {self.airflow.at_once()}",
+        ]
+
+    def kept_apart(self) -> bool:
+        at_once = self.airflow.at_once()
+        return all(at_once[token.lower()] == 1 for token in TOKENS)
+
+    def _codes(self, dag: str) -> list[int]:
+        self.runs += 1
+        states = self.airflow.trigger(dag, f"proof-{self.runs}")
+        return [int(state != "success") for each in states.values() for state in each]
+
+
 @contextmanager
-def proof(size: Size) -> Iterator[Proof]:
+def proof(size: Size, kind: type[Proof] = InDagster) -> Iterator[Proof]:
     """Serve a fleet while the context lasts."""
     until = datetime.now(UTC).replace(microsecond=0)
     borders = [until - timedelta(days=DAYS / 2), until]
@@ -246,10 +352,10 @@ def proof(size: Size) -> Iterator[Proof]:
         FakeSentry(logs, tokens=tokens, **LIMITS) as sentry,
         postgres() as server,
     ):
-        made = Proof(size, Path(name), sentry, server, logs, borders)
+        made = kind(size, Path(name), sentry, server, logs, borders)
         made.chance.seed(size.seed)
-        made.prepare()
-        yield made
+        with made.running():
+            yield made
 
 
 def _times(count: int, borders: list[datetime], seed: int) -> list[int]:
@@ -292,50 +398,61 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def prove(size: Size) -> bool:
+def prove(size: Size, kind: type[Proof]) -> bool:
     """Load the first backfill, hand over, live an hour, and say what came of it."""
-    with proof(size) as fleet:
-        began, cpu = time.monotonic(), _cpu()
-        # Late entries appear around the last border while the shards are being read.
-        runs = 1
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(fleet.backfill)
-            while not running.done():
-                time.sleep(5)
-                if time.monotonic() - began < size.steady_seconds * 0.7:
-                    fleet.add_late(1)
-        codes = [running.result()]
-        refused = fleet.hand_over() if codes[-1] else None
-        while codes[-1] and runs < 5:
-            runs += 1
-            codes.append(fleet.backfill())
-        took, used = time.monotonic() - began, _cpu() - cpu
-        asked = fleet.sentry.stats()
-        _say(
-            f"first backfill: {fleet.starts()} attempts at {2 * size.organizations} shards,"
-            f" {fleet.kills()} killed, {runs} run(s), {took:.0f} s, {used:.0f} s CPU,"
-            f" {asked['requests']} requests ({asked['requests'] / took:.1f}/s of 40),"
-            f" {asked['count_429']} 429s"
-        )
-        if refused is not None:
-            _say(f"handover before it was complete: exit code {refused}")
-        handed_over = fleet.hand_over()
-        _say(f"handover: exit code {handed_over}")
-        began = time.monotonic()
-        attempts, results = fleet.starts(), []
-        for number in range(size.passes):
-            fleet.add_late(3)
-            results += fleet.steady_pass()
-            rest = (number + 1) * size.steady_seconds / size.passes - (time.monotonic() - began)
-            time.sleep(max(0.0, rest))
-        fleet.wrap(0)
+    cpu = _cpu()
+    with proof(size, kind) as fleet:
+        proved = _prove(fleet, size)
+    # Airflow's processes have ended only now.
+    _say(f"{_cpu() - cpu:.0f} s CPU, without the stand-in's")
+    return proved
+
+
+def _prove(fleet: Proof, size: Size) -> bool:
+    began = time.monotonic()
+    # Late entries appear around the last border while the shards are being read.
+    runs = 1
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fleet.backfill)
+        while not running.done():
+            time.sleep(5)
+            if time.monotonic() - began < size.steady_seconds * 0.7:
+                fleet.add_late(1)
+    codes = [running.result()]
+    refused = fleet.hand_over() if codes[-1] else None
+    while codes[-1] and runs < 5:
+        runs += 1
+        codes.append(fleet.backfill())
+    took = time.monotonic() - began
+    asked = fleet.sentry.stats()
+    _say(
+        f"first backfill: {fleet.starts()} attempts at {2 * size.organizations} shards,"
+        f" {fleet.kills()} killed, {runs} run(s), {took:.0f} s,"
+        f" {asked['requests']} requests ({asked['requests'] / took:.1f}/s of 40),"
+        f" {asked['count_429']} 429s"
+    )
+    if refused is not None:
+        _say(f"handover before it was complete: exit code {refused}")
+    handed_over = fleet.hand_over()
+    _say(f"handover: exit code {handed_over}")
+    began = time.monotonic()
+    attempts, results = fleet.starts(), []
+    for number in range(size.passes):
+        fleet.add_late(3)
         results += fleet.steady_pass()
-        _say(
-            f"steady state: {len(results)} runs of groups, {results.count(0)} succeeded,"
-            f" {fleet.starts() - attempts} attempts, {time.monotonic() - began:.0f} s;"
-            f" killed altogether: {fleet.kills()}; {fleet.late} entries appeared meanwhile"
-        )
-        return _is_exact(fleet) and handed_over == 0 and not any(results[-len(fleet.groups) :])
+        rest = (number + 1) * size.steady_seconds / size.passes - (time.monotonic() - began)
+        time.sleep(max(0.0, rest))
+    fleet.wrap(0)
+    last = fleet.steady_pass()
+    results += last
+    _say(
+        f"steady state: {len(results)} runs of groups, {results.count(0)} succeeded,"
+        f" {fleet.starts() - attempts} attempts, {time.monotonic() - began:.0f} s;"
+        f" killed altogether: {fleet.kills()}; {fleet.late} entries appeared meanwhile"
+    )
+    for remark in fleet.remarks():
+        _say(remark)
+    return _is_exact(fleet) and fleet.kept_apart() and handed_over == 0 and not any(last)
 
 
 def _is_exact(fleet: Proof) -> bool:
@@ -344,40 +461,17 @@ def _is_exact(fleet: Proof) -> bool:
     return not (found["missing"] or found["repeated"] or found["unknown"])
 
 
-def prove_in_airflow(size: Size) -> bool:
-    """Run the DAGs as `airflow dags test` does, one task after another, and compare."""
-    with proof(replace(size, kill_every=0)) as fleet:
-        path = f"{AIRFLOW / '.venv/bin'}{os.pathsep}{fleet.variables['PATH']}"
-        variables = {
-            "AIRFLOW_HOME": str(fleet.folder),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(AIRFLOW / "dags"),
-            "PATH": path,
-        }
-        airflow = AIRFLOW / ".venv/bin/airflow"
-        pools = [*map(str.lower, TOKENS), "sentry_backfill"]
-        commands = [
-            ["db", "migrate"],
-            *(["pools", "set", pool, "1", "of examples/airflow"] for pool in pools),
-            ["dags", "test", "audit_log_backfill"],
-            ["dags", "test", "audit_log"],
-        ]
-        codes = []
-        for command in commands:
-            if command[-1] == "audit_log":
-                fleet.add_late(3)
-            began = time.monotonic()
-            codes.append(fleet.run(str(airflow), *command, cwd=fleet.folder, **variables))
-            _say(f"airflow {' '.join(command)}: {codes[-1]}, {time.monotonic() - began:.0f} s")
-        return _is_exact(fleet) and not any(codes)
-
-
 def serve(size: Size) -> None:
     """Let a person look around, until Ctrl-C."""
+    command = ["dagster", "dev", "-m", "definitions", "--port", "3000"]
     unharmed = replace(size, kill_every=0, steady_seconds=3600)
-    with proof(unharmed) as fleet, suppress(KeyboardInterrupt):
-        command = ["dagster", "dev", "-m", "definitions", "--port", "3000"]
-        subprocess.run(command, cwd=DAGSTER, env=fleet.variables, check=False)
+    with (
+        proof(unharmed) as fleet,
+        subprocess.Popen(command, cwd=DAGSTER, env=fleet.variables) as dagster,
+        # Which reaches Dagster, too: it stops all that it has started.
+        suppress(KeyboardInterrupt),
+    ):
+        dagster.wait()
 
 
 def measure(size: Size) -> None:
@@ -404,9 +498,15 @@ def main() -> None:
     add("--entries", type=int, default=200_000)
     add("--workers", type=int, default=4)
     add("--seed", type=int, default=1)
+    add("--kill-every", type=int, default=8, metavar="ATTEMPTS", help="0: nothing is killed")
     add("--hour", type=int, default=180, metavar="SECONDS", help="what an hour is compressed into")
     add("--passes", type=int, default=6, help="of the steady state in that hour")
-    add("--airflow", action="store_true", help="Airflow's dags test instead of Dagster")
+    kinds: dict[str, type[Proof]] = {
+        "dagster": InDagster,
+        "airflow-dags-test": InAirflow,
+        "airflow-scheduler": UnderScheduler,
+    }
+    add("--under", choices=kinds, default="dagster")
     add("--serve", action="store_true", help="Dagster's pages, to look around")
     add("--measure", action="store_true", help="1, 2 and 4 workers, a backfill each, no kills")
     asked = parser.parse_args()
@@ -415,6 +515,7 @@ def main() -> None:
         asked.organizations,
         asked.entries,
         asked.workers,
+        kill_every=asked.kill_every,
         seed=asked.seed,
         steady_seconds=asked.hour,
         passes=asked.passes,
@@ -425,7 +526,7 @@ def main() -> None:
     if asked.measure:
         measure(size)
         return
-    proved = prove_in_airflow(size) if asked.airflow else prove(size)
+    proved = prove(size, kinds[asked.under])
     _say("proved: every entry is there, once" if proved else "NOT PROVED")
     sys.exit(not proved)
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from importlib.metadata import version
 from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -143,27 +150,46 @@ def test_side_by_side_runs_only_where_the_project_s_plugins_are(tmp_path: Path) 
     assert done.stderr == "there is no meltano.yml here: run it in the project's folder\n"
 
 
-@pytest.mark.slow
-def test_meltano_runs_side_by_side_each_from_its_own_state(
-    tmp_path: Path, server: Postgres, logs: dict[str, Log]
-) -> None:
+POSTGRES = "MELTANO_DATABASE_URI=postgresql+psycopg://meltano:…@db.example.com/meltano"
+BUCKET = "MELTANO_STATE_BACKEND_URI=s3://states/fleet"
+
+
+@contextmanager
+def bucket(programs: Path) -> Iterator[str]:
+    """Serve S3 with an empty bucket, `states`."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(programs / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    making = Request(f"http://127.0.0.1:{port}/states", method="PUT")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as served:
+        try:
+            for _ in range(600):
+                assert served.poll() is None
+                with suppress(URLError), closing(urlopen(making)):  # noqa: S310
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            served.terminate()
+
+
+def runs_side_by_side(
+    folder: Path, server: Postgres, logs: dict[str, Log], recipe: str, **variables: str
+) -> str:
+    """Follow the recipe twice, with an entry more in each log; return the states' names."""
     server.run("DROP SCHEMA IF EXISTS sentry CASCADE; CREATE SCHEMA sentry")
-    server.run("CREATE DATABASE meltano")
-    database = f"postgresql+psycopg://postgres@/meltano?host={server.folder}"
-    given = {"postgresql+psycopg://meltano:…@db.example.com/meltano": f"'{database}'"}
     with FakeSentry(logs) as sentry:
         project = Project.made(
-            tmp_path / "project",
+            folder,
             sentry,
-            PATH=os.pathsep.join([str(BIN), os.environ["PATH"]]),
             PGHOST=str(server.folder),
             TARGET_POSTGRES_HOST="",
             TARGET_POSTGRES_USER="postgres",
             TARGET_POSTGRES_PASSWORD="any",  # noqa: S106  (nobody asks for it)
             TARGET_POSTGRES_DATABASE="postgres",
+            **variables,
         )
         shutil.copy(SIDE_BY_SIDE, project.folder)
-        recipe = filled_in(FLEET["meltano"], **given)
         project.follow(recipe)
         for log in logs.values():
             log.add([entries.micros(entries.UNTIL)])
@@ -177,5 +203,44 @@ def test_meltano_runs_side_by_side_each_from_its_own_state(
         row["id"] for log in logs.values() for row in log.rows() if row
     )
     assert asked <= 2 * len(logs)
+    return states
+
+
+@pytest.mark.slow
+def test_meltano_runs_side_by_side_each_from_its_own_state(
+    tmp_path: Path, server: Postgres, logs: dict[str, Log]
+) -> None:
+    server.run("CREATE DATABASE meltano")
+    database = f"'postgresql+psycopg://postgres@/meltano?host={server.folder}'"
+    recipe = filled_in(FLEET["meltano"], **{POSTGRES: f"MELTANO_DATABASE_URI={database}"})
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    states = runs_side_by_side(tmp_path / "project", server, logs, recipe, PATH=path)
+
+    for slug in logs:
+        assert f"dev:tap-sentry-audit-to-target-postgres:{slug}" in states
+
+
+@pytest.mark.slow
+def test_meltano_runs_side_by_side_with_their_states_in_a_bucket_and_no_database(
+    tmp_path: Path, server: Postgres, logs: dict[str, Log]
+) -> None:
+    uv, venv = BIN / "uv", tmp_path / "venv"
+    packages = [f"meltano[s3]=={version('meltano')}", "moto[server]>=5.2,<6"]
+    subprocess.run([uv, "venv", "--quiet", venv], check=True)
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", venv, *packages], check=True)
+    with bucket(venv / "bin") as url:
+        states = runs_side_by_side(
+            tmp_path / "project",
+            server,
+            logs,
+            filled_in(FLEET["meltano"], **{POSTGRES: BUCKET}),
+            PATH=os.pathsep.join([str(venv / "bin"), os.environ["PATH"]]),
+            # What the first program compiles of the new environment, the others find.
+            PYTHONDONTWRITEBYTECODE="",
+            AWS_ENDPOINT_URL=url,
+            AWS_ACCESS_KEY_ID="any",
+            AWS_SECRET_ACCESS_KEY="any",  # noqa: S106  (nobody asks for it)
+        )
+
     for slug in logs:
         assert f"dev:tap-sentry-audit-to-target-postgres:{slug}" in states
