@@ -57,7 +57,7 @@ class Errors(EveryProgram):
         assert line.startswith(f"{self.program.command}: stdout is closed. Connect it {where}")
         assert not server.requests
 
-    @pytest.mark.parametrize("arguments", ["--version", "--help", "--about", "--config=ENV"])
+    @pytest.mark.parametrize("arguments", ["--version", "--config=ENV"])
     def test_a_full_disk_under_stdout_is_the_last_line(
         self, arguments: str, server: Server
     ) -> None:
