@@ -59,7 +59,7 @@ test-page: $(PAGE) ## Run the tests and the type checker of the page, in its env
 
 test-fleet: $(PLUGINS) $(FLEET) ## Run the fleet's definitions in Dagster, and a small proof
 	cd examples/dagster && .venv/bin/python -m pytest
-	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --workers 2 --hour 60 --passes 2
+	$(BIN)/python -m testing.fleet --organizations 4 --entries 2000 --workers 2 --hour 60 --passes 2
 
 generate: $(INSTALLED) ## Regenerate what is derived from the code: definitions, tables, .env.example
 	$(BIN)/python -m generate
@@ -103,20 +103,20 @@ bench: $(INSTALLED) ## Measure how fast the tap and the target are
 	$(BIN)/python -m benchmarks
 
 fleet: $(PLUGINS) $(FLEET) ## Show a fleet of groups and shards in Dagster, on http://127.0.0.1:3000
-	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 4000 --serve
+	$(BIN)/python -m testing.fleet --organizations 8 --entries 4000 --serve
 
 fleet-proof: $(PLUGINS) $(FLEET) ## Prove that a fleet under Dagster loses nothing, whatever is killed
-	$(BIN)/python -m testing.fleet_proof
+	$(BIN)/python -m testing.fleet
 
 fleet-airflow: $(PLUGINS) $(AIRFLOW) ## Run the fleet's DAGs with `airflow dags test`
-	$(BIN)/python -m testing.fleet_proof --organizations 4 --entries 2000 --under airflow-dags-test \
+	$(BIN)/python -m testing.fleet --organizations 4 --entries 2000 --under airflow-dags-test \
 	--kill-every 0 --hour 30 --passes 1
 
 fleet-scheduler: $(PLUGINS) $(AIRFLOW) ## Prove it under Airflow's scheduler, with LocalExecutor
-	$(BIN)/python -m testing.fleet_proof --organizations 16 --entries 40000 --under airflow-scheduler
+	$(BIN)/python -m testing.fleet --organizations 16 --entries 40000 --under airflow-scheduler
 
 fleet-bench: $(PLUGINS) $(FLEET) ## Measure a first backfill with 1, 2 and 4 workers
-	$(BIN)/python -m testing.fleet_proof --organizations 8 --entries 20000 --measure
+	$(BIN)/python -m testing.fleet --organizations 8 --entries 20000 --measure
 
 fuzz: $(INSTALLED) $(OTHER) ## Attack the tap with random logs, faults, and kills
 	$(BIN)/python -m testing.fuzz --minutes $(MINUTES) --seed $(SEED) \
