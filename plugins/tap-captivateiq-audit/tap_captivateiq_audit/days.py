@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -34,7 +35,6 @@ from tap_captivateiq_audit.exceptions import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
-    from datetime import datetime
 
     from tap_captivateiq_audit.entries import Days, OddRow, Page
     from tap_captivateiq_audit.flaws import Flaws
@@ -278,7 +278,7 @@ class _Reading:
             first = len(keys) - overlap
             last = names[first] if overlap else None
             key = keys[first - 1] if first else (None, start - 1)
-            final = names[-1] if names[-1][0] else None
+            final = names[-1] if _has_place(names[-1]) else None
 
     def _request(self, start: int) -> Page:
         if self._most_requests is not None and self._requests >= self._most_requests:
@@ -459,13 +459,18 @@ def _find(name: _Name, names: list[_Name]) -> int | None:
     return None
 
 
+def _has_place(name: _Name) -> bool:
+    """Return whether a row has a place among the others: without a time it can be anywhere."""
+    return isinstance(name[1], datetime)
+
+
 def _overlap(names: list[_Name], wanted: int) -> int:
     """Return how many rows the next page should repeat.
 
-    They start with a row that has an id, and are at least as many as wanted. Otherwise there are
-    none: if the whole page were repeated, the offset could not advance.
+    They start with a row that has an id and a time, and are at least as many as wanted. Otherwise
+    there are none: if the whole page were repeated, the offset could not advance.
     """
     for index in range(len(names) - wanted, 0, -1):
-        if names[index][0]:
+        if _has_place(names[index]):
             return len(names) - index
     return 0

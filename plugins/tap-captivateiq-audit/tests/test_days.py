@@ -344,6 +344,16 @@ def test_pages_that_join_by_chance_prove_nothing(common: int, gone_at: int) -> N
     assert moved["id"] in read_days(fetch, Days(None, None), Api(Log([])).flaws)
 
 
+def test_a_row_without_a_time_that_moves_hides_no_entry() -> None:
+    log = Log(at_random(12, 3, 0), most=5, odd={4: {"id": "odd"}}, undisturbed=1, leaving=1)
+    log.arriving = [row(1000, TODAY + timedelta(days=1))]
+    there = {one["id"] for one in log.rows}
+
+    found = whole(Api(log))
+
+    assert found.keys() >= there & {one["id"] for one in log.rows}
+
+
 @settings(deadline=None, max_examples=300)
 @given(
     order=st.sampled_from(
