@@ -33,7 +33,7 @@ def run() -> None:
         for line in _explain(error):
             TapSentryAudit.logger.error(line)
         TapSentryAudit.logger.debug("Where it happened:", exc_info=True)
-        if isinstance(error, OutputError):
+        if isinstance(error, OSError | OutputError):
             # Python would try to write what is left, and complain that it cannot.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:

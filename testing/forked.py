@@ -171,6 +171,8 @@ def _become(
         os.dup2(file, descriptor)
         os.close(file)
     sys.stdin = (folder / "stdin").open(encoding="utf-8")
+    # Buffered as users have it, whatever PYTHONUNBUFFERED was when this server started.
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  (it stays)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [package, *arguments]

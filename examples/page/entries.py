@@ -31,7 +31,6 @@ DETECTED_DAYS = 1
 AT_ONCE = 2
 """How many detections run side by side, each with a connection of its own."""
 
-
 FIELDS = (
     *("dateCreated", "event", "organization", "id", "note", "data", "ipAddress"),
     *("targetObject", "targetUser", "actor", "targetUserDetail", "additionalFields"),

@@ -61,10 +61,12 @@ class Errors(EveryProgram):
     def test_a_full_disk_under_stdout_is_the_last_line(
         self, arguments: str, server: Server
     ) -> None:
+        # Python itself must have something left to write when it ends.
+        variables = self.variables(self.settings(server.url)) | {"PYTHONUNBUFFERED": ""}
         with Path("/dev/full").open("w") as full:
             run = subprocess.run(
                 [sys.executable, "-m", self.program.package, arguments],
-                env=self.environment | self.variables(self.settings(server.url)),
+                env=self.environment | variables,
                 input=self.program.input,
                 stdout=full,
                 stderr=subprocess.PIPE,

@@ -55,6 +55,9 @@ def _fail(error: Exception, code: int) -> NoReturn:
     for line in _explain(error):
         logger.error(line)
     logger.debug("Where it happened:", exc_info=error)
+    if isinstance(error, OSError):
+        # Python would try to write what is left, and complain that it cannot.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 

@@ -50,6 +50,9 @@ def run() -> NoReturn:
         for line in _explain(error):
             TargetOtlp.logger.error(line)
         TargetOtlp.logger.debug("Where it happened:", exc_info=True)
+        if isinstance(error, OSError):
+            # Python would try to write what is left, and complain that it cannot.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)
 
 
